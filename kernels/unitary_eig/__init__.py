@@ -1,0 +1,1 @@
+"""Eigenphases and orthonormal eigenvectors of batched unitary matrices."""

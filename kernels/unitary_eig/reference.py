@@ -1,0 +1,106 @@
+"""unitary_eig in plain PyTorch: the definition of the op."""
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput, NumericalFailure
+
+# Any angle will do that no symmetry of the physics picks out: two phases collide in cos(theta - MIX) when they lie
+# symmetrically about MIX, and at 0, pi/2 or pi every element of SU(2) or every real trace would have such a pair.
+MIX = 0.9
+MAX_SWEEPS = 24
+
+
+def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
+    """Phases `(..., N)` in [-pi, pi], in no particular order, and unitary eigenvectors `(..., N, N)` of unitary `w`.
+
+        w = V diag(exp(i phases)) V^dagger,   V^dagger V = 1 to rounding, also where phases meet
+
+    `torch.linalg.eig` does not serve: its eigenvectors of a normal matrix lose their orthogonality as phases approach
+    each other. Here the Hermitian matrix with eigenvalues cos(phase - MIX) is diagonalised by `eigh`, whose
+    eigenvectors are orthonormal, and the matrices in which that mixed two different phases are finished by Jacobi
+    rotations. No derivative is defined.
+
+    Raises:
+        InvalidInput: `w` is not complex or not square.
+        NumericalFailure: `w` holds NaN or Inf, or is too far from unitary for the rotations to converge.
+
+    Example:
+        >>> import torch
+        >>> w = torch.diag(torch.exp(1j * torch.tensor([0.5, -0.2, -0.3])))
+        >>> phases, frame = unitary_eig(w)
+        >>> phases.sort().values
+        tensor([-0.3000, -0.2000,  0.5000])
+    """
+    if not w.is_complex() or w.ndim < 2 or w.shape[-1] != w.shape[-2]:
+        raise InvalidInput(f"unitary_eig needs complex (..., N, N) matrices, got {w.dtype} {tuple(w.shape)}")
+    batch, n = w.shape[:-2], w.shape[-1]
+    w = w.detach().reshape(-1, n, n)
+    if w.shape[0] == 0:
+        return w.real.new_empty(*batch, n), w.reshape(*batch, n, n).clone()
+    if not torch.isfinite(torch.view_as_real(w)).all():
+        raise NumericalFailure("unitary_eig: the matrices hold NaN or Inf")
+    turned = w * complex(math.cos(MIX), -math.sin(MIX))
+    frame = torch.linalg.eigh((turned + turned.mH) / 2).eigenvectors
+    # Of w - 1 rather than w: near the identity its anti-Hermitian entries keep their relative precision.
+    rest = w - torch.eye(n, dtype=w.dtype, device=w.device)
+    diagonal = frame.mH @ rest @ frame
+    mixed = _off_diagonal(diagonal) > _tolerance(w)
+    if mixed.any():
+        diagonal[mixed], frame[mixed] = _jacobi(diagonal[mixed], frame[mixed])
+    z = diagonal.diagonal(dim1=-2, dim2=-1)
+    return torch.atan2(z.imag, 1 + z.real).reshape(*batch, n), frame.reshape(*batch, n, n)
+
+
+def _tolerance(w: Tensor) -> float:
+    return 8 * w.shape[-1] * torch.finfo(w.dtype).eps
+
+
+def _off_diagonal(a: Tensor) -> Tensor:
+    return (a - torch.diag_embed(a.diagonal(dim1=-2, dim2=-1))).abs().amax((-2, -1))
+
+
+@functools.cache
+def _rounds(n: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """Rounds of disjoint index pairs (p, q) that together visit every pair once: a round-robin tournament."""
+    players = list(range(n + n % 2))
+    rounds = []
+    for _ in range(len(players) - 1):
+        pairs = [sorted((players[i], players[-1 - i])) for i in range(len(players) // 2)]
+        pairs = [pair for pair in pairs if pair[1] < n]
+        rounds.append((tuple(p for p, _ in pairs), tuple(q for _, q in pairs)))
+        players = [players[0], players[-1], *players[1:-1]]
+    return tuple(rounds)
+
+
+def _jacobi(a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotate normal matrices `a` to diagonal form, and the frames `v` with them (H. Goldstine and L. Horwitz, 1959).
+
+    A normal 2 x 2 block is m + exp(i phi) H with H Hermitian and traceless, so that exp(2 i phi) has the phase of
+    -det(block - m); the rotation that diagonalises the Hermitian part of exp(-i phi) block diagonalises the block.
+    """
+    tiny = torch.finfo(a.dtype).tiny
+    for _ in range(MAX_SWEEPS):
+        if (_off_diagonal(a) <= _tolerance(a)).all():
+            return a, v
+        for p, q in _rounds(a.shape[-1]):
+            p, q = list(p), list(q)
+            upper, lower, half = a[:, p, q], a[:, q, p], (a[:, p, p] - a[:, q, q]) / 2
+            turn = torch.sgn(torch.sqrt(half * half + upper * lower)).conj()
+            turn = torch.where(turn == 0, torch.ones_like(turn), turn)
+            split = (turn * half).real
+            off = (turn * upper + (turn * lower).conj()) / 2
+            tangent = off.abs() / (split.abs() + torch.hypot(split, off.abs())).clamp_min(tiny)
+            cosine = torch.rsqrt(1 + tangent * tangent)
+            sine = torch.copysign(tangent * cosine, split) * torch.sgn(off)
+            rotation = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).repeat(a.shape[0], 1, 1)
+            rotation[:, p, p] = rotation[:, q, q] = cosine.to(a.dtype)
+            rotation[:, p, q], rotation[:, q, p] = -sine, sine.conj()
+            a, v = rotation.mH @ a @ rotation, v @ rotation
+    raise NumericalFailure(
+        f"unitary_eig: {MAX_SWEEPS} sweeps left off-diagonal elements of {_off_diagonal(a).max():.1e}; "
+        "the matrices are not unitary"
+    )

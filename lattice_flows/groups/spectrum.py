@@ -1,0 +1,153 @@
+"""Eigenphases of SU(N): the alcove, its gaps, the Vandermonde determinant, and maps of the phases, for every N >= 2.
+
+The conjugacy classes of SU(N) are the points of the Weyl alcove
+
+    theta_1 <= ... <= theta_N,   sum theta_k = 0,   theta_N - theta_1 <= 2 pi.
+
+Its coordinates here are the N gaps g_k = theta_{k+1} - theta_k, the last one closing the circle,
+g_N = 2 pi - (theta_N - theta_1): they are >= 0 and sum to 2 pi, a simplex. Walls of the simplex are coinciding
+eigenvalues; its corners are the N centre elements, the identity being g = (0, ..., 0, 2 pi).
+"""
+
+import functools
+import itertools
+import math
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lattice_flows.kernels import unitary_eig
+
+
+class _Eigenphases(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, w):
+        phases, order = alcove(*unitary_eig(w))
+        ctx.save_for_backward(w, order)
+        ctx.mark_non_differentiable(order)
+        return phases, order
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_phases, _):
+        w, frame = ctx.saved_tensors
+        return 1j * (w @ (frame * grad_phases.unsqueeze(-2)) @ frame.mH)
+
+
+def eigenphases(w: Tensor) -> tuple[Tensor, Tensor]:
+    """Phases `(..., N)` in the alcove and the frame V `(..., N, N)` of SU(N) matrices, w = V diag(e^{i theta}) V^dagger.
+
+    The phases carry the gradient d theta_k = (V^dagger (-i w^dagger dw) V)_kk; the frame carries none, being defined
+    up to a phase per column: `displacement` has the gradient that does not depend on that phase. Once differentiable.
+
+    Example:
+        >>> import torch
+        >>> phases, frame = eigenphases(torch.diag(torch.exp(1j * torch.tensor([3.0, 3.0, -6.0]))))
+        >>> phases
+        tensor([-3.2832,  0.2832,  3.0000])
+    """
+    return _Eigenphases.apply(w)
+
+
+def alcove(phases: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift phases by multiples of 2 pi and sort them, with the columns of the frame, into the alcove.
+
+    The order comes from the phases alone: sorting by eigenvector components would break the symmetry.
+    """
+    n = phases.shape[-1]
+    ranks = torch.argsort(torch.argsort(phases, dim=-1), dim=-1)
+    winding = torch.round(phases.sum(-1, keepdim=True) / (2 * math.pi))
+    down = (ranks >= n - winding).to(phases.dtype)
+    up = (ranks < -winding).to(phases.dtype)
+    phases, order = torch.sort(phases + 2 * math.pi * (up - down), dim=-1)
+    return phases, torch.take_along_dim(frame, order.unsqueeze(-2), dim=-1)
+
+
+def gaps(phases: Tensor) -> Tensor:
+    """The gaps `(..., N)` of phases in the alcove, kept at least one rounding error from 0 so that ratios stay finite.
+
+    Example:
+        >>> import torch
+        >>> gaps(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([1.0000, 1.0000, 4.2832])
+    """
+    inner = phases.diff(dim=-1)
+    closing = 2 * math.pi - (phases[..., -1:] - phases[..., :1])
+    return torch.cat((inner, closing), dim=-1).clamp_min(torch.finfo(phases.dtype).eps)
+
+
+def phases_from_gaps(gap: Tensor) -> Tensor:
+    """The phases `(..., N)`, summing to 0, whose gaps are `gap`; of differences of gaps, the differences of phases."""
+    n = gap.shape[-1]
+    climb = torch.cat((torch.zeros_like(gap[..., :1]), gap[..., :-1].cumsum(-1)), dim=-1)
+    return climb - climb.sum(-1, keepdim=True) / n
+
+
+@functools.cache
+def _pairs(n: int) -> list[tuple[int, int]]:
+    return list(itertools.combinations(range(n), 2))
+
+
+def _arcs(gap: Tensor) -> tuple[Tensor, Tensor]:
+    """The two arcs `(..., pairs)` between every two phases, each a sum of gaps, so that short ones stay precise."""
+    n = gap.shape[-1]
+    between = torch.zeros(n, len(_pairs(n)), dtype=gap.dtype)
+    for column, (i, j) in enumerate(_pairs(n)):
+        between[i:j, column] = 1
+    between = between.to(gap.device)
+    return gap @ between, gap @ (1 - between)
+
+
+def log_vandermonde(gap: Tensor) -> Tensor:
+    """sum_{i<j} 2 log(2 sin((theta_j - theta_i) / 2)), `(...)`, from the gaps: the Haar density of the phases.
+
+    The sine is taken of the shorter arc between two phases, so that no gap, however small, loses its digits.
+
+    Example:
+        >>> import math, torch
+        >>> float(log_vandermonde(torch.tensor([math.pi, math.pi])))  # 2 log 2
+        1.38629...
+    """
+    return 2 * (2 * torch.sin(torch.minimum(*_arcs(gap)) / 2)).log().sum(-1)
+
+
+class _Displacement(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, w, shift, frame, gap, new_gap):
+        turned = frame * torch.polar(torch.ones_like(shift), shift).unsqueeze(-2)
+        ctx.save_for_backward(w, shift, frame, gap, new_gap)
+        return turned @ frame.mH
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        w, shift, frame, gap, new_gap = ctx.saved_tensors
+        grad = frame.mH @ grad @ frame
+        grad_shift = (grad.diagonal(dim1=-2, dim2=-1).conj() * torch.polar(torch.ones_like(shift), shift)).imag.neg()
+        n = gap.shape[-1]
+        (arc, rest), (new_arc, new_rest) = _arcs(gap), _arcs(new_gap)
+        nearer = arc <= rest
+        change = torch.where(nearer, new_arc - arc, rest - new_rest)
+        step = torch.where(nearer, arc, -rest) / 2
+        ratio = torch.sin(change / 2) / torch.sin(step)
+        i, j = (list(index) for index in zip(*_pairs(n), strict=True))
+        # conj of the divided difference (e^{i d_j} - e^{i d_i}) / (e^{i (theta_j - theta_i)} - 1), d the shift
+        mean = (shift[..., i] + shift[..., j]) / 2
+        mixing = torch.zeros_like(grad)
+        mixing[..., i, j] = torch.polar(ratio, step - mean)
+        mixing[..., j, i] = torch.polar(ratio, -step - mean)
+        return w @ (frame @ (mixing * grad) @ frame.mH), grad_shift, None, None, None
+
+
+def displacement(w: Tensor, shift: Tensor, frame: Tensor, gap: Tensor, new_gap: Tensor) -> Tensor:
+    """g = V diag(e^{i shift}) V^dagger `(..., N, N)`, the factor that takes w to the matrix with shifted eigenphases.
+
+    `shift` is a function of the phases of w that is differentiated on its own; this adds the turning of the frame,
+
+        (V^dagger dg V)_ij = (e^{i shift_j} - e^{i shift_i}) / (e^{i (theta_j - theta_i)} - 1) (V^dagger w^dagger dw V)_ij
+
+    for i != j, as a divided difference (Yu. Daleckii and S. Krein, 1951) that is finite where phases meet: it is a
+    ratio of sines of sums of gaps. `gap` and `new_gap` are the gaps before and after the shift. Once differentiable.
+    """
+    return _Displacement.apply(w, shift, frame, gap.detach(), new_gap.detach())
