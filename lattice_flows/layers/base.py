@@ -1,0 +1,36 @@
+"""What a layer is: plain tensors in, plain tensors and a log-determinant out."""
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+
+class Transform(nn.Module):
+    """An invertible map of links with its log-determinant relative to the Haar measure."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """y and log|dy/dx| `(*batch,)`."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """x and log|dx/dy| `(*batch,)`."""
+
+
+class ConjugationMap(nn.Module):
+    """An invertible map h of group elements with h(V W V^-1 | p) = V h(W | p) V^-1 for every V in the group.
+
+    Both directions give the factor that moves W there, g = h(W) W^-1 (or h^-1(W) W^-1) `(..., *element)`, and the
+    log-determinant of the map at each element `(...)`. Parameters are unconstrained, `(..., n_params)`, and the map
+    is the identity where they are 0.
+    """
+
+    n_params: int
+
+    @abstractmethod
+    def forward(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """h(W) W^-1 and log|dh/dW|."""
+
+    @abstractmethod
+    def inverse(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """h^-1(W) W^-1 and log|dh^-1/dW|."""

@@ -1,0 +1,119 @@
+"""Context: gauge-invariant features of frozen loops, and the networks that turn them into parameters."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lattice_flows.errors import InvalidInput
+from lattice_flows.fields.layout import volume
+from lattice_flows.fields.loops import follow
+from lattice_flows.groups import Group
+from lattice_flows.layers.partition import LinkPartition
+
+
+def n_frozen_features(partition: LinkPartition, group: Group) -> int:
+    """The number of channels that `frozen_features` gives."""
+    return len(partition.frozen_paths) * group.n_class_features
+
+
+def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) -> Tensor:
+    """Class features of the frozen loops at the sites where they begin, 0 elsewhere: `(*batch, channels, *sites)`.
+
+    Args:
+        flat_links: links `(*batch, dim * V, *element)`.
+    """
+    batch = flat_links.shape[: flat_links.ndim - 1 - len(group.element_shape)]
+    channels = []
+    for walk, sites in partition.frozen_loops():
+        features = group.class_features(follow(flat_links, walk, group)).mT
+        empty = features.new_zeros(*batch, group.n_class_features, volume(partition.sites))
+        channels.append(empty.index_copy(-1, sites, features))
+    if not channels:
+        return flat_links.real.new_zeros(*batch, 0, *partition.sites)
+    return torch.cat(channels, dim=-2).unflatten(-1, partition.sites)
+
+
+class PeriodicConv(nn.Module):
+    """A convolution on a periodic lattice of 2, 3 or 4 dimensions, `(*batch, channels, *sites)`.
+
+    In four dimensions it is a sum of three-dimensional convolutions, one for each place along the first axis.
+
+    Args:
+        dim: the lattice dimension.
+        in_channels, out_channels: the numbers of channels.
+        kernel_size: the odd extent of the kernel in every direction.
+
+    Example:
+        >>> import torch
+        >>> PeriodicConv(4, 2, 3, kernel_size=3)(torch.zeros(5, 2, 4, 4, 4, 6)).shape
+        torch.Size([5, 3, 4, 4, 4, 6])
+    """
+
+    def __init__(self, dim: int, in_channels: int, out_channels: int, kernel_size: int = 3):
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise InvalidInput(f"kernel_size must be odd, got {kernel_size}")
+        self.dim = dim
+        self.conv = (nn.Conv2d if dim == 2 else nn.Conv3d)(in_channels, out_channels, kernel_size)
+        self.taps = nn.ModuleList(
+            nn.Conv3d(in_channels, out_channels, kernel_size, bias=False) for _ in range(kernel_size - 1) if dim == 4
+        )
+        self.reach = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead, sites = x.shape[: -1 - self.dim], x.shape[-self.dim :]
+        x = x.reshape(-1, *x.shape[-1 - self.dim :])
+        if self.dim < 4:
+            return self.conv(self._pad(x, self.dim)).reshape(*lead, -1, *sites)
+        # fold the first axis into the batch and convolve over the other three
+        rows = self._pad(x.movedim(2, 1).flatten(0, 1), 3)
+        total = self.conv(rows).unflatten(0, (len(x), sites[0]))
+        away = [step for step in range(-self.reach, self.reach + 1) if step]
+        for step, tap in zip(away, self.taps, strict=True):
+            total = total + torch.roll(tap(rows).unflatten(0, (len(x), sites[0])), -step, 1)
+        return total.movedim(1, 2).reshape(*lead, -1, *sites)
+
+    def _pad(self, x: Tensor, dim: int) -> Tensor:
+        """Wrap `reach` sites around on both sides of the last `dim` axes, however small the extents are."""
+        for axis in range(-dim, 0):
+            index = torch.arange(-self.reach, x.shape[axis] + self.reach, device=x.device) % x.shape[axis]
+            x = x.index_select(axis, index)
+        return x
+
+
+class ConvContext(nn.Module):
+    """Periodic convolutions on features of frozen loops, then one linear map at the active sites alone.
+
+    Args:
+        partition: whose frozen loops are the features, and at whose active sites the parameters are wanted.
+        group: the gauge group.
+        n_params: parameters per active link.
+        hidden: channels of the convolutions.
+        kernel_size: their odd extent.
+    """
+
+    def __init__(
+        self, partition: LinkPartition, group: Group, n_params: int, hidden: Sequence[int] = (16, 16), kernel_size=3
+    ):
+        super().__init__()
+        channels = [n_frozen_features(partition, group), *hidden]
+        if min(channels) < 1:
+            raise InvalidInput(f"a context needs frozen loops and hidden channels >= 1, got channels {channels}")
+        self.convs = nn.ModuleList(
+            PeriodicConv(partition.dim, before, after, kernel_size) for before, after in itertools.pairwise(channels)
+        )
+        self.head = nn.Linear(channels[-1], n_params)
+        # A layer that starts near the identity, but not on it: at 0 the convolutions would have no gradient.
+        nn.init.normal_(self.head.weight, std=0.1 / channels[-1] ** 0.5)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("active_sites", partition.active_sites, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Parameters `(*batch, n_active, n_params)` from features `(*batch, channels, *sites)`."""
+        for conv in self.convs:
+            features = functional.silu(conv(features))
+        sites = features.flatten(-self.convs[0].dim) if len(self.convs) else features
+        return self.head(sites.index_select(-1, self.active_sites).mT)

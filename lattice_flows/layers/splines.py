@@ -1,0 +1,107 @@
+"""Monotone rational-quadratic splines of the unit interval and of the circle (C. Durkan et al., 1906.04032).
+
+Points are pairs (x, 1 - x), both carried to full relative precision: a gap between eigenvalues can lie at either end
+of the interval. With bin width w, height h, slope s = h / w, slopes d0 and d1 at the knots and t = (x - x0) / w,
+
+    y = y0 + h [s t^2 + d0 t (1-t)] / [s + (d0 + d1 - 2 s) t (1-t)]
+    dy/dx = s^2 [d1 t^2 + 2 s t (1-t) + d0 (1-t)^2] / [s + (d0 + d1 - 2 s) t (1-t)]^2
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from lattice_flows.errors import InvalidInput
+
+MIN_BIN = 1e-2
+MIN_SLOPE = 1e-2
+# softplus(UNIT + 0) + MIN_SLOPE = 1: zero parameters are the identity
+UNIT = math.log(math.expm1(1 - MIN_SLOPE))
+
+
+class Knots(NamedTuple):
+    """Bin widths and heights `(..., bins)`, each summing to 1, and slopes at the knots `(..., bins + 1)`."""
+
+    widths: Tensor
+    heights: Tensor
+    slopes: Tensor
+
+
+def n_knot_params(bins: int, circular: bool = False) -> int:
+    """How many unconstrained numbers a spline has: the slopes at the two ends of a circle are one."""
+    return 3 * bins + (0 if circular else 1)
+
+
+def check_bins(bins: int) -> int:
+    """The number of bins, if it can be one."""
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= 64:
+        raise InvalidInput(f"bins must be an integer from 1 to 64, got {bins!r}")
+    return bins
+
+
+def knots(raw: Tensor, bins: int, circular: bool = False) -> Knots:
+    """Knots from unconstrained numbers `(..., n_knot_params)`; zeros give the identity."""
+    widths, heights, slopes = raw.split([bins, bins, raw.shape[-1] - 2 * bins], dim=-1)
+    if circular:
+        slopes = torch.cat((slopes, slopes[..., :1]), dim=-1)
+    room = 1 - bins * MIN_BIN
+    return Knots(
+        MIN_BIN + room * widths.softmax(-1),
+        MIN_BIN + room * heights.softmax(-1),
+        MIN_SLOPE + softplus(slopes + UNIT),
+    )
+
+
+def _before(sizes: Tensor) -> Tensor:
+    """The sum of the bins before each bin."""
+    return sizes.cumsum(-1) - sizes
+
+
+def _after(sizes: Tensor) -> Tensor:
+    """The sum of the bins after each bin, summed from the far end so that it is exactly 0 for the last."""
+    return sizes.flip(-1).cumsum(-1).flip(-1) - sizes
+
+
+def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """The spline, or its inverse, at x `(...)` given with rest = 1 - x: gives y, 1 - y and log|dy/dx|.
+
+    Example:
+        >>> import torch
+        >>> x, curve = torch.tensor([0.1, 0.7]), knots(torch.linspace(-1, 1, 13), bins=4)
+        >>> y, rest, log_slope = rational_quadratic(x, 1 - x, curve)
+        >>> back, _, log_back = rational_quadratic(y, rest, curve, inverse=True)
+        >>> bool(torch.allclose(back, x)), bool(torch.allclose(log_slope + log_back, torch.zeros(2), atol=1e-5))
+        (True, True)
+    """
+    domain, image = (curve.heights, curve.widths) if inverse else (curve.widths, curve.heights)
+    edges = _before(domain)
+    index = (x.unsqueeze(-1) >= edges[..., 1:]).sum(-1, keepdim=True)
+
+    def pick(values: Tensor, at: Tensor = index) -> Tensor:
+        return torch.gather(values.expand(*x.shape, -1), -1, at).squeeze(-1)
+
+    size, target = pick(domain), pick(image)
+    low, high = pick(curve.slopes), pick(curve.slopes, index + 1)
+    t = ((x - pick(edges)) / size).clamp(0, 1)
+    u = ((rest - pick(_after(domain))) / size).clamp(0, 1)
+    slope = size / target if inverse else target / size
+    bend = low + high - 2 * slope
+    if inverse:
+        t, u = _solve(t, u, slope, low, bend), _solve(u, t, slope, high, bend)
+    scale = slope + bend * t * u
+    log_slope = 2 * (slope / scale).log() + (high * t * t + 2 * slope * t * u + low * u * u).log()
+    if inverse:
+        return pick(_before(image)) + target * t, pick(_after(image)) + target * u, -log_slope
+    y = pick(_before(image)) + target * t * (slope * t + low * u) / scale
+    return y, pick(_after(image)) + target * u * (slope * u + high * t) / scale, log_slope
+
+
+def _solve(y: Tensor, rest: Tensor, slope: Tensor, low: Tensor, bend: Tensor) -> Tensor:
+    """The root t in [0, 1] of y (slope + bend t (1-t)) = slope t^2 + low t (1-t), in the form that does not cancel."""
+    linear = low - bend * y
+    quadratic = slope - linear
+    root = torch.sqrt((linear * linear + 4 * quadratic * slope * y).clamp_min(0))
+    return 2 * slope * y / (linear + root)
