@@ -97,6 +97,10 @@ class Group(ABC):
         """Algebra elements `(*shape, *element)` with density exp(-inner(X, X) / 2): the momenta of HMC."""
 
     @abstractmethod
+    def generators(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
+        """A basis of the algebra `(dimension, *element)`, orthonormal under `inner`."""
+
+    @abstractmethod
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         """The inner product `(...)` of algebra elements."""
 

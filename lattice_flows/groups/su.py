@@ -1,5 +1,7 @@
 """SU(N) for every N >= 2: an element is a unitary N x N matrix of determinant 1."""
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -115,6 +117,19 @@ class SU(Group):
         return self.project_algebra(
             torch.randn(size, generator=generator, dtype=self.element_dtype(dtype), device=device)
         )
+
+    def generators(self, *, dtype=None, device=None) -> Tensor:
+        """The generalised Gell-Mann matrices times -i/2: tr(T_a T_b) = -delta_ab / 2."""
+        basis = []
+        for i, j in itertools.combinations(range(self.N), 2):
+            for upper in (1, -1j):
+                m = torch.zeros(self.N, self.N, dtype=torch.complex128)
+                m[i, j], m[j, i] = upper, upper.conjugate()
+                basis.append(m)
+        for k in range(1, self.N):
+            m = torch.diag(torch.tensor([1.0] * k + [-k] + [0.0] * (self.N - k - 1), dtype=torch.complex128))
+            basis.append(m * math.sqrt(2 / (k * (k + 1))))
+        return (torch.stack(basis) * -0.5j).to(device, self.element_dtype(dtype))
 
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         return -2 * (x * y.mT).sum((-2, -1)).real

@@ -45,11 +45,11 @@ class U1(Group):
         return check_precision(dtype)
 
     def haar(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        uniform = torch.rand(*shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
+        uniform = torch.rand(shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
         return (2 * uniform - 1) * math.pi
 
     def identity(self, *shape, dtype=None, device=None) -> Tensor:
-        return torch.zeros(*shape, dtype=self.element_dtype(dtype), device=device)
+        return torch.zeros(shape, dtype=self.element_dtype(dtype), device=device)
 
     def compose(self, a: Tensor, b: Tensor) -> Tensor:
         return wrap(a + b)
@@ -78,7 +78,10 @@ class U1(Group):
         return m.sin()
 
     def random_algebra(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
+        return torch.randn(shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
+
+    def generators(self, *, dtype=None, device=None) -> Tensor:
+        return torch.ones(1, dtype=self.element_dtype(dtype), device=device)
 
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         return x * y

@@ -60,11 +60,6 @@ def _before(sizes: Tensor) -> Tensor:
     return sizes.cumsum(-1) - sizes
 
 
-def _after(sizes: Tensor) -> Tensor:
-    """The sum of the bins after each bin, summed from the far end so that it is exactly 0 for the last."""
-    return sizes.flip(-1).cumsum(-1).flip(-1) - sizes
-
-
 def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """The spline, or its inverse, at x `(...)` given with rest = 1 - x: gives y, 1 - y and log|dy/dx|.
 
@@ -77,26 +72,33 @@ def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = Fa
         (True, True)
     """
     domain, image = (curve.heights, curve.widths) if inverse else (curve.widths, curve.heights)
+    bins = domain.shape[-1]
     edges = _before(domain)
     index = (x.unsqueeze(-1) >= edges[..., 1:]).sum(-1, keepdim=True)
-
-    def pick(values: Tensor, at: Tensor = index) -> Tensor:
-        return torch.gather(values.expand(*x.shape, -1), -1, at).squeeze(-1)
-
-    size, target = pick(domain), pick(image)
-    low, high = pick(curve.slopes), pick(curve.slopes, index + 1)
-    t = ((x - pick(edges)) / size).clamp(0, 1)
-    u = ((rest - pick(_after(domain))) / size).clamp(0, 1)
+    # one gather from one table: six small ones would cost more than all the arithmetic that follows
+    table = torch.cat((domain, image, edges, _before(image), curve.slopes), dim=-1)
+    columns = torch.tensor([0, bins, 2 * bins, 3 * bins, 4 * bins, 4 * bins + 1], device=x.device)
+    size, target, start, new_start, low, high = torch.gather(
+        table.expand(*x.shape, -1), -1, index + columns
+    ).unbind(-1)
+    last = index.squeeze(-1) == bins - 1
+    end, new_end = ((1 - first - width).masked_fill(last, 0) for first, width in ((start, size), (new_start, target)))
+    t = ((x - start) / size).clamp(0, 1)
+    u = ((rest - end) / size).clamp(0, 1)
     slope = size / target if inverse else target / size
     bend = low + high - 2 * slope
     if inverse:
         t, u = _solve(t, u, slope, low, bend), _solve(u, t, slope, high, bend)
-    scale = slope + bend * t * u
-    log_slope = 2 * (slope / scale).log() + (high * t * t + 2 * slope * t * u + low * u * u).log()
+    tu = t * u
+    scale = slope + bend * tu
+    log_slope = (slope * slope * (high * t * t + 2 * slope * tu + low * u * u) / (scale * scale)).log()
     if inverse:
-        return pick(_before(image)) + target * t, pick(_after(image)) + target * u, -log_slope
-    y = pick(_before(image)) + target * t * (slope * t + low * u) / scale
-    return y, pick(_after(image)) + target * u * (slope * u + high * t) / scale, log_slope
+        return new_start + target * t, new_end + target * u, -log_slope
+    return (
+        new_start + target * t * (slope * t + low * u) / scale,
+        new_end + target * u * (slope * u + high * t) / scale,
+        log_slope,
+    )
 
 
 def _solve(y: Tensor, rest: Tensor, slope: Tensor, low: Tensor, bend: Tensor) -> Tensor:

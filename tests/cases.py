@@ -1,0 +1,42 @@
+"""The case tables: adding a group, an action or a layer here runs every law on it."""
+
+import torch
+
+from lattice_flows import SU, U1
+from lattice_flows.actions import ACTIONS
+from lattice_flows.flows.builders import checkerboard, conjugation_map, stripes
+from lattice_flows.layers import ConvContext, GaugeCoupling, LinkPartition
+
+GROUPS = [U1(), SU(2), SU(3), SU(4), SU(5)]
+SITES = [(4, 6), (4, 2, 6), (2, 4, 4, 2)]
+PARTITIONS = [
+    LinkPartition.stripes((4, 6), mu=0, offset=1),
+    LinkPartition.stripes((4, 6), mu=1, offset=0),
+    LinkPartition.checkerboard((4, 2, 6), mu=2, parity=1),
+    LinkPartition.checkerboard((2, 4, 4, 2), mu=0, parity=0, nu=3),
+]
+ACTION_NAMES = list(ACTIONS)
+
+# float32 tolerances are those of single layers with parameters of the size that networks start with
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
+DTYPES = [torch.float64, torch.float32]
+
+
+def coupling(group, partition, bins=5, seed=0):
+    """A coupling whose context is far enough from 0 to matter."""
+    torch.manual_seed(seed)
+    conjugation = conjugation_map(group, bins)
+    context = ConvContext(partition, group, conjugation.n_params, hidden=(6,))
+    torch.nn.init.normal_(context.head.bias, std=0.3)
+    return GaugeCoupling(group, partition, conjugation, context)
+
+
+def flow(group, sites, layers, seed=0, **settings):
+    """A flow of the architecture for these extents."""
+    build = stripes if len(sites) == 2 else checkerboard
+    return build(group, sites, layers=layers, hidden=(4,), bins=4, seed=seed, **settings)
+
+
+def names(cases):
+    """Ids for pytest."""
+    return [str(case).replace("torch.", "").split("\n")[0][:40] for case in cases]
