@@ -1,0 +1,165 @@
+"""The command line: ``lattice-flows train | sample | measure | show | demo``."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lattice_flows.errors import LatticeFlowsError
+
+# The commands import what they need when they run, so that --help does not wait for torch.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code: 0, 2 for what the user can mend, 130 when interrupted."""
+    parser = _parser()
+    # argparse leaves over the overrides that stand behind an option: train CONFIG --out FOLDER training.steps=500
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    elif rest:
+        arguments.overrides += rest
+    logging.basicConfig(level=logging.WARNING, format="lattice-flows: %(message)s")
+    logging.getLogger("lattice_flows").setLevel(logging.INFO)
+    try:
+        arguments.command(arguments)
+        sys.stdout.flush()
+    except LatticeFlowsError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of the output, such as head, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("\nlattice-flows: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"lattice-flows: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from lattice_flows import config, runs
+
+    step = runs.train_run(config.load(arguments.config, arguments.overrides), arguments.out, arguments.config)
+    print(f"trained for {step} steps; next: lattice-flows sample {arguments.out}")
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from lattice_flows import runs
+
+    overrides = [*arguments.overrides, *([f"sampling.n={arguments.n}"] if arguments.n is not None else [])]
+    n = runs.sample_run(arguments.run, overrides)
+    print(f"{n} configurations; next: lattice-flows measure {arguments.run}")
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    from lattice_flows import results
+
+    results.measure_run(arguments.run)
+    print(Path(arguments.run, "report.txt").read_text(encoding="utf-8"), end="")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from lattice_flows import results
+
+    print(results.show_run(arguments.run), end="")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from lattice_flows import results
+
+    print(results.demo(arguments.out), end="")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from lattice_flows.provenance import provenance
+
+        made_from = provenance()
+        print(f"lattice-flows {made_from['version']}" + (f" ({made_from['commit']})" if "commit" in made_from else ""))
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lattice-flows",
+        description="Normalizing flows inside exact Markov chains, for lattice gauge theory. A run is a folder: train "
+        "makes it; sample, measure and show work in it.",
+        epilog="example: lattice-flows demo",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and, in a checkout, the commit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, function: object, summary: str, details: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}. {details}",
+            epilog=f"example: {example}",
+        )
+        sub.set_defaults(command=function)
+        return sub
+
+    train = command(
+        "train",
+        _train,
+        "train a flow",
+        "A folder that holds a checkpoint of the same settings goes on from there, so the command that was killed is "
+        "the command that resumes. A larger training.steps prolongs a run, with a new cosine schedule.",
+        "lattice-flows train config.toml training.steps=500 action.beta=2.2 --out runs/su2",
+    )
+    train.add_argument("config", metavar="CONFIG", help="TOML file of settings")
+    train.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, made if it is not there")
+    _add_overrides(train, "settings that replace those in the file")
+
+    sample = command(
+        "sample",
+        _sample,
+        "make the Markov chain of a trained run",
+        "Goes on with the chain that is there, until it has N configurations.",
+        "lattice-flows sample runs/su2 -n 50000 sampling.batch=1000",
+    )
+    _add_run(sample)
+    sample.add_argument("-n", metavar="N", help="length of the chain (default: sampling.n of the run)")
+    _add_overrides(sample, "settings of [sampling], or training.device")
+
+    measure = command(
+        "measure",
+        _measure,
+        "measure the chain of a run",
+        "Prints the table, and writes report.json, report.txt and figures/*.png.",
+        "lattice-flows measure runs/su2",
+    )
+    _add_run(measure)
+
+    show = command("show", _show, "say what a run is and how far it is", "", "lattice-flows show runs/su2")
+    _add_run(show)
+
+    demo = command(
+        "demo",
+        _demo,
+        "train, sample and measure U(1) on 8x8 at beta = 2",
+        "Compares with the exact values; takes about two minutes.",
+        "lattice-flows demo --out demo",
+    )
+    demo.add_argument("--out", default="lattice-flows-demo", metavar="FOLDER", help="folder of the run (%(default)s)")
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="folder of the run")
+
+
+def _add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=meaning)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

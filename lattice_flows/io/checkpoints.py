@@ -1,0 +1,61 @@
+"""Checkpoints: one file of tensors, numbers and strings, written atomically and read without executing code."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import files
+
+FORMAT = "lattice_flows checkpoint"
+VERSION = 1
+
+
+def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
+    """Writes `state`, nested dicts and lists of tensors, numbers, strings and None, atomically and durably.
+
+    Raises:
+        LatticeFlowsError: the disk is full or the folder not writable; an older checkpoint is then still there.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_checkpoint(Path(folder, "checkpoint.pt"), {"step": 3, "weights": torch.ones(2)})
+        ...     load_checkpoint(Path(folder, "checkpoint.pt"))
+        {'step': 3, 'weights': tensor([1., 1.])}
+    """
+    # By way of memory, because torch.save to a path turns a full disk into a RuntimeError without a reason.
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, "state": state}, buffer)
+    with files.replacing(Path(path)) as partial:
+        partial.write_bytes(buffer.getbuffer())
+
+
+def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote, with tensors on `map_location`.
+
+    Raises:
+        InvalidInput: there is no such file, or it is truncated, something else, or of another version.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115  # closed below; an error of open is not one of torch.load
+    except OSError as error:
+        raise InvalidInput(f"cannot read the checkpoint: {error.strerror} ({path})") from error
+    try:
+        with file:
+            content = torch.load(file, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds, OSError too, depending on where the file is broken
+        raise InvalidInput(
+            f"a checkpoint of lattice_flows is expected, this file is truncated or something else: "
+            f"restore it from a copy, or remove it to train from the start ({path})"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InvalidInput(f"a checkpoint of lattice_flows is expected, this file is from another program ({path})")
+    if content["version"] != VERSION:
+        raise InvalidInput(
+            f"a checkpoint of version {VERSION} is expected, got version {content['version']}: "
+            f"use the lattice_flows that wrote it ({path})"
+        )
+    return content["state"]

@@ -1,0 +1,137 @@
+"""Files that are either whole or not there, and folders with one writer at a time."""
+
+import contextlib
+import fcntl
+import io
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lattice_flows.errors import LatticeFlowsError
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an OSError (full disk, no permission, ...) into a LatticeFlowsError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise LatticeFlowsError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, which replaces `path` at the end of the block: durably, and all or nothing.
+
+    A failure in the block removes it and leaves `path` as it was. A process that is killed leaves the partial file
+    behind under a fixed name, so the next writer overwrites it; writers of one path must exclude each other (`locked`).
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with writing(path):
+        try:
+            partial.unlink(missing_ok=True)
+            yield partial
+            sync(partial)
+            os.replace(partial, path)
+            sync(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a whole file, or raises LatticeFlowsError and leaves what was there."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+def sync(path: Path) -> None:
+    """Makes a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and its parents."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; the system releases it however the process ends.
+
+    Raises:
+        LatticeFlowsError: another process holds it.
+    """
+    with writing(folder):
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 200).decode(errors="replace") or "unknown"
+            raise LatticeFlowsError(
+                f"{folder} is in use by another process ({holder}): wait for it or take another folder"
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            log.warning("%s cannot be locked (%s): use it from one process at a time", folder, error.strerror)
+        with contextlib.suppress(OSError):  # who holds it is a courtesy to others
+            os.truncate(lock, 0)
+            os.write(lock, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        yield
+    finally:
+        os.close(lock)
+
+
+class ForgivingFile(io.FileIO):
+    """A file for HDF5 whose writes never fail: what the disk does not take stays in memory, and `error` says why.
+
+    HDF5 cannot close a file that it could not write, and crashes the process when that ends. Here it closes in peace,
+    and the caller, who looks at `error` after every piece of data, throws the file away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "r+" if path.exists() else "x+")
+        self.error: OSError | None = None
+        self._kept: list[tuple[int, bytes]] = []
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data).cast("B")
+        size, offset = len(rest), self.tell()
+        while rest and self.error is None:
+            try:
+                rest = rest[super().write(rest) or 0 :]
+            except OSError as error:
+                self.error = error
+        if rest:
+            self._kept.append((offset + size - len(rest), bytes(rest)))
+            self.seek(offset + size)
+        return size
+
+    def readinto(self, buffer: Any, /) -> int:
+        target, offset = memoryview(buffer).cast("B"), self.tell()
+        size = super().readinto(target) or 0
+        if self.error is None:
+            return size
+        target[size:] = bytes(len(target) - size)
+        for start, data in self._kept:
+            first, last = max(start, offset), min(start + len(data), offset + len(target))
+            if first < last:
+                target[first - offset : last - offset] = data[first - start : last - start]
+        return len(target)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0

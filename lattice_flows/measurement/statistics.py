@@ -1,0 +1,224 @@
+"""Markov chains: means with errors by the Gamma method, autocorrelation times, and what Metropolis accepted."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput
+
+Series = Tensor | ArrayLike | Sequence[Tensor]
+
+# pyerrors' default for the parameter S of Wolff's automatic window, pinned so that no global of theirs can move it
+_S = 2.0
+_MIN_LENGTH = 5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its statistical error, printed as `0.5978(3)`: one digit of the error, two where it starts with 1.
+
+    `tau_int` = 1/2 + sum_{t>=1} rho(t) counts updates (white noise: 0.5), `window` is where the sum was cut, and `n`
+    the number of measurements in all chains. `window_closed` is False where the sum ran to the largest lag there is
+    without having converged: `error` and `tau_int` are then lower bounds.
+
+    Example:
+        >>> result = Estimate(value=0.59781, error=0.00031, tau_int=0.5, tau_int_error=0.0, window=1, n=1000)
+        >>> print(result, result.reliable)
+        0.5978(3) True
+    """
+
+    value: float
+    error: float
+    tau_int: float
+    tau_int_error: float
+    window: int
+    n: int
+    window_closed: bool = True
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the chain is long enough for its autocorrelation: the window closed, and the error is itself known
+        to a quarter or better. Its relative error is sqrt((window + 1/2) / n) (U. Wolff, hep-lat/0306017). A chain
+        that never moved is not reliable."""
+        return self.window_closed and self.error > 0 and (self.window + 0.5) / self.n < 1 / 16
+
+    def __str__(self) -> str:
+        if self.error == 0 or not math.isfinite(self.value) or not math.isfinite(self.error):
+            return f"{self.value:.10g}({self.error:.3g})"
+        mantissa, exponent = f"{self.error:.1e}".split("e")
+        last = int(exponent) - (mantissa[0] == "1")  # the power of ten of the last digit that is printed
+        if last >= 0:
+            return f"{round(self.value, -last):z.0f}({round(self.error, -last):.0f})"
+        error = f"{self.error:.{-last}f}"
+        return f"{self.value:z.{-last}f}({error if float(error) >= 1 else int(error.replace('.', ''))})"
+
+
+class Autocorrelation(NamedTuple):
+    """The normalised autocorrelation `rho[t]`, its running sum `tau_int[w]` = 1/2 + sum_{1<=t<=w} rho(t) with the
+    error `tau_int_error[w]`, and the `window` w that the Gamma method chose."""
+
+    rho: NDArray[np.float64]
+    tau_int: NDArray[np.float64]
+    tau_int_error: NDArray[np.float64]
+    window: int
+
+
+def acceptance(accepted: Tensor | ArrayLike) -> float:
+    """The fraction of accepted updates, over all chains.
+
+    Shapes: accepted `(*chains, updates)`, boolean.
+
+    Raises:
+        InvalidInput: no updates, or values that are neither true nor false.
+
+    Example:
+        >>> acceptance([True, False, False, True])
+        0.5
+    """
+    return float(_checked_flags(accepted).mean())
+
+
+def longest_rejection_run(accepted: Tensor | ArrayLike) -> int:
+    """The largest number of consecutive rejections in any chain: how long the chain sat on one configuration.
+
+    Shapes: accepted `(*chains, updates)`, boolean.
+
+    Raises:
+        InvalidInput: no updates, or values that are neither true nor false.
+
+    Example:
+        >>> longest_rejection_run([True, False, False, True, False])
+        2
+    """
+    flags = _checked_flags(accepted)
+    # an accepted update on either side of every chain, so that runs are gaps between accepted ones, and end with it
+    padded = np.pad(flags, [(0, 0)] * (flags.ndim - 1) + [(1, 1)], constant_values=True)
+    return int(np.diff(np.flatnonzero(padded)).max()) - 1
+
+
+def estimate(series: Series) -> Estimate:
+    """The mean of a Markov chain, or of several, with error and integrated autocorrelation time by the Gamma method.
+
+    error^2 = 2 tau_int var / n with tau_int = 1/2 + sum_{1<=t<=window} rho(t). Several chains are replica of one
+    ensemble: deviations are taken from the mean of all of them, so that chains which disagree enlarge the error.
+    pyerrors keeps tau_int >= 1/2: for anticorrelated chains the error is an upper bound. A constant series has error
+    0 and tau_int 0.5, which says that nothing moved, not that nothing is uncertain.
+
+    Shapes: `(n,)`; or `(chains, n)`, or a list of `(n_i,)`, for several chains.
+
+    Raises:
+        InvalidInput: fewer than 5 measurements in a chain, or values that are not finite real numbers.
+
+    Source: U. Wolff, hep-lat/0306017; F. Joswig, S. Kuberski, J. T. Kuhlmann, J. Neuendorf (pyerrors), 2209.14371.
+
+    Example:
+        >>> print(estimate(np.random.default_rng(0).normal(size=10_000)))
+        0.006(10)
+    """
+    chains = _chains(series)
+    n = sum(len(chain) for chain in chains)
+    if _is_constant(chains):
+        return Estimate(float(chains[0][0]), 0.0, 0.5, 0.0, 0, n)
+    obs, name = _gamma_method(chains)
+    window = int(obs.e_windowsize[name])
+    return Estimate(
+        value=float(obs.value),
+        error=float(obs.dvalue),
+        tau_int=float(obs.e_tauint[name]),
+        tau_int_error=float(obs.e_dtauint[name]),
+        window=window,
+        n=n,
+        window_closed=window < len(obs.e_rho[name]) - 1,
+    )
+
+
+def autocorrelation(series: Series) -> Autocorrelation:
+    """The autocorrelation function of a chain, or of several, and its running sum: what a plot of tau_int shows.
+
+    rho(t) = Gamma(t) / Gamma(0), for t up to half the longest chain. `estimate` multiplies the running sum at the
+    window by a correction of relative order window / n, which is left out here.
+
+    Shapes: as `estimate`.
+
+    Raises:
+        InvalidInput: as `estimate`.
+
+    Source: U. Wolff, hep-lat/0306017; F. Joswig, S. Kuberski, J. T. Kuhlmann, J. Neuendorf (pyerrors), 2209.14371.
+
+    Example:
+        >>> result = autocorrelation(np.random.default_rng(0).normal(size=10_000))
+        >>> print(result.window, result.rho[0], abs(result.rho[1]) < 0.03)
+        1 1.0 True
+    """
+    chains = _chains(series)
+    if _is_constant(chains):
+        return Autocorrelation(np.ones(1), np.full(1, 0.5), np.zeros(1), 0)
+    obs, name = _gamma_method(chains)
+    return Autocorrelation(obs.e_rho[name], obs.e_n_tauint[name], obs.e_n_dtauint[name], int(obs.e_windowsize[name]))
+
+
+@cache
+def _pyerrors() -> ModuleType:
+    # loaded on first use: it pulls in matplotlib and changes numpy's print options, which an import must not do
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*scipy.odr", category=DeprecationWarning)
+        import pyerrors
+    return pyerrors
+
+
+def _gamma_method(chains: list[NDArray[np.float64]]) -> tuple[Any, str]:
+    name = "chain"
+    replica = [name] if len(chains) == 1 else [f"{name}|{i}" for i in range(len(chains))]
+    obs = _pyerrors().Obs(chains, replica)
+    # pyerrors measures the fluctuations of a replicum from its own mean, which hides that replica disagree (chains
+    # frozen in different sectors would have no error at all); Wolff's estimator takes the mean over all replica
+    for replicum in replica:
+        obs.deltas[replicum] = obs.deltas[replicum] + (obs.r_values[replicum] - obs.value)
+    obs.gamma_method(S=_S, tau_exp=0.0)
+    return obs, name
+
+
+def _chains(series: Series) -> list[NDArray[np.float64]]:
+    nested = isinstance(series, (list, tuple)) and any(np.ndim(_to_numpy(chain)) > 0 for chain in series)
+    chains = [_to_numpy(chain) for chain in series] if nested else [_to_numpy(series)]  # type: ignore[union-attr]
+    if not nested and chains[0].ndim == 2:
+        chains = list(chains[0])
+    if not chains:
+        raise InvalidInput("an estimate needs at least one chain, got an empty list")
+    for i, chain in enumerate(chains):
+        if chain.ndim != 1:
+            raise InvalidInput(f"a chain must have shape (n,), got {chain.shape}; several chains: give a list")
+        if not np.isrealobj(chain) or chain.dtype.kind not in "buif":
+            raise InvalidInput(f"chain {i} must hold real numbers, got {chain.dtype}; take a real or imaginary part")
+        if len(chain) < _MIN_LENGTH:
+            raise InvalidInput(f"chain {i} has {len(chain)} measurements, an error needs at least {_MIN_LENGTH}")
+        if not np.isfinite(chain).all():
+            bad = int(np.flatnonzero(~np.isfinite(chain))[0])
+            raise InvalidInput(f"chain {i} must be finite, got {chain[bad]} at measurement {bad}")
+    return [np.asarray(chain, dtype=np.float64) for chain in chains]
+
+
+def _is_constant(chains: list[NDArray[np.float64]]) -> bool:
+    # decided on the values: subtracting a rounded mean would leave noise whose autocorrelation means nothing
+    return all((chain == chains[0][0]).all() for chain in chains)
+
+
+def _to_numpy(values: Any) -> NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _checked_flags(accepted: Any) -> NDArray[np.bool_]:
+    flags = _to_numpy(accepted)
+    if flags.ndim == 0 or flags.size == 0:
+        raise InvalidInput(f"accepted must hold at least one update, got shape {flags.shape}")
+    if not np.isin(flags, (0, 1)).all():
+        raise InvalidInput(f"accepted must be true or false for every update, got {flags.dtype} with other values")
+    return flags.astype(np.bool_)

@@ -1,0 +1,84 @@
+"""Importance weights: the effective sample size and its error."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput
+
+
+def ess(log_w: Tensor) -> Tensor:
+    """The effective sample size per sample, ESS = (sum w)^2 / (n sum w^2) in (0, 1], of n log-weights.
+
+    Shapes: log_w `(*batch, n)`, real, -inf for a weight of zero -> `(*batch,)` in the precision of log_w.
+
+    Raises:
+        InvalidInput: no weights, complex weights, a NaN or +inf among them, or all of them zero.
+
+    Source: A. Kong, Univ. of Chicago Dept. of Statistics, Technical Report 348 (1992).
+
+    Example:
+        >>> ess(torch.tensor([0.0, 0.0, float("-inf"), float("-inf")]))
+        tensor(0.5000)
+    """
+    log_w = torch.as_tensor(log_w)
+    precise = _checked_weights(log_w)
+    n = precise.shape[-1]
+    value = torch.exp(2 * precise.logsumexp(-1) - (2 * precise).logsumexp(-1) - math.log(n))
+    # rounding may leave the interval by an ulp, and callers are promised (0, 1]
+    return value.clamp(max=1.0).to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
+
+
+def ess_error(log_w: Tensor, blocks: int = 100) -> Tensor:
+    """The statistical error of `ess(log_w)` by the jackknife over `blocks` blocks of consecutive weights.
+
+    With theta_b the ESS of all weights outside block b, error^2 = (B - 1)/B sum_b (theta_b - mean theta)^2. For
+    weights along a Markov chain choose blocks longer than the autocorrelation. Where a single weight dominates, the
+    ESS is beyond what a sample of this size can estimate, and so is its error.
+
+    Shapes: log_w `(*batch, n)` -> `(*batch,)`.
+
+    Raises:
+        InvalidInput: as `ess`; or fewer than two blocks with a nonzero weight.
+
+    Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM (1982).
+
+    Example:
+        >>> log_w = 0.5 * torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+        >>> print(f"{ess(log_w):.3f} +- {ess_error(log_w):.3f}")  # exactly exp(-1/4) = 0.779 for these weights
+        0.771 +- 0.005
+    """
+    log_w = torch.as_tensor(log_w)
+    precise = _checked_weights(log_w)
+    n = precise.shape[-1]
+    if blocks < 2:
+        raise InvalidInput(f"a jackknife needs at least two blocks, got blocks={blocks}")
+    size = max(1, n // blocks)
+    count = -(-n // size)
+    precise = torch.nn.functional.pad(precise, (0, count * size - n), value=-math.inf)
+    precise = precise.unflatten(-1, (count, size))
+    if ((precise > -math.inf).any(-1).sum(-1) < 2).any():
+        raise InvalidInput("the error of an ESS needs nonzero weights in at least two blocks; give more weights")
+    kept = n - torch.tensor([size] * (count - 1) + [n - size * (count - 1)], device=precise.device)
+    # sums over the other blocks, never a difference of sums: one weight may be all there is of the total
+    own = torch.eye(count, dtype=torch.bool, device=precise.device)
+    others = [x.logsumexp(-1).unsqueeze(-2).masked_fill(own, -math.inf).logsumexp(-1) for x in (precise, 2 * precise)]
+    theta = torch.exp(2 * others[0] - others[1]) / kept
+    variance = (count - 1) * theta.var(-1, correction=0)
+    return variance.sqrt().to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
+
+
+def _checked_weights(log_w: Tensor) -> Tensor:
+    if log_w.ndim == 0 or log_w.shape[-1] == 0:
+        raise InvalidInput(f"log_w must hold at least one weight, got shape {tuple(log_w.shape)}")
+    if log_w.is_complex():
+        raise InvalidInput(f"log_w must be real, got {log_w.dtype}")
+    # the difference of two large logarithms: in float32 it would cost the digits that the ESS is made of
+    precise = log_w.double()
+    top = precise.amax(-1, keepdim=True)
+    if precise.isnan().any() or (top == math.inf).any():
+        raise InvalidInput("log_w must be finite or -inf, got NaN or +inf; look for a diverging action or log_q")
+    if (top == -math.inf).any():
+        raise InvalidInput("all weights are zero: every log_w is -inf")
+    return precise - top.detach()
