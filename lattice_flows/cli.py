@@ -73,8 +73,12 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
+    import torch
+
     from lattice_flows import results
 
+    # On fields this small a second thread gains nothing, and beside another busy process it loses a factor of ten.
+    torch.set_num_threads(1)
     print(results.demo(arguments.out), end="")
 
 

@@ -84,7 +84,8 @@ def stripes(
     if len(sites) != 2:
         raise InvalidInput(f"stripes are for two dimensions, got sites {sites}; use checkerboard")
     offsets = max(_widest(stripe_lines(extent), extent) for extent in sites)
-    partitions = [LinkPartition.stripes(sites, mu, offset) for offset in _spread(offsets) for mu in (0, 1)]
+    # Downwards: a line's passive loops are those of the line below, which is moved next and not again.
+    partitions = [LinkPartition.stripes(sites, mu, offset) for mu in (0, 1) for offset in reversed(range(offsets))]
     return _coupling_flow(group, sites, partitions, layers, bins, hidden, kernel_size, seed, dtype)
 
 
@@ -122,11 +123,6 @@ def checkerboard(
 
 def _widest(lines: list[int], extent: int) -> int:
     return max(after - before for before, after in itertools.pairwise([*lines, extent]))
-
-
-def _spread(n: int) -> list[int]:
-    """0 ... n-1, neighbours apart: a line has had its neighbours' context refreshed before it is moved."""
-    return [*range(0, n, 2), *range(1, n, 2)]
 
 
 ARCHITECTURES: dict[str, Callable[..., Flow]] = {"stripes": stripes, "checkerboard": checkerboard}

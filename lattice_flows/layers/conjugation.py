@@ -55,14 +55,21 @@ class PhaseMap(ConjugationMap):
 class SpectralMap(ConjugationMap):
     """The SU(N) map: splines of the gaps between eigenphases, at fixed eigenvectors (D. Boyda et al., 2008.05456).
 
-    The N gaps are a simplex. It is mapped to itself by breaking a stick of length 2 pi: with R_k = g_k + ... + g_N,
+    The N gaps are a simplex. It is mapped to itself by breaking a stick of length 2 pi, the gap that closes the circle
+    first: with (p_1, ..., p_N) = (g_N, g_1, ..., g_{N-1}) and what is left, R_k = p_k + ... + p_N,
 
-        u_k = g_k / R_k,   u'_k = spline_k(u_k),   k = 1 ... N-1,
+        u_k = p_k / R_k,   u'_k = spline_k(u_k),   k = 1 ... N-1,
 
-    which keeps every wall of the alcove in place. The parameters of spline_k are scaled by the length R_k / (2 pi) of
-    the stick that is left, so that it tends to the identity where the stick runs out and u_k loses its meaning: this
-    keeps the gradient of the log-determinant bounded there. The identity of the group is not such a point, R_k being
-    2 pi for every k. In all, with the Vandermonde determinant of the Haar measure,
+    which keeps every wall of the alcove in place. At the centre elements, the corners of the simplex, the map must
+    stretch all directions alike, or the gradient of the log-determinant grows like 1 / distance. Two rules see to it:
+
+    - the parameters of spline_k are scaled by R_k / (2 pi), so that it tends to the identity where nothing is left to
+      break: this is so at the identity of the group, where p_1 = 2 pi, and only spline_1 acts, on all gaps at once;
+    - splines 2 ... N-1 have at both ends the slope of spline_1 at 0, the stretching at the other centre elements.
+
+    (For N >= 4 the gradient still grows where p_1 and p_N vanish together away from the centre: three phases meet
+    there, and Haar measure suppresses that by the eighth power of the distance.) In all, with the Vandermonde
+    determinant of the Haar measure,
 
         logdet = sum_k log spline_k'(u_k) + sum_k log(R'_k / R_k)
                  + sum_{i<j} 2 log|sin((theta'_i - theta'_j) / 2) / sin((theta_i - theta_j) / 2)|.
@@ -93,7 +100,7 @@ class SpectralMap(ConjugationMap):
             raise InvalidInput(f"SpectralMap needs SU(N), got {group}; for U(1) use PhaseMap")
         self.group = group
         self.bins = check_bins(bins)
-        self.n_params = (group.n - 1) * n_knot_params(bins)
+        self.n_params = n_knot_params(bins) + (group.n - 2) * (n_knot_params(bins) - 2)
 
     def forward(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return self._move(loop, params, self._break)
@@ -104,36 +111,45 @@ class SpectralMap(ConjugationMap):
     def _move(self, loop, params, simplex_map) -> tuple[Tensor, Tensor]:
         phases, frame = self.group.eigenphases(loop)
         gap = sp.gaps(phases)
-        new_gap, logdet = simplex_map(gap, params.unflatten(-1, (self.group.n - 1, -1)))
+        pieces, logdet = simplex_map(gap.roll(1, -1), self._raw(params))
+        new_gap = pieces.roll(-1, -1)
         logdet = logdet + sp.log_vandermonde(new_gap) - sp.log_vandermonde(gap)
         shift = sp.phases_from_gaps(new_gap - gap)
         return sp.displacement(loop, shift, frame, gap, new_gap), logdet
 
-    def _break(self, gap: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def _raw(self, params: Tensor) -> Tensor:
+        """Unconstrained numbers `(..., N - 1, n_knot_params)` of every spline, the shared slopes filled in."""
+        size, before_slopes = n_knot_params(self.bins), 2 * self.bins
+        first, others = params[..., :size], params[..., size:].unflatten(-1, (self.group.n - 2, size - 2))
+        shared = first[..., None, before_slopes : before_slopes + 1].expand(*others.shape[:-1], 1)
+        others = torch.cat((others[..., :before_slopes], shared, others[..., before_slopes:], shared), dim=-1)
+        return torch.cat((first.unsqueeze(-2), others), dim=-2)
+
+    def _break(self, piece: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """All splines at once: every coordinate is known."""
-        left = gap.flip(-1).cumsum(-1).flip(-1)
+        left = piece.flip(-1).cumsum(-1).flip(-1)
         curve = knots(raw * (left[..., :-1] / left[..., :1]).unsqueeze(-1), self.bins)
-        y, rest, log_slope = rational_quadratic(gap[..., :-1] / left[..., :-1], left[..., 1:] / left[..., :-1], curve)
+        y, rest, log_slope = rational_quadratic(piece[..., :-1] / left[..., :-1], left[..., 1:] / left[..., :-1], curve)
         new_left = left[..., :1] * torch.cat((torch.ones_like(rest[..., :1]), rest.cumprod(-1)), dim=-1)
-        new_gap = torch.cat((new_left[..., :-1] * y, new_left[..., -1:]), dim=-1)
+        new_piece = torch.cat((new_left[..., :-1] * y, new_left[..., -1:]), dim=-1)
         # R_1 does not change
         logdet = log_slope.sum(-1) + (new_left[..., 1:-1] / left[..., 1:-1]).log().sum(-1)
-        return new_gap, logdet
+        return new_piece, logdet
 
-    def _mend(self, gap: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def _mend(self, piece: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """One spline after the other: what is left of the original stick scales the next one's parameters."""
-        left = gap.flip(-1).cumsum(-1).flip(-1)
+        left = piece.flip(-1).cumsum(-1).flip(-1)
         stick = left[..., 0]
-        old_left, pieces, logdet = stick, [], torch.zeros_like(stick)
+        old_left, old_pieces, logdet = stick, [], torch.zeros_like(stick)
         for k in range(self.group.n - 1):
             curve = knots(raw[..., k, :] * (old_left / stick).unsqueeze(-1), self.bins)
             x, rest, log_slope = rational_quadratic(
-                gap[..., k] / left[..., k], left[..., k + 1] / left[..., k], curve, inverse=True
+                piece[..., k] / left[..., k], left[..., k + 1] / left[..., k], curve, inverse=True
             )
             logdet = logdet + log_slope + (old_left / left[..., k]).log()
-            pieces.append(old_left * x)
+            old_pieces.append(old_left * x)
             old_left = old_left * rest
-        return torch.stack((*pieces, old_left), dim=-1), logdet
+        return torch.stack((*old_pieces, old_left), dim=-1), logdet
 
     def extra_repr(self) -> str:
         return f"{self.group}, bins={self.bins}"

@@ -23,7 +23,11 @@ UNIT = math.log(math.expm1(1 - MIN_SLOPE))
 
 
 class Knots(NamedTuple):
-    """Bin widths and heights `(..., bins)`, each summing to 1, and slopes at the knots `(..., bins + 1)`."""
+    """Bin widths and heights `(bins, ...)`, each summing to 1, and slopes at the knots `(bins + 1, ...)`.
+
+    Knots come first because torch normalises, sums and gathers along the first axis an order of magnitude faster than
+    along a short last one.
+    """
 
     widths: Tensor
     heights: Tensor
@@ -43,21 +47,22 @@ def check_bins(bins: int) -> int:
 
 
 def knots(raw: Tensor, bins: int, circular: bool = False) -> Knots:
-    """Knots from unconstrained numbers `(..., n_knot_params)`; zeros give the identity."""
-    widths, heights, slopes = raw.split([bins, bins, raw.shape[-1] - 2 * bins], dim=-1)
+    """Knots from unconstrained numbers `(..., n_knot_params)`, the points' axes before; zeros give the identity."""
+    raw = raw.movedim(-1, 0).contiguous()
+    widths, heights, slopes = raw.split([bins, bins, len(raw) - 2 * bins])
     if circular:
-        slopes = torch.cat((slopes, slopes[..., :1]), dim=-1)
+        slopes = torch.cat((slopes, slopes[:1]))
     room = 1 - bins * MIN_BIN
     return Knots(
-        MIN_BIN + room * widths.softmax(-1),
-        MIN_BIN + room * heights.softmax(-1),
+        MIN_BIN + room * widths.softmax(0),
+        MIN_BIN + room * heights.softmax(0),
         MIN_SLOPE + softplus(slopes + UNIT),
     )
 
 
 def _before(sizes: Tensor) -> Tensor:
     """The sum of the bins before each bin."""
-    return sizes.cumsum(-1) - sizes
+    return sizes.cumsum(0) - sizes
 
 
 def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,23 +70,21 @@ def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = Fa
 
     Example:
         >>> import torch
-        >>> x, curve = torch.tensor([0.1, 0.7]), knots(torch.linspace(-1, 1, 13), bins=4)
+        >>> x, curve = torch.tensor([0.1, 0.7]), knots(torch.linspace(-1, 1, 13).expand(2, 13), bins=4)
         >>> y, rest, log_slope = rational_quadratic(x, 1 - x, curve)
         >>> back, _, log_back = rational_quadratic(y, rest, curve, inverse=True)
         >>> bool(torch.allclose(back, x)), bool(torch.allclose(log_slope + log_back, torch.zeros(2), atol=1e-5))
         (True, True)
     """
     domain, image = (curve.heights, curve.widths) if inverse else (curve.widths, curve.heights)
-    bins = domain.shape[-1]
+    bins = len(domain)
     edges = _before(domain)
-    index = (x.unsqueeze(-1) >= edges[..., 1:]).sum(-1, keepdim=True)
+    index = (x >= edges[1:]).sum(0)
     # one gather from one table: six small ones would cost more than all the arithmetic that follows
-    table = torch.cat((domain, image, edges, _before(image), curve.slopes), dim=-1)
-    columns = torch.tensor([0, bins, 2 * bins, 3 * bins, 4 * bins, 4 * bins + 1], device=x.device)
-    size, target, start, new_start, low, high = torch.gather(
-        table.expand(*x.shape, -1), -1, index + columns
-    ).unbind(-1)
-    last = index.squeeze(-1) == bins - 1
+    table = torch.cat((domain, image, edges, _before(image), curve.slopes))
+    columns = (index, index + bins, index + 2 * bins, index + 3 * bins, index + 4 * bins, index + 4 * bins + 1)
+    size, target, start, new_start, low, high = torch.gather(table, 0, torch.stack(columns)).unbind()
+    last = index == bins - 1
     end, new_end = ((1 - first - width).masked_fill(last, 0) for first, width in ((start, size), (new_start, target)))
     t = ((x - start) / size).clamp(0, 1)
     u = ((rest - end) / size).clamp(0, 1)

@@ -1,5 +1,6 @@
 """Independence Metropolis: flow samples as proposals of an exact Markov chain."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -83,7 +84,7 @@ def accept(current: float, log_w: Tensor, uniform: Tensor) -> Tensor:
     """Run the Metropolis test through proposals in order: which of them, bool `(n,)`, the chain moves to.
 
     Args:
-        current: log w of the state before the first proposal.
+        current: log w of the state before the first proposal; if it is not finite, any proposal wins.
         log_w: `(n,)`.
         uniform: `(n,)` independent numbers in [0, 1).
 
@@ -91,11 +92,12 @@ def accept(current: float, log_w: Tensor, uniform: Tensor) -> Tensor:
         >>> accept(0.0, torch.tensor([1.0, -5.0, 2.0]), torch.tensor([0.9, 0.5, 0.9])).tolist()
         [True, False, True]
     """
+    if not math.isfinite(current):
+        current = -math.inf
     accepted = []
     thresholds = uniform.double().log().tolist()
     for proposed, threshold in zip(log_w.double().tolist(), thresholds, strict=True):
-        # written so that NaN fails the comparison
-        accepted.append(threshold < proposed - current and proposed < float("inf"))
+        accepted.append(math.isfinite(proposed) and threshold < proposed - current)
         if accepted[-1]:
             current = proposed
     return torch.tensor(accepted, dtype=torch.bool, device=log_w.device)

@@ -1,0 +1,159 @@
+"""Laws of the coupling layer over groups, dimensions and precisions, and the context networks."""
+
+import itertools
+
+import cases
+import pytest
+import torch
+
+from lattice_flows import SU, U1
+from lattice_flows.errors import InvalidInput
+from lattice_flows.layers import (
+    ConvContext,
+    GaugeCoupling,
+    LinkPartition,
+    PeriodicConv,
+    SpectralMap,
+    frozen_features,
+    n_frozen_features,
+)
+from lattice_flows.testing import assert_gauge_equivariant, assert_invertible, assert_logdet
+
+everywhere = pytest.mark.parametrize(
+    ("group", "partition"),
+    list(itertools.product(cases.GROUPS, cases.PARTITIONS)),
+    ids=[f"{g}-{p.sites}-mu{p.mu}" for g, p in itertools.product(cases.GROUPS, cases.PARTITIONS)],
+)
+
+
+@everywhere
+@pytest.mark.parametrize("dtype", cases.DTYPES, ids=cases.names(cases.DTYPES))
+def test_laws(group, partition, dtype, generator):
+    layer = cases.coupling(group, partition).to(dtype)
+    n = 10_000 // partition.n_active // 8
+    links = group.haar(n, partition.dim, *partition.sites, generator=generator, dtype=dtype)
+    with torch.no_grad():
+        # the log-determinant sums over active links
+        atol = cases.TOLERANCE[dtype] * partition.n_active**0.5
+        assert_invertible(layer, links, group, atol=atol)
+        assert_gauge_equivariant(layer, links, group, atol=atol, generator=generator, dim=partition.dim)
+        y, _ = layer(links)
+    assert group.defect(y).max() < {torch.float64: 1e-12, torch.float32: 1e-5}[dtype]
+
+
+@pytest.mark.parametrize("group", cases.GROUPS[:4], ids=cases.names(cases.GROUPS[:4]))
+@pytest.mark.parametrize(
+    "partition",
+    [LinkPartition.stripes((2, 4), 0, 1), LinkPartition.checkerboard((2, 2, 2), 1, 0)],
+    ids=["stripes", "checkerboard"],
+)
+def test_logdet_is_that_of_the_jacobian(group, partition, generator):
+    layer = cases.coupling(group, partition, bins=3).double()
+    links = group.haar(partition.dim, *partition.sites, generator=generator, dtype=torch.float64)
+    assert_logdet(layer, links, group)
+
+
+@pytest.mark.parametrize("partition", cases.PARTITIONS, ids=lambda p: str(p.sites))
+def test_only_active_links_move(partition, generator):
+    group = SU(2)
+    links = group.haar(3, partition.dim, *partition.sites, generator=generator)
+    y, _ = cases.coupling(group, partition)(links)
+    moved = ((y - links).abs().amax((-2, -1)) > 0).flatten(1).any(0)
+    assert set(moved.nonzero().flatten().tolist()) == set(partition.active_links.tolist())
+
+
+def test_the_conjugation_map_sees_active_sites_alone():
+    """The number of matrices it is given is the number of active links, and no more."""
+    seen = []
+
+    class Spy(SpectralMap):
+        def forward(self, loop, params):
+            seen.append((loop.shape, params.shape))
+            return super().forward(loop, params)
+
+    partition, spy = LinkPartition.stripes((8, 8), 0, 0), Spy(SU(2), bins=4)
+    GaugeCoupling(SU(2), partition, spy, ConvContext(partition, SU(2), spy.n_params))(SU(2).identity(5, 2, 8, 8))
+    assert seen == [((5, 16, 2, 2), (5, 16, 13))]
+
+
+def test_any_context_module_and_any_batch_axes(generator):
+    """A full-lattice network gives the same as one that is asked for the active links."""
+    group, partition = SU(3), LinkPartition.stripes((4, 8), 0, 1)
+    spectral_map = SpectralMap(group, bins=4)
+    conv = PeriodicConv(2, n_frozen_features(partition, group), spectral_map.n_params)
+
+    class ActiveOnly(torch.nn.Module):
+        def forward(self, features):
+            return conv(features).flatten(-2)[..., partition.active_sites].mT
+
+    links = group.haar(2, 3, 2, 4, 8, generator=generator)
+    whole = GaugeCoupling(group, partition, spectral_map, conv)(links)
+    active = GaugeCoupling(group, partition, spectral_map, ActiveOnly())(links)
+    torch.testing.assert_close(whole, active)
+    assert whole[0].shape == links.shape
+    assert whole[1].shape == (2, 3)
+    alone = GaugeCoupling(group, partition, spectral_map, conv)(links[1, 2])
+    torch.testing.assert_close(alone[0], whole[0][1, 2], atol=1e-5, rtol=1e-4)
+
+
+def test_wrong_links_and_contexts():
+    group, partition = U1(), LinkPartition.stripes((4, 8), 0, 1)
+    layer = cases.coupling(group, partition)
+    with pytest.raises(InvalidInput, match="this layer acts on"):
+        layer(group.identity(2, 8, 4))
+    wrong = GaugeCoupling(group, partition, layer.conjugation, PeriodicConv(2, n_frozen_features(partition, group), 3))
+    with pytest.raises(InvalidInput, match="context must give"):
+        wrong(group.identity(2, 4, 8))
+    with pytest.raises(InvalidInput, match="kernel_size"):
+        ConvContext(partition, group, 10, kernel_size=2)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 4])
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_periodic_convolution_against_its_definition(dim, kernel_size, generator):
+    """A sum over displaced fields, and so translation-equivariant on the periodic lattice."""
+    sites = (3, 4, 5, 2)[:dim]
+    conv = PeriodicConv(dim, 2, 3, kernel_size).double()
+    x = torch.randn(2, 2, *sites, generator=generator, dtype=torch.float64)
+    y = conv(x)
+    assert y.shape == (2, 3, *sites)
+    reach = kernel_size // 2
+    expected = torch.zeros_like(y) + conv.conv.bias.reshape(-1, *[1] * dim)
+    for step in itertools.product(range(-reach, reach + 1), repeat=dim):
+        place = tuple(s + reach for s in step)
+        if dim < 4:
+            weight = conv.conv.weight[(slice(None), slice(None), *place)]
+        else:
+            away = [s for s in range(-reach, reach + 1) if s]
+            kernel = conv.conv if step[0] == 0 else conv.taps[away.index(step[0])]
+            weight = kernel.weight[(slice(None), slice(None), *place[1:])]
+        moved = torch.roll(x, [-s for s in step], list(range(2, 2 + dim)))
+        expected = expected + torch.einsum("oi,bi...->bo...", weight, moved)
+    torch.testing.assert_close(y, expected)
+
+
+def test_gradcheck_of_the_convolution(generator):
+    for dim in (2, 3, 4):
+        conv = PeriodicConv(dim, 1, 2).double()
+        x = torch.randn(1, 1, *(2, 3, 2, 2)[:dim], generator=generator, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(conv, (x,))
+
+
+@pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.GROUPS))
+def test_features_are_invariant_and_frozen(group, generator):
+    from lattice_flows.fields import gauge_transform
+
+    partition = LinkPartition.stripes((4, 8), 1, 2)
+    links = group.haar(2, 4, 8, generator=generator, dtype=torch.float64)
+    e = len(group.element_shape)
+
+    def features(links):
+        return frozen_features(links.flatten(-3 - e, -1 - e), partition, group)
+
+    V = group.haar(4, 8, generator=generator, dtype=torch.float64)
+    value = features(links)
+    assert value.shape == (n_frozen_features(partition, group), 4, 8)
+    torch.testing.assert_close(features(gauge_transform(links, V, group)), value, atol=1e-12, rtol=0)
+    other = links.clone().flatten(0, 2)
+    other[partition.active_links] = group.haar(partition.n_active, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(features(other.reshape(links.shape)), value, atol=0, rtol=0)

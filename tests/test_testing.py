@@ -1,0 +1,98 @@
+"""The public assertions fail on layers that break the laws."""
+
+import cases
+import pytest
+import torch
+
+from lattice_flows import SU, U1
+from lattice_flows.actions import Wilson
+from lattice_flows.layers import LinkPartition, SpectralMap, Transform
+from lattice_flows.testing import (
+    assert_conjugation_map,
+    assert_force,
+    assert_gauge_equivariant,
+    assert_gauge_invariant,
+    assert_invertible,
+    assert_logdet,
+)
+
+
+class Broken(Transform):
+    """A good coupling, spoilt."""
+
+    def __init__(self, group, fault):
+        super().__init__()
+        self.good = cases.coupling(group, LinkPartition.stripes((3, 4), 0, 0)).double()
+        self.group = group
+        self.fault = fault
+
+    def forward(self, x):
+        y, logdet = self.good(x)
+        return self._spoil(y), logdet * (1.1 if self.fault == "logdet" else 1)
+
+    def inverse(self, y):
+        x, logdet = self.good.inverse(y)
+        return (x, logdet * 1.1) if self.fault == "logdet" else (x, logdet)
+
+    def _spoil(self, y):
+        if self.fault == "one link":
+            turn = self.group.exp(1e-3 * self.group.generators(dtype=torch.float64)[0])
+            return torch.cat((self.group.compose(turn, y[..., :1, :, :, :, :]), y[..., 1:, :, :, :, :]), dim=-5)
+        return y
+
+
+@pytest.fixture
+def links(generator):
+    return SU(2).haar(3, 2, 3, 4, generator=generator, dtype=torch.float64)
+
+
+def test_sound_layers_pass(links):
+    sound = Broken(SU(2), None)
+    assert_invertible(sound, links, SU(2))
+    assert_gauge_equivariant(sound, links, SU(2))
+    assert_logdet(sound, links[0], SU(2))
+
+
+def test_broken_layers_fail(links):
+    moved, wrong = Broken(SU(2), "one link"), Broken(SU(2), "logdet")
+    with pytest.raises(AssertionError, match=r"inverse\(forward\(x\)\) = x: violated by"):
+        assert_invertible(moved, links, SU(2))
+    with pytest.raises(AssertionError, match="gauge"):
+        assert_gauge_equivariant(moved, links, SU(2))
+    with pytest.raises(AssertionError, match="Jacobian"):
+        assert_logdet(wrong, links[0], SU(2))
+    assert_invertible(wrong, links, SU(2))
+
+
+def test_broken_functions_fail(links):
+    with pytest.raises(AssertionError, match="gauge"):
+        assert_gauge_invariant(lambda u: u.real.sum((-1, -2, -3, -4, -5)), links, SU(2))
+
+    class WrongForce(Wilson):
+        def force(self, links):
+            return 1.01 * super().force(links)
+
+    with pytest.raises(AssertionError, match="force"):
+        assert_force(WrongForce(SU(2), 1.0), links, SU(2))
+
+
+def test_broken_conjugation_maps_fail(generator):
+    class Frames(SpectralMap):
+        """Turns every matrix by the same element: no function of the class."""
+
+        def forward(self, loop, params):
+            g, logdet = super().forward(loop, params)
+            return torch.diag(torch.tensor([1j, -1j])).to(g.dtype) @ g, logdet
+
+    good = SpectralMap(SU(2), bins=4)
+    loop = SU(2).haar(20, generator=generator, dtype=torch.float64)
+    params = torch.randn(20, good.n_params, generator=generator, dtype=torch.float64)
+    assert_conjugation_map(good, loop, params, SU(2))
+    with pytest.raises(AssertionError):
+        assert_conjugation_map(Frames(SU(2), bins=4), loop, params, SU(2))
+
+
+def test_nan_is_a_violation(links):
+    with pytest.raises(AssertionError, match="nan"):
+        assert_gauge_invariant(lambda u: u.real.sum((-1, -2, -3, -4, -5)) * float("nan"), links, SU(2))
+    assert U1() != SU(2)

@@ -1,0 +1,86 @@
+"""The gradient estimators: one expectation, three variances."""
+
+import cases
+import pytest
+import torch
+
+from lattice_flows import SU, U1
+from lattice_flows.actions import Wilson
+from lattice_flows.errors import InvalidInput
+from lattice_flows.training import ESTIMATORS, path, reinforce, reparametrisation
+
+
+def gradients(estimate, flow, action, repeats, n, seed):
+    """Independent estimates `(repeats, parameters)` of the gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for _ in range(repeats):
+        flow.zero_grad()
+        estimate(flow, action, n, generator).surrogate.backward()
+        rows.append(torch.cat([parameter.grad.flatten() for parameter in flow.parameters()]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("group", [U1(), SU(2), SU(3)], ids=str)
+@pytest.mark.parametrize("name", ["path", "reinforce"])
+def test_estimators_agree_in_expectation(group, name):
+    """With reparametrisation as the reference, the pulls of all parameters together are those of noise."""
+    flow = cases.flow(group, (3, 3), layers=2, dtype=torch.float64)
+    action = Wilson(group, 1.0)
+    one = gradients(reparametrisation, flow, action, 100, 64, seed=1)
+    two = gradients(ESTIMATORS[name], flow, action, 100, 64, seed=2)
+    error = (one.var(0) / len(one) + two.var(0) / len(two)).sqrt()
+    felt = error > 1e-12
+    pull = ((one.mean(0) - two.mean(0)) / error)[felt]
+    assert felt.sum() > 100
+    assert pull.abs().max() < 5
+    # the parameters share their samples, so the pulls are correlated: their mean square is 1 with a wide spread
+    assert pull.square().mean() < 2
+
+
+def test_value_is_the_kl_divergence_up_to_log_z():
+    """-mean log w = KL - log Z, and by Jensen it is >= -log Z, here of independent links: Z = 1 for S = 0."""
+    flow = cases.flow(U1(), (3, 4), layers=2, dtype=torch.float64)
+    for layer in flow.layers:
+        torch.nn.init.normal_(layer.context.head.bias, std=0.5)
+    for estimate in ESTIMATORS.values():
+        value = estimate(flow, lambda links: links.new_zeros(len(links)), 4000, torch.Generator().manual_seed(0))
+        divergence = -value.log_w
+        error = divergence.std() / len(divergence) ** 0.5
+        assert divergence.mean() > 4 * error
+        # E_q[w] = Z = 1
+        weight = value.log_w.exp()
+        assert (weight.mean() - 1).abs() < 4 * weight.std() / len(weight) ** 0.5
+
+
+def test_path_gradient_vanishes_where_q_equals_p():
+    """With p = q every single path gradient is 0, while the other estimators fluctuate."""
+    flow = cases.flow(SU(2), (3, 4), layers=2, dtype=torch.float64)
+    target = cases.flow(SU(2), (3, 4), layers=2, dtype=torch.float64)
+    size = {}
+    for name, estimate in ESTIMATORS.items():
+        size[name] = gradients(estimate, flow, lambda links: -target.log_prob(links), 3, 16, seed=0).abs().max()
+    assert size["path"] < 1e-10
+    assert size["reparametrisation"] > 1e-4
+    # its control variate takes the mean advantage out, which is all there is when q = p
+    assert size["reinforce"] < 1e-10
+
+
+def test_reinforce_takes_no_derivative_of_the_action():
+    flow = cases.flow(U1(), (3, 4), layers=2)
+
+    def action(links):
+        assert not torch.is_grad_enabled()
+        return Wilson(U1(), 1.0)(links)
+
+    reinforce(flow, action, 8, torch.Generator().manual_seed(0)).surrogate.backward()
+    assert any(parameter.grad.abs().max() > 0 for parameter in flow.parameters())
+    with pytest.raises(InvalidInput, match="at least 2"):
+        reinforce(flow, action, 1)
+
+
+def test_path_leaves_no_gradient_behind():
+    """Its inner derivative is with respect to the links alone."""
+    flow = cases.flow(U1(), (3, 4), layers=2)
+    path(flow, Wilson(U1(), 1.0), 8, torch.Generator().manual_seed(0))
+    assert all(parameter.grad is None for parameter in flow.parameters())
