@@ -64,16 +64,16 @@ def _off_diagonal(a: Tensor) -> Tensor:
 
 
 @functools.cache
-def _rounds(n: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+def _rounds(n: int) -> list[tuple[list[int], list[int]]]:
     """Rounds of disjoint index pairs (p, q) that together visit every pair once: a round-robin tournament."""
     players = list(range(n + n % 2))
     rounds = []
     for _ in range(len(players) - 1):
         pairs = [sorted((players[i], players[-1 - i])) for i in range(len(players) // 2)]
         pairs = [pair for pair in pairs if pair[1] < n]
-        rounds.append((tuple(p for p, _ in pairs), tuple(q for _, q in pairs)))
+        rounds.append(([p for p, _ in pairs], [q for _, q in pairs]))
         players = [players[0], players[-1], *players[1:-1]]
-    return tuple(rounds)
+    return rounds
 
 
 def _jacobi(a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,6 @@ def _jacobi(a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if (_off_diagonal(a) <= _tolerance(a)).all():
             return a, v
         for p, q in _rounds(a.shape[-1]):
-            p, q = list(p), list(q)
             upper, lower, half = a[:, p, q], a[:, q, p], (a[:, p, p] - a[:, q, q]) / 2
             turn = torch.sgn(torch.sqrt(half * half + upper * lower)).conj()
             turn = torch.where(turn == 0, torch.ones_like(turn), turn)

@@ -50,7 +50,9 @@ def infer_dim(links: Tensor, group: Group, dim: int | None = None) -> int:
     fits = [d for d in DIMENSIONS if len(lattice) > d and lattice[-d - 1] == d and min(lattice[-d:]) >= 2]
     if dim is not None:
         if dim not in fits:
-            raise InvalidInput(f"links of shape {shape} are not a {dim}-dimensional {group} field (*batch, dim, *sites)")
+            raise InvalidInput(
+                f"links of shape {shape} are not a {dim}-dimensional {group} field (*batch, dim, *sites)"
+            )
         return dim
     if not fits:
         raise InvalidInput(f"links of shape {shape} fit no dimension: expected (*batch, dim, *sites, *element)")

@@ -59,9 +59,7 @@ def loops_through(path: Path, mu: int) -> list[Path]:
     """
     forward = unit_steps(path)
     backward = tuple((nu, -sign) for nu, sign in reversed(forward))
-    return [
-        turn[k:] + turn[:k] for turn in (forward, backward) for k, step in enumerate(turn) if step == (mu, 1)
-    ]
+    return [turn[k:] + turn[:k] for turn in (forward, backward) for k, step in enumerate(turn) if step == (mu, 1)]
 
 
 def lay(path: Path, sites: tuple[int, ...], start: Path = ()) -> Walk:
@@ -88,12 +86,12 @@ def _lay_on(path: Path, sites: tuple[int, ...], start: Path, device: torch.devic
 
 def follow(flat_links: Tensor, walk: Walk, group: Group) -> Tensor:
     """The product of links along a walk, `(*batch, n, *element)`, from links `(*batch, dim * V, *element)`."""
-    product = None
-    for index, forward in zip(walk.links, walk.forward, strict=True):
+
+    def step(index: Tensor, forward: bool) -> Tensor:
         link = flat_links.index_select(site_axis(group), index)
-        link = link if forward else group.inverse(link)
-        product = link if product is None else group.compose(product, link)
-    return product
+        return link if forward else group.inverse(link)
+
+    return functools.reduce(group.compose, map(step, walk.links, walk.forward))
 
 
 def path_product(links: Tensor, path: Path, group: Group, *, start: Path = (), dim: int | None = None) -> Tensor:

@@ -11,8 +11,8 @@ from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.prior import HaarPrior
 from lattice_flows.groups import SU, Group
 from lattice_flows.layers.base import ConjugationMap
-from lattice_flows.layers.context import ConvContext
 from lattice_flows.layers.conjugation import PhaseMap, SpectralMap
+from lattice_flows.layers.context import ConvContext
 from lattice_flows.layers.coupling import GaugeCoupling
 from lattice_flows.layers.partition import LinkPartition, stripe_lines
 
@@ -78,7 +78,7 @@ def stripes(
     Example:
         >>> from lattice_flows import SU
         >>> stripes(SU(3), (8, 8), layers=16, seed=0)
-        Flow: SU(3) on 8x8, 16 layers (GaugeCoupling with SpectralMap(SU(3), bins=8)), 64,800 parameters
+        Flow: SU(3) on 8x8, 16 layers (GaugeCoupling with SpectralMap(SU(3), bins=8)), 64,256 parameters
     """
     sites = check_sites(sites)
     if len(sites) != 2:

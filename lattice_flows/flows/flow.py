@@ -1,7 +1,7 @@
 """A flow: a prior and layers, with exact samples and exact densities."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,9 @@ class Flow(nn.Module):
         """The number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def _transforms(self) -> list[Transform]:
+        return cast(list[Transform], list(self.layers))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Prior links x to model links y, with log|dy/dx| `(*batch,)`."""
         total = self.prior.log_prob(x)
@@ -70,7 +73,7 @@ class Flow(nn.Module):
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Model links y to prior links x, with log|dx/dy| `(*batch,)`."""
         total = self.prior.log_prob(y)
-        for layer in reversed(self.layers):
+        for layer in reversed(self._transforms()):
             y, logdet = layer.inverse(y)
             total = total + logdet
         return y, total
@@ -94,7 +97,7 @@ class Flow(nn.Module):
 
     def __repr__(self) -> str:
         extents = "x".join(map(str, self.sites))
-        kinds = ", ".join(dict.fromkeys(_describe(layer) for layer in self.layers))
+        kinds = ", ".join(dict.fromkeys(map(_describe, self._transforms())))
         return f"Flow: {self.group} on {extents}, {len(self.layers)} layers ({kinds}), {self.n_parameters:,} parameters"
 
 

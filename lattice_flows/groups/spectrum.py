@@ -36,7 +36,7 @@ class _Eigenphases(torch.autograd.Function):
 
 
 def eigenphases(w: Tensor) -> tuple[Tensor, Tensor]:
-    """Phases `(..., N)` in the alcove and the frame V `(..., N, N)` of SU(N) matrices, w = V diag(e^{i theta}) V^dagger.
+    """Phases `(..., N)` in the alcove and frame V `(..., N, N)` of SU(N) matrices w = V diag(e^{i theta}) V^dagger.
 
     The phases carry the gradient d theta_k = (V^dagger (-i w^dagger dw) V)_kk; the frame carries none, being defined
     up to a phase per column: `displacement` has the gradient that does not depend on that phase. Once differentiable.
@@ -145,7 +145,8 @@ def displacement(w: Tensor, shift: Tensor, frame: Tensor, gap: Tensor, new_gap: 
 
     `shift` is a function of the phases of w that is differentiated on its own; this adds the turning of the frame,
 
-        (V^dagger dg V)_ij = (e^{i shift_j} - e^{i shift_i}) / (e^{i (theta_j - theta_i)} - 1) (V^dagger w^dagger dw V)_ij
+        (V^dagger dg V)_ij = q_ij (V^dagger w^dagger dw V)_ij,
+        q_ij = (e^{i shift_j} - e^{i shift_i}) / (e^{i (theta_j - theta_i)} - 1)
 
     for i != j, as a divided difference (Yu. Daleckii and S. Krein, 1951) that is finite where phases meet: it is a
     ratio of sines of sums of gaps. `gap` and `new_gap` are the gaps before and after the shift. Once differentiable.

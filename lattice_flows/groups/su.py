@@ -124,7 +124,7 @@ class SU(Group):
         for i, j in itertools.combinations(range(self.N), 2):
             for upper in (1, -1j):
                 m = torch.zeros(self.N, self.N, dtype=torch.complex128)
-                m[i, j], m[j, i] = upper, upper.conjugate()
+                m[i, j], m[j, i] = upper, upper.conjugate()  # type: ignore[assignment]
                 basis.append(m)
         for k in range(1, self.N):
             m = torch.diag(torch.tensor([1.0] * k + [-k] + [0.0] * (self.N - k - 1), dtype=torch.complex128))

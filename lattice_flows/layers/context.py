@@ -84,7 +84,7 @@ class PeriodicConv(nn.Module):
 
 
 class _Wrap(torch.autograd.Function):
-    """Repeat `reach` sites from the other side at both ends of an axis; torch's circular pad takes six times as long."""
+    """Repeat `reach` sites from the other side at both ends of an axis, several times as fast as torch's own pad."""
 
     @staticmethod
     def forward(ctx, x, axis, reach):
@@ -115,6 +115,8 @@ class ConvContext(nn.Module):
         kernel_size: their odd extent.
     """
 
+    active_sites: Tensor
+
     def __init__(
         self, partition: LinkPartition, group: Group, n_params: int, hidden: Sequence[int] = (16, 16), kernel_size=3
     ):
@@ -122,6 +124,7 @@ class ConvContext(nn.Module):
         channels = [n_frozen_features(partition, group), *hidden]
         if min(channels) < 1:
             raise InvalidInput(f"a context needs frozen loops and hidden channels >= 1, got channels {channels}")
+        self.dim = partition.dim
         self.convs = nn.ModuleList(
             PeriodicConv(partition.dim, before, after, kernel_size) for before, after in itertools.pairwise(channels)
         )
@@ -135,5 +138,4 @@ class ConvContext(nn.Module):
         """Parameters `(*batch, n_active, n_params)` from features `(*batch, channels, *sites)`."""
         for conv in self.convs:
             features = functional.silu(conv(features))
-        sites = features.flatten(-self.convs[0].dim) if len(self.convs) else features
-        return self.head(sites.index_select(-1, self.active_sites).mT)
+        return self.head(features.flatten(-self.dim).index_select(-1, self.active_sites).mT)

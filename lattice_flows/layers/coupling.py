@@ -32,7 +32,8 @@ class GaugeCoupling(Transform):
         >>> from lattice_flows.layers import LinkPartition, SpectralMap, n_frozen_features
         >>> group, generator = SU(2), torch.Generator().manual_seed(0)
         >>> partition, spectral_map = LinkPartition.stripes((8, 8), mu=0, offset=1), SpectralMap(group, bins=4)
-        >>> net = torch.nn.Conv2d(n_frozen_features(partition, group), spectral_map.n_params, 3, padding="same", padding_mode="circular")
+        >>> channels = n_frozen_features(partition, group), spectral_map.n_params
+        >>> net = torch.nn.Conv2d(*channels, 3, padding="same", padding_mode="circular")
         >>> links = group.haar(10, 2, 8, 8, generator=generator)
         >>> y, logdet = GaugeCoupling(group, partition, spectral_map, net)(links)
         >>> y.shape, logdet.shape

@@ -36,6 +36,12 @@ class LinkPartition(nn.Module):
         32 of ((0, 2), (1, 1), (0, -2), (1, -1)), 32 of ((0, 1), (1, 2), (0, -1), (1, -2)))
     """
 
+    active_sites: Tensor
+    """Flat indices `(n_active,)` of the sites where the active links begin."""
+    active_links: Tensor
+    """Flat indices `(n_active,)` of the active links."""
+    _loop_links: Tensor
+
     def __init__(self, sites, mu: int, active: Tensor, path: Path, context: Sequence[Path] | None = None):
         super().__init__()
         self.sites = check_sites(sites)
@@ -102,7 +108,7 @@ class LinkPartition(nn.Module):
 
     @classmethod
     def stripes(cls, sites, mu: int, offset: int) -> "LinkPartition":
-        """Two dimensions: the links along mu on every fourth line (G. Kanwar et al., 2003.06413; Boyda et al., 2008.05456).
+        """Two dimensions: the links along mu on every fourth line (G. Kanwar et al., 2003.06413).
 
         Each is closed by the plaquette on the side of the other direction nu. Where the extent along nu is no multiple
         of 4, the lines are spread evenly, three to five apart.
@@ -135,7 +141,9 @@ class LinkPartition(nn.Module):
         """
         sites = check_sites(sites)
         if len(sites) == 2:
-            raise InvalidInput(f"checkerboard needs 3 or 4 dimensions (in 2 nothing would be frozen), got sites {sites}")
+            raise InvalidInput(
+                f"checkerboard needs 3 or 4 dimensions (in 2 nothing would be frozen), got sites {sites}"
+            )
         dim = len(sites)
         nu = (mu + 1) % dim if nu is None else nu
         if not 0 <= mu < dim or not 0 <= nu < dim or mu == nu or parity not in (0, 1):

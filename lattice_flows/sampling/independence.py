@@ -75,7 +75,7 @@ class IndependenceMetropolis:
         )
         last = accepted.nonzero()
         if len(last):
-            index = last[-1].item()
+            index = int(last[-1])
             state = ChainState(links[index], log_q[index], action[index])
         return state, Proposals(links, log_q, action, accepted)
 

@@ -12,7 +12,7 @@ from lattice_flows.config import TrainingConfig
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows import Flow
 from lattice_flows.measurement import ess
-from lattice_flows.training.losses import ESTIMATORS
+from lattice_flows.training.losses import ESTIMATORS, ActionLike
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def select_device(name: str) -> torch.device:
     device = torch.device(name)
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise InvalidInput(f"device {name!r} is not there: torch sees {count} CUDA devices; use device = 'auto' or 'cpu'")
+        raise InvalidInput(
+            f"device {name!r} is not there: torch sees {count} CUDA devices; use device = 'auto' or 'cpu'"
+        )
     return device
 
 
@@ -124,6 +126,10 @@ def annealed_beta(step: int, beta: float, settings: TrainingConfig) -> float:
     return settings.beta_start + (beta - settings.beta_start) * step / settings.anneal_steps
 
 
+def _scaled(action: Action, factor: float) -> ActionLike:
+    return lambda links: factor * action(links)
+
+
 def train(state: TrainingState, action: Action, settings: TrainingConfig) -> Iterator[StepRecord]:
     """Minimise the reverse KL divergence from `state.step` to `settings.steps`, yielding a record after every step.
 
@@ -150,12 +156,11 @@ def train(state: TrainingState, action: Action, settings: TrainingConfig) -> Ite
         begin = time.perf_counter()
         rate = learning_rate(state.step, settings)
         beta = annealed_beta(state.step, action.beta, settings)
-        scale = beta / action.beta
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.optimizer.zero_grad()
         try:
-            value = estimate(state.flow, lambda links, scale=scale: scale * action(links), settings.batch, state.generator)
+            value = estimate(state.flow, _scaled(action, beta / action.beta), settings.batch, state.generator)
             value.surrogate.backward()
             loss = -value.log_w.mean().item()
             parameters = list(state.flow.parameters())

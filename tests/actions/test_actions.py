@@ -79,7 +79,9 @@ def test_tree_level_improvement_cancels_the_leading_lattice_artefact():
         continuum = 0.5 * amplitude**2 * k**2 * (torch.cos(k * x) ** 2).sum().item() * extent
         return lattice / continuum - 1
 
-    ratio = {c1: artefact(LoopAction(U1(), 1.0, c1), 16) / artefact(LoopAction(U1(), 1.0, c1), 32) for c1 in (0.0, -1 / 12)}
+    ratio = {
+        c1: artefact(LoopAction(U1(), 1.0, c1), 16) / artefact(LoopAction(U1(), 1.0, c1), 32) for c1 in (0.0, -1 / 12)
+    }
     assert ratio[0.0] == pytest.approx(4, rel=0.05)
     assert ratio[-1 / 12] == pytest.approx(16, rel=0.1)
 

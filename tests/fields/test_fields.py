@@ -107,7 +107,14 @@ def test_gradients_flow_through_paths(generator):
 
 @pytest.mark.parametrize(
     ("shape", "dim"),
-    [((2, 8, 8), 2), ((3, 4, 4, 6), 3), ((4, 4, 4, 4, 4), 4), ((3, 2, 8, 8), 2), ((4, 3, 6, 6, 6), 3), ((5, 7, 2, 3, 4), 2)],
+    [
+        ((2, 8, 8), 2),
+        ((3, 4, 4, 6), 3),
+        ((4, 4, 4, 4, 4), 4),
+        ((3, 2, 8, 8), 2),
+        ((4, 3, 6, 6, 6), 3),
+        ((5, 7, 2, 3, 4), 2),
+    ],
 )
 def test_infer_dim(shape, dim):
     assert fields.infer_dim(U1().identity(*shape), U1()) == dim
@@ -139,7 +146,7 @@ def test_bad_paths():
     links = U1().identity(2, 4, 6)
     with pytest.raises(InvalidInput, match="does not close"):
         fields.closed_path(links, ((0, 1), (1, 1)), U1())
-    with pytest.raises(InvalidInput, match="directions 0 ... 1"):
+    with pytest.raises(InvalidInput, match=r"directions 0 \.\.\. 1"):
         fields.plaquette(links, 0, 2, U1())
     with pytest.raises(InvalidInput, match="two different directions"):
         fields.plaquette(links, 1, 1, U1())

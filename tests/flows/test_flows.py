@@ -34,7 +34,9 @@ def test_laws(group, sites, generator):
 
 @pytest.mark.parametrize("group", [U1(), SU(2), SU(3)], ids=str)
 def test_logdet_is_that_of_the_jacobian(group, generator):
-    flow = cases.flow(group, (2, 4) if group != U1() else (3, 4), layers=5, dtype=torch.float64) if group == U1() else None
+    flow = (
+        cases.flow(group, (2, 4) if group != U1() else (3, 4), layers=5, dtype=torch.float64) if group == U1() else None
+    )
     flow = flow or Flow(HaarPrior(group, (3, 3)), [*cases.flow(group, (3, 3), layers=5, dtype=torch.float64).layers])
     links = group.haar(2, *flow.sites, generator=generator, dtype=torch.float64)
     assert_logdet(flow, links, group)

@@ -28,7 +28,9 @@ def eps(dtype):
 def test_axioms(group, dtype, generator):
     a, b, c = (group.haar(500, generator=generator, dtype=dtype) for _ in range(3))
     one = group.identity(500, dtype=dtype)
-    assert distance(group.compose(group.compose(a, b), c), group.compose(a, group.compose(b, c)), group).max() < eps(dtype)
+    assert distance(group.compose(group.compose(a, b), c), group.compose(a, group.compose(b, c)), group).max() < eps(
+        dtype
+    )
     assert distance(group.compose(a, group.inverse(a)), one, group).max() < eps(dtype)
     assert distance(group.compose(a, one), a, group).max() < eps(dtype)
     for element in (a, group.compose(a, b), group.inverse(a), one):
@@ -80,7 +82,11 @@ def test_haar_moments(group, generator):
     trace = group.n * group.trace(group.haar(50_000, generator=generator, dtype=torch.float64))
     square = 1.0 if group == SU(2) else 0.0
     for values, exact in (
-        (trace.real, 0), (trace.imag, 0), (trace.abs() ** 2, 1), ((trace**2).real, square), ((trace**2).imag, 0),
+        (trace.real, 0),
+        (trace.imag, 0),
+        (trace.abs() ** 2, 1),
+        ((trace**2).real, square),
+        ((trace**2).imag, 0),
     ):
         error = values.std() / len(values) ** 0.5
         assert (values.mean() - exact).abs() <= 4 * error
@@ -88,7 +94,7 @@ def test_haar_moments(group, generator):
 
 @pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.GROUPS))
 def test_haar_is_invariant(group, generator):
-    """A product with a fixed element has the same distribution: the mean of the real trace of a fixed translate is 0."""
+    """A product with a fixed element has the same distribution: the mean of its real trace is 0."""
     fixed = group.haar(generator=generator, dtype=torch.float64)
     for product in (lambda u: group.compose(fixed, u), lambda u: group.compose(u, fixed)):
         values = group.retrace(product(group.haar(50_000, generator=generator, dtype=torch.float64)))

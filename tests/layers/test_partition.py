@@ -72,9 +72,11 @@ def test_frozen_loops_hold_no_active_link(generator):
         for walk, _ in partition.frozen_loops():
             assert (follow(links, walk, U1()) - follow(moved, walk, U1())).abs().max() == 0
         change = follow(moved, partition.active_loops, U1()) - follow(links, partition.active_loops, U1())
-        assert ((change - 1).remainder(2 * torch.pi) < 1e-5).logical_or(
-            (change - 1).remainder(2 * torch.pi) > 2 * torch.pi - 1e-5
-        ).all()
+        assert (
+            ((change - 1).remainder(2 * torch.pi) < 1e-5)
+            .logical_or((change - 1).remainder(2 * torch.pi) > 2 * torch.pi - 1e-5)
+            .all()
+        )
 
 
 def test_partition_moves_with_the_module_but_not_into_checkpoints():

@@ -111,7 +111,9 @@ def test_gradients_are_clipped():
     seen = []
     state.optimizer.register_step_pre_hook(
         lambda optimizer, *_: seen.append(
-            torch.stack([p.grad.square().sum() for group in optimizer.param_groups for p in group["params"]]).sum().sqrt()
+            torch.stack([p.grad.square().sum() for group in optimizer.param_groups for p in group["params"]])
+            .sum()
+            .sqrt()
         )
     )
     (record,) = train(state, Wilson(U1(), 1.0), gentle)
