@@ -72,9 +72,9 @@ def table(config: Config, report: Report) -> str:
         "",
         "pull = (value - exact) / error; tau_int in updates, 0.5 where updates are independent",
     ]
-    short = [LABELS.get(name, name) for name, entry in report["observables"].items() if not entry["window_closed"]]
+    short = [LABELS.get(name, name) for name, entry in report["observables"].items() if not entry["reliable"]]
     if short:
-        lines.append(f"the chain is too short for the autocorrelation of {', '.join(short)}: errors are lower bounds")
+        lines.append(f"the chain is too short for {', '.join(short)}: do not trust the errors")
     return "\n".join(lines) + "\n"
 
 
@@ -100,5 +100,5 @@ def _observable(config: Config, name: str, measured: Estimate) -> dict[str, Any]
         "tau_int_error": measured.tau_int_error,
         "exact": exact,
         "pull": pull,
-        "window_closed": measured.window_closed,
+        "reliable": measured.reliable,
     }

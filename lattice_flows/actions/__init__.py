@@ -1,13 +1,13 @@
 """Actions S(links) and their forces."""
 
-from lattice_flows.actions.base import Action
+from lattice_flows.actions.base import Action, ActionLike
 from lattice_flows.actions.improved import DBW2, Iwasaki, Symanzik
 from lattice_flows.actions.loops import LoopAction
 from lattice_flows.actions.wilson import Wilson
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
 
-__all__ = ["DBW2", "Action", "Iwasaki", "LoopAction", "Symanzik", "Wilson", "build"]
+__all__ = ["DBW2", "Action", "ActionLike", "Iwasaki", "LoopAction", "Symanzik", "Wilson", "build"]
 
 ACTIONS = {"wilson": Wilson, "symanzik": Symanzik, "iwasaki": Iwasaki, "dbw2": DBW2}
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
 
+ActionLike = Callable[[Tensor], Tensor]
+"""Any function links -> S `(*batch,)`, which does wherever only S is needed."""
+
 
 class Action(nn.Module):
     """S(links), the target density being p = exp(-S) / Z relative to the Haar measure.
 
-    A subclass gives `forward`; the force follows by autograd. Where only S is needed, any callable
-    links -> `(*batch,)` does.
+    A subclass gives `forward`; the force follows by autograd.
     """
 
     def __init__(self, group: Group, beta: float):

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lattice_flows.actions import ActionLike
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
 from lattice_flows.sampling.base import ChainState
-from lattice_flows.training.losses import ActionLike
 
 
 class Proposals(NamedTuple):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from lattice_flows.actions import Action
+from lattice_flows.actions import Action, ActionLike
 from lattice_flows.config import TrainingConfig
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows import Flow
 from lattice_flows.measurement import ess
-from lattice_flows.training.losses import ESTIMATORS, ActionLike
+from lattice_flows.training.losses import ESTIMATORS
 
 
 @dataclass(frozen=True)

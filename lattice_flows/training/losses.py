@@ -4,16 +4,14 @@ All of them draw links from q and estimate the gradient of E_q[log q + S] = KL(q
 expectation and differ in variance and cost.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lattice_flows.actions import ActionLike
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-
-ActionLike = Callable[[Tensor], Tensor]
 
 
 class ReverseKL(NamedTuple):
