@@ -87,11 +87,12 @@ def _lay_on(path: Path, sites: tuple[int, ...], start: Path, device: torch.devic
 def follow(flat_links: Tensor, walk: Walk, group: Group) -> Tensor:
     """The product of links along a walk, `(*batch, n, *element)`, from links `(*batch, dim * V, *element)`."""
 
-    def step(index: Tensor, forward: bool) -> Tensor:
-        link = flat_links.index_select(site_axis(group), index)
-        return link if forward else group.inverse(link)
-
-    return functools.reduce(group.compose, map(step, walk.links, walk.forward))
+    axis = site_axis(group)
+    # one gather for the whole walk: the gradient of every gather is a field of zeros to be filled
+    gathered = flat_links.index_select(axis, walk.links.flatten()).unflatten(axis, walk.links.shape)
+    steps = gathered.unbind(axis - 1)
+    oriented = (link if forward else group.inverse(link) for link, forward in zip(steps, walk.forward, strict=True))
+    return functools.reduce(group.compose, oriented)
 
 
 def path_product(links: Tensor, path: Path, group: Group, *, start: Path = (), dim: int | None = None) -> Tensor:
