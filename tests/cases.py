@@ -17,7 +17,7 @@ PARTITIONS = [
 ]
 ACTION_NAMES = list(ACTIONS)
 
-# float32 tolerances are those of single layers with parameters of the size that networks start with
+# float32: of single layers with parameters of unit variance
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 DTYPES = [torch.float64, torch.float32]
 
@@ -27,7 +27,7 @@ def coupling(group, partition, bins=5, seed=0):
     torch.manual_seed(seed)
     conjugation = conjugation_map(group, bins)
     context = ConvContext(partition, group, conjugation.n_params, hidden=(6,))
-    torch.nn.init.normal_(context.head.bias, std=0.3)
+    torch.nn.init.normal_(context.head.bias)
     return GaugeCoupling(group, partition, conjugation, context)
 
 

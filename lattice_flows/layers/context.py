@@ -130,7 +130,7 @@ class ConvContext(nn.Module):
         )
         self.head = nn.Linear(channels[-1], n_params)
         # A layer that starts near the identity, but not on it: at 0 the convolutions would have no gradient.
-        nn.init.normal_(self.head.weight, std=0.1 / channels[-1] ** 0.5)
+        nn.init.normal_(self.head.weight, std=0.4 / channels[-1] ** 0.5)
         nn.init.zeros_(self.head.bias)
         self.register_buffer("active_sites", partition.active_sites, persistent=False)
 

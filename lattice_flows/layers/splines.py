@@ -18,6 +18,8 @@ from lattice_flows.errors import InvalidInput
 
 MIN_BIN = 1e-2
 MIN_SLOPE = 1e-2
+# Numbers of unit variance then give splines that float32 inverts to 1e-4: bins and slopes within a factor of a few.
+SCALE = 0.25
 # softplus(UNIT + 0) + MIN_SLOPE = 1: zero parameters are the identity
 UNIT = math.log(math.expm1(1 - MIN_SLOPE))
 
@@ -48,7 +50,7 @@ def check_bins(bins: int) -> int:
 
 def knots(raw: Tensor, bins: int, circular: bool = False) -> Knots:
     """Knots from unconstrained numbers `(..., n_knot_params)`, the points' axes before; zeros give the identity."""
-    raw = raw.movedim(-1, 0).contiguous()
+    raw = SCALE * raw.movedim(-1, 0)
     widths, heights, slopes = raw.split([bins, bins, len(raw) - 2 * bins])
     if circular:
         slopes = torch.cat((slopes, slopes[:1]))

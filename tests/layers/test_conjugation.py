@@ -16,7 +16,7 @@ by_group = pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.
 M = 10_000
 
 
-def case(group, dtype, generator, m=M, scale=0.3, bins=8):
+def case(group, dtype, generator, m=M, scale=1.0, bins=8):
     conjugation = conjugation_map(group, bins)
     return conjugation, scale * torch.randn(m, conjugation.n_params, generator=generator, dtype=dtype)
 
@@ -48,7 +48,7 @@ def test_laws(group, dtype, generator):
 @by_group
 @pytest.mark.parametrize("dtype", cases.DTYPES, ids=cases.names(cases.DTYPES))
 def test_stays_in_the_group(group, dtype, generator):
-    conjugation, params = case(group, dtype, generator, scale=1.0)
+    conjugation, params = case(group, dtype, generator, scale=3.0)
     loop = group.haar(M, generator=generator, dtype=dtype)
     g, _ = conjugation(loop, params)
     assert group.defect(g).max() < {torch.float64: 1e-12, torch.float32: 1e-5}[dtype]
@@ -67,7 +67,7 @@ def test_laws_near_degeneracy(group, kind, generator):
 @pytest.mark.parametrize("kind", ["identity", "near identity", "gap", "near centre"])
 def test_finite_and_unitary_near_degeneracy(group, dtype, kind, generator):
     """Values and gradients, large parameters, and exact coincidence of all phases included."""
-    conjugation, params = case(group, dtype, generator, m=500, scale=1.0)
+    conjugation, params = case(group, dtype, generator, m=500, scale=3.0)
     loop = special(kind, group, dtype, generator, m=500).requires_grad_()
     params.requires_grad_()
     for move in (conjugation.forward, conjugation.inverse):
@@ -99,7 +99,7 @@ def test_gradient_of_the_logdet_is_bounded(group, generator):
 
 @by_group
 def test_logdet_is_that_of_the_jacobian(group, generator):
-    conjugation, params = case(group, torch.float64, generator, m=4, scale=0.7)
+    conjugation, params = case(group, torch.float64, generator, m=4, scale=2.0)
     loop = group.haar(4, generator=generator, dtype=torch.float64)
     basis = group.generators(dtype=torch.float64)
     e = len(group.element_shape)

@@ -14,7 +14,7 @@ from lattice_flows.config import TrainingConfig
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.training import TrainingState, learning_rate, select_device, train
 
-SETTINGS = TrainingConfig(steps=30, batch=64, learning_rate=0.01, warmup=3)
+SETTINGS = TrainingConfig(steps=30, batch=64, learning_rate=0.02, warmup=3)
 
 
 def start(group=None, settings=SETTINGS, sites=(4, 4), dtype=torch.float32):
