@@ -109,7 +109,16 @@ def log_vandermonde(gap: Tensor) -> Tensor:
         >>> float(log_vandermonde(torch.tensor([math.pi, math.pi])))  # 2 log 2
         1.38629...
     """
-    return 2 * (2 * torch.sin(torch.minimum(*_arcs(gap)) / 2)).log().sum(-1)
+    return 2 * (2 * _sines(gap)).log().sum(-1)
+
+
+def log_vandermonde_ratio(new_gap: Tensor, gap: Tensor) -> Tensor:
+    """log_vandermonde(new_gap) - log_vandermonde(gap), `(...)`, without the cancellation between large logarithms."""
+    return 2 * (_sines(new_gap) / _sines(gap)).log().sum(-1)
+
+
+def _sines(gap: Tensor) -> Tensor:
+    return torch.sin(torch.minimum(*_arcs(gap)) / 2)
 
 
 class _Displacement(torch.autograd.Function):

@@ -113,7 +113,7 @@ class SpectralMap(ConjugationMap):
         gap = sp.gaps(phases)
         pieces, logdet = simplex_map(gap.roll(1, -1), self._raw(params))
         new_gap = pieces.roll(-1, -1)
-        logdet = logdet + sp.log_vandermonde(new_gap) - sp.log_vandermonde(gap)
+        logdet = logdet + sp.log_vandermonde_ratio(new_gap, gap)
         shift = sp.phases_from_gaps(new_gap - gap)
         return sp.displacement(loop, shift, frame, gap, new_gap), logdet
 
