@@ -1,0 +1,115 @@
+"""What an installation consists of: the wheel, the source archive, the editable install, and the bare checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def installed_files():
+    """Every file of the package as a wheel names it; kernels/ is installed inside the package."""
+    for folder, inside in (("lattice_flows", ""), ("kernels", "lattice_flows/")):
+        for path in (ROOT / folder).rglob("*"):  # which does not go through the link lattice_flows/kernels
+            if path.is_file() and path.suffix not in (".md", ".pyc"):
+                yield inside + str(path.relative_to(ROOT))
+
+
+# Every module, the entry point by its name, and one computation that needs a kernel.
+USE_IT = """
+import importlib, importlib.metadata, pathlib, pkgutil, sys
+import lattice_flows, lattice_flows.kernels
+where = pathlib.Path(sys.argv[1]).resolve()
+for module in pkgutil.walk_packages(lattice_flows.__path__, "lattice_flows."):
+    assert where in pathlib.Path(importlib.import_module(module.name).__file__).resolve().parents, module.name
+group = lattice_flows.SU(3)
+assert group.eigenphases(group.identity(2))[0].abs().max() == 0
+if sys.argv[2:]:
+    (script,) = importlib.metadata.distribution("lattice-flows").entry_points
+    assert script.name == "lattice-flows"
+    sys.argv[1:] = ["--version"]
+    script.load()()
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of what a build reads, so that the checkout stays as it is."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("lattice_flows", "kernels"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def build(kind, source, out):
+    """What pip does without build isolation: the setuptools hook, with the sources as working directory."""
+    code = f"import sys; from setuptools import build_meta; build_meta.build_{kind}(sys.argv[1])"
+    result = subprocess.run([sys.executable, "-c", code, str(out)], cwd=source, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    (built,) = out.iterdir()
+    return built
+
+
+def unpack(wheel, folder):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def use(cwd, where, *, path="", setup="", entry_point=True):
+    """Runs USE_IT in a folder; returns what it prints. The package must come from `where`."""
+    command = [sys.executable, "-c", setup + USE_IT, str(where), *(["entry point"] if entry_point else [])]
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_wheel(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names ^ set(installed_files()) == set()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    installed = unpack(wheel, tmp_path / "installed")
+    assert use(elsewhere, installed, path=installed).startswith("lattice-flows ")
+
+
+def test_source_archive(source, wheel, tmp_path):
+    """It holds all that the wheel is made of, and makes the same wheel."""
+    (tmp_path / "sdist").mkdir()
+    with tarfile.open(build("sdist", source, tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    names = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    needed = {*installed_files(), "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "PKG-INFO"}
+    assert needed - names == set()
+    (tmp_path / "again").mkdir()
+    with zipfile.ZipFile(build("wheel", unpacked, tmp_path / "again")) as ours, zipfile.ZipFile(wheel) as theirs:
+        assert sorted(ours.namelist()) == sorted(theirs.namelist())
+
+
+def test_editable_install(source, tmp_path):
+    (tmp_path / "wheel").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    site = unpack(build("editable", source, tmp_path / "wheel"), tmp_path / "site")
+    # it works by a .pth file, which is read in site folders alone
+    setup = f"import site, sys; site.addsitedir({str(site)!r}); sys.path.insert(0, sys.path.pop())"
+    assert use(tmp_path / "elsewhere", source, path=site, setup=setup).startswith("lattice-flows ")
+
+
+def test_bare_checkout():
+    use(ROOT, ROOT, entry_point=False)

@@ -1,0 +1,67 @@
+"""The README keeps its word: its code runs, its commands are those of continuous integration, its numbers are exact."""
+
+import re
+import shlex
+from pathlib import Path
+
+from lattice_flows import U1, cli
+from lattice_flows.config import load, loads
+from lattice_flows.measurement import exact_value
+from lattice_flows.report import LABELS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    """The fenced code of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_python_runs():
+    """One block after the other, in one namespace."""
+    namespace = {}
+    assert blocks("python")
+    for number, block in enumerate(blocks("python")):
+        exec(compile(block, f"README.md, python block {number}", "exec"), namespace)
+
+
+def test_continuous_integration_runs_the_two_commands():
+    installs = [block.strip() for block in blocks("sh") if "pip install" in block]
+    assert len(installs) == 2
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    for command in installs:
+        assert command.count("&&") == 1
+        assert any(f'"{command}"' in line for line in script), f".ci/run does not run: {command}"
+    assert "run: bash .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+
+
+def test_config_and_commands_work(tmp_path, monkeypatch, capsys):
+    """In small, in the order of the README."""
+    monkeypatch.chdir(tmp_path)
+    (text,) = blocks("toml")
+    Path("su2.toml").write_text(text, encoding="utf-8")
+    small = ["training.steps=2", "training.batch=8", "training.warmup=0", "flow.layers=2", "sampling.n=20"]
+    commands = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if "runs/su2" in line]
+    assert [verb for _, verb, *_ in commands] == ["train", "sample", "measure", "show"]
+    for _, verb, *arguments in commands:
+        assert cli.main([verb, *arguments, *(small if verb == "train" else [])]) == 0
+    assert "Wilson loop W(2,2)" in capsys.readouterr().out
+    assert load("runs/su2/config.toml").lattice.group == loads(text, "README.md").lattice.group
+    listed = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE)[:6]))
+    assert listed[0] == "config.toml"
+    assert listed[-1] == "figures/"
+    assert [name for name in listed if not Path("runs/su2", name).exists()] == []
+
+
+def test_exact_values_of_the_table():
+    (table,) = blocks("text")
+    beta, sites = 2.0, (8, 8)
+    assert table.startswith("U(1), 8x8 sites, wilson action at beta = 2")
+    names = {label: name for name, label in LABELS.items()} | {"plaquette": "plaquette"}
+    rows = re.findall(r"^(\S.*?)  .*?\(.*?\) +(\S+) +(\S+) ", table, flags=re.MULTILINE)
+    assert len(rows) == len(names)
+    for label, exact, pull in rows:
+        expected = exact_value(names[label], U1(), beta, sites)
+        assert exact == ("-" if expected is None else f"{expected:.7g}")
+        assert expected is None or abs(float(pull)) < 4
