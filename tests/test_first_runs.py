@@ -39,7 +39,11 @@ def test_recorded_results_are_those_of_the_readme_and_agree_with_the_exact_value
         for observable in ("plaquette", "wilson_loop_2x2"):
             entry = report["observables"][observable]
             exact = exact_value(
-                observable, from_name(config.lattice.group), config.action.beta, config.lattice.sites, config.action.name
+                observable,
+                from_name(config.lattice.group),
+                config.action.beta,
+                config.lattice.sites,
+                config.action.name,
             )
             assert abs(entry["value"] - exact) < 4 * entry["error"]
             assert bracketed(entry["value"], entry["error"]) in readme
