@@ -1,5 +1,6 @@
 """The command line: what a person types, reads, and gets back as exit code."""
 
+import functools
 import json
 import os
 import re
@@ -155,12 +156,14 @@ def test_full_disk(config, tmp_path):
 def test_interrupt_and_second_process(config, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-c", COMMAND, "train", config, "--out", str(out), "training.steps=100000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+    # where the tests run in the background of a shell, they have inherited that SIGINT is ignored
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as first:
         while not (out / "metrics.jsonl").exists() and first.poll() is None:
             time.sleep(0.01)
         second = python(COMMAND, *command[3:])
         first.send_signal(signal.SIGINT)
-        error = first.communicate()[1]
+        error = first.communicate(timeout=60)[1]
     assert second.returncode == 2
     assert re.fullmatch(
         rf"lattice-flows: error: {out} is in use by another process \(process {first.pid} on \S+\): "
