@@ -100,8 +100,10 @@ def sample_run(folder: str | Path, overrides: Iterable[str] = ()) -> int:
         flow, action, attributes = _trained(folder, config, device)
         sampler = IndependenceMetropolis(flow, action, config.sampling.batch)
         generator = torch.Generator(device).manual_seed(config.sampling.seed)
-        state = _chain_end(Ensemble(path), attributes, generator, _dtype(config)) if path.exists() else None
-        n = len(Ensemble(path)) if path.exists() else 0
+        state, n = None, 0
+        if path.exists():
+            stored = Ensemble(path)
+            state, n = _chain_end(stored, attributes, generator, _dtype(config)), len(stored)
         if n >= config.sampling.n:
             log.info("%s holds %d configurations already", path, n)
         with tqdm(total=config.sampling.n, initial=n, desc="sampling", unit="conf", disable=None) as bar:

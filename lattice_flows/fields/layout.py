@@ -72,12 +72,6 @@ def flatten_links(links: Tensor, group: Group, dim: int) -> Tensor:
     return links.flatten(first, first + dim)
 
 
-def flatten_sites(loop: Tensor, group: Group, dim: int) -> Tensor:
-    """A loop field as (*batch, V, *element), in the order of the flat site index."""
-    first = loop.ndim - len(group.element_shape) - dim
-    return loop.flatten(first, first + dim - 1)
-
-
 def site_axis(group: Group) -> int:
     """The axis, counted from the right, that flat sites or links lie along."""
     return -1 - len(group.element_shape)
