@@ -124,7 +124,7 @@ class Group(ABC):
         """The phases `(..., N)` of the eigenvalues, brought to the alcove, and the frame of eigenvectors.
 
         The phases are differentiable. The frame carries a free phase per eigenvector and is not: use
-        `lattice_flows.groups.spectrum.displacement` where the frame turns with a.
+        `lattice_flows.kernels.spectrum.displacement` where the frame turns with a.
         """
 
     @abstractmethod

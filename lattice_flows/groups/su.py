@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.groups import spectrum
 from lattice_flows.groups.base import Group, check_precision
+from lattice_flows.kernels import spectrum
 
 
 def _traceless(m: Tensor) -> Tensor:

@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.groups.base import Group, check_precision
-
-
-def wrap(angle: Tensor) -> Tensor:
-    """The representative of an angle in [-pi, pi)."""
-    return angle - 2 * math.pi * torch.floor((angle + math.pi) / (2 * math.pi))
+from lattice_flows.kernels.circular_spline.reference import wrap
 
 
 @dataclass(frozen=True)

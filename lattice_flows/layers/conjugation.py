@@ -1,16 +1,15 @@
 """Conjugation-equivariant maps: splines of the angle for U(1), splines of the gaps between eigenphases for SU(N)."""
 
-import math
-
-import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import SU
-from lattice_flows.groups import spectrum as sp
-from lattice_flows.groups.u1 import wrap
+from lattice_flows.kernels.circular_spline import circular_spline
+from lattice_flows.kernels.circular_spline import n_params as n_circular_params
+from lattice_flows.kernels.spectral_flow import n_params as n_spectral_params
+from lattice_flows.kernels.spectral_flow import spectral_flow
+from lattice_flows.kernels.splines import check_bins
 from lattice_flows.layers.base import ConjugationMap
-from lattice_flows.layers.splines import check_bins, knots, n_knot_params, rational_quadratic
 
 
 class PhaseMap(ConjugationMap):
@@ -32,21 +31,13 @@ class PhaseMap(ConjugationMap):
     def __init__(self, bins: int = 8):
         super().__init__()
         self.bins = check_bins(bins)
-        self.n_params = n_knot_params(bins, circular=True) + 1
+        self.n_params = n_circular_params(bins)
 
     def forward(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        new, logdet = self._spline(loop, params)
-        return wrap(new + params[..., -1] - loop), logdet
+        return circular_spline(loop, params, self.bins)
 
     def inverse(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        new, logdet = self._spline(wrap(loop - params[..., -1]), params, inverse=True)
-        return wrap(new - loop), logdet
-
-    def _spline(self, angle: Tensor, params: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
-        curve = knots(params[..., :-1], self.bins, circular=True)
-        x, rest = (math.pi + angle) / (2 * math.pi), (math.pi - angle) / (2 * math.pi)
-        y, _, log_slope = rational_quadratic(x, rest, curve, inverse)
-        return (2 * y - 1) * math.pi, log_slope
+        return circular_spline(loop, params, self.bins, inverse=True)
 
     def extra_repr(self) -> str:
         return f"bins={self.bins}"
@@ -100,56 +91,13 @@ class SpectralMap(ConjugationMap):
             raise InvalidInput(f"SpectralMap needs SU(N), got {group}; for U(1) use PhaseMap")
         self.group = group
         self.bins = check_bins(bins)
-        self.n_params = n_knot_params(bins) + (group.n - 2) * (n_knot_params(bins) - 2)
+        self.n_params = n_spectral_params(group.n, bins)
 
     def forward(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return self._move(loop, params, self._break)
+        return spectral_flow(loop, params, self.bins)
 
     def inverse(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return self._move(loop, params, self._mend)
-
-    def _move(self, loop, params, simplex_map) -> tuple[Tensor, Tensor]:
-        phases, frame = self.group.eigenphases(loop)
-        gap = sp.gaps(phases)
-        pieces, logdet = simplex_map(gap.roll(1, -1), self._raw(params))
-        new_gap = pieces.roll(-1, -1)
-        logdet = logdet + sp.log_vandermonde_ratio(new_gap, gap)
-        shift = sp.phases_from_gaps(new_gap - gap)
-        return sp.displacement(loop, shift, frame, gap, new_gap), logdet
-
-    def _raw(self, params: Tensor) -> Tensor:
-        """Unconstrained numbers `(..., N - 1, n_knot_params)` of every spline, the shared slopes filled in."""
-        size, before_slopes = n_knot_params(self.bins), 2 * self.bins
-        first, others = params[..., :size], params[..., size:].unflatten(-1, (self.group.n - 2, size - 2))
-        shared = first[..., None, before_slopes : before_slopes + 1].expand(*others.shape[:-1], 1)
-        others = torch.cat((others[..., :before_slopes], shared, others[..., before_slopes:], shared), dim=-1)
-        return torch.cat((first.unsqueeze(-2), others), dim=-2)
-
-    def _break(self, piece: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """All splines at once: every coordinate is known."""
-        left = piece.flip(-1).cumsum(-1).flip(-1)
-        curve = knots(raw * (left[..., :-1] / left[..., :1]).unsqueeze(-1), self.bins)
-        y, rest, log_slope = rational_quadratic(piece[..., :-1] / left[..., :-1], left[..., 1:] / left[..., :-1], curve)
-        new_left = left[..., :1] * torch.cat((torch.ones_like(rest[..., :1]), rest.cumprod(-1)), dim=-1)
-        new_piece = torch.cat((new_left[..., :-1] * y, new_left[..., -1:]), dim=-1)
-        # R_1 does not change
-        logdet = log_slope.sum(-1) + (new_left[..., 1:-1] / left[..., 1:-1]).log().sum(-1)
-        return new_piece, logdet
-
-    def _mend(self, piece: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """One spline after the other: what is left of the original stick scales the next one's parameters."""
-        left = piece.flip(-1).cumsum(-1).flip(-1)
-        stick = left[..., 0]
-        old_left, old_pieces, logdet = stick, [], torch.zeros_like(stick)
-        for k in range(self.group.n - 1):
-            curve = knots(raw[..., k, :] * (old_left / stick).unsqueeze(-1), self.bins)
-            x, rest, log_slope = rational_quadratic(
-                piece[..., k] / left[..., k], left[..., k + 1] / left[..., k], curve, inverse=True
-            )
-            logdet = logdet + log_slope + (old_left / left[..., k]).log()
-            old_pieces.append(old_left * x)
-            old_left = old_left * rest
-        return torch.stack((*old_pieces, old_left), dim=-1), logdet
+        return spectral_flow(loop, params, self.bins, inverse=True)
 
     def extra_repr(self) -> str:
         return f"{self.group}, bins={self.bins}"

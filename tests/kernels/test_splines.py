@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.layers.splines import check_bins, knots, n_knot_params, rational_quadratic
+from lattice_flows.kernels.splines import check_bins, knots, n_knot_params, rational_quadratic
 
 CIRCULAR = [False, True]
 BINS = [1, 2, 8]

@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lattice_flows.kernels import unitary_eig
+from lattice_flows.kernels.unitary_eig.reference import unitary_eig
 
 
 class _Eigenphases(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, w):
-        phases, order = alcove(*unitary_eig(w))
-        ctx.save_for_backward(w, order)
-        ctx.mark_non_differentiable(order)
-        return phases, order
+    def forward(w):
+        return alcove(*unitary_eig(w))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs, output[1])
+        ctx.mark_non_differentiable(output[1])
 
     @staticmethod
     @once_differentiable
@@ -123,10 +125,12 @@ def _sines(gap: Tensor) -> Tensor:
 
 class _Displacement(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, w, shift, frame, gap, new_gap):
-        turned = frame * torch.polar(torch.ones_like(shift), shift).unsqueeze(-2)
-        ctx.save_for_backward(w, shift, frame, gap, new_gap)
-        return turned @ frame.mH
+    def forward(w, shift, frame, gap, new_gap):
+        return (frame * torch.polar(torch.ones_like(shift), shift).unsqueeze(-2)) @ frame.mH
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @once_differentiable
@@ -161,3 +165,11 @@ def displacement(w: Tensor, shift: Tensor, frame: Tensor, gap: Tensor, new_gap: 
     ratio of sines of sums of gaps. `gap` and `new_gap` are the gaps before and after the shift. Once differentiable.
     """
     return _Displacement.apply(w, shift, frame, gap.detach(), new_gap.detach())
+
+
+def tangent(w: Tensor, gradient: Tensor) -> Tensor:
+    """The part of a gradient `(..., N, N)` that is tangent to SU(N) at w: w X, X traceless and anti-Hermitian."""
+    x = w.mH @ gradient
+    x = (x - x.mH) / 2
+    trace = x.diagonal(dim1=-2, dim2=-1).mean(-1)
+    return w @ (x - trace[..., None, None] * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device))

@@ -7,8 +7,7 @@ import torch
 
 from lattice_flows import SU
 from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.groups import spectrum
-from lattice_flows.kernels import unitary_eig
+from lattice_flows.kernels import spectrum, unitary_eig
 
 NS = [2, 3, 4, 5, 8]
 

@@ -1,0 +1,92 @@
+"""spectral_flow: the spectral map of SU(N), which moves the eigenphases of a matrix at fixed eigenvectors."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.spectral_flow import reference
+from lattice_flows.kernels.spectral_flow.reference import n_params
+
+__all__ = ["n_params", "spectral_flow"]
+
+
+def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
+    """g = h(w) w^-1 and the log-determinant of h relative to Haar measure, or the same of h^-1.
+
+    h leaves the eigenvectors of w and maps the gaps between its eigenphases by rational-quadratic splines: the maths is
+    in the README beside this file. Once differentiable in w and params; the gradient of w is its part tangent to SU(N).
+
+    Shapes: w `(..., N, N)` in SU(N), complex; params `(..., n_params(N, bins))`, real, of the same precision
+    -> g `(..., N, N)`, logdet `(...)`.
+
+    Raises:
+        InvalidInput: shapes or dtypes do not fit each other.
+        NumericalFailure: w holds NaN or Inf, or is far from unitary.
+
+    Source: D. Boyda et al., 2008.05456; C. Durkan et al., 1906.04032.
+
+    Example:
+        >>> import torch
+        >>> w = torch.diag(torch.exp(1j * torch.tensor([0.5, -0.2, -0.3])))
+        >>> g, logdet = spectral_flow(w, torch.zeros(n_params(3, bins=8)), bins=8)  # the identity map
+        >>> bool((g - torch.eye(3)).abs().max() < 1e-6), bool(logdet.abs() < 1e-5)
+        (True, True)
+    """
+    batch, n = w.shape[:-2], w.shape[-1]
+    if not w.is_complex() or w.ndim < 2 or n < 2 or w.shape[-2] != n:
+        raise InvalidInput(f"spectral_flow needs complex (..., N, N) matrices, N >= 2, got {w.dtype} {tuple(w.shape)}")
+    expected = (*batch, n_params(n, bins))
+    if params.shape != expected or params.dtype != w.dtype.to_real():
+        raise InvalidInput(
+            f"the parameters must be {w.dtype.to_real()} of shape {expected} for {bins} bins and these matrices, "
+            f"got {params.dtype} of shape {tuple(params.shape)}"
+        )
+    # Two batch axes, so that parameters that come plane by plane, as from a convolution, need not be copied.
+    rows = batch[-1] if batch else 1
+    outer = math.prod(batch[:-1])
+    g, logdet = _SpectralFlow.apply(
+        w.reshape(outer, rows, n, n), params.reshape(outer, rows, expected[-1]), bins, inverse
+    )
+    return g.reshape(w.shape), logdet.reshape(batch)
+
+
+@torch.library.custom_op("lattice_flows::spectral_flow", mutates_args=())
+def _forward(w: Tensor, params: Tensor, bins: int, inverse: bool) -> tuple[Tensor, Tensor]:
+    return reference.spectral_flow(w, params, bins, inverse)
+
+
+@_forward.register_fake
+def _(w, params, bins, inverse):
+    return torch.empty_like(w, memory_format=torch.contiguous_format), params.new_empty(w.shape[:2])
+
+
+@torch.library.custom_op("lattice_flows::spectral_flow_backward", mutates_args=())
+def _backward(
+    w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    return reference.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
+
+
+@_backward.register_fake
+def _(w, params, grad_g, grad_logdet, bins, inverse):
+    return torch.empty_like(w, memory_format=torch.contiguous_format), torch.empty_like(params)
+
+
+class _SpectralFlow(torch.autograd.Function):
+    """Around the ops rather than registered with them: what has no derivative then raises, forward mode too."""
+
+    @staticmethod
+    def forward(w, params, bins, inverse):
+        return _forward(w, params, bins, inverse)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:2])
+        ctx.bins, ctx.inverse = inputs[2:]
+
+    @staticmethod
+    def backward(ctx, grad_g, grad_logdet):
+        w, params = ctx.saved_tensors
+        return *_backward(w, params, grad_g, grad_logdet, ctx.bins, ctx.inverse), None, None
