@@ -1,15 +1,20 @@
 """spectral_flow: the spectral map of SU(N), which moves the eigenphases of a matrix at fixed eigenvectors."""
 
+import ctypes
 import math
 
 import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, NumericalFailure
+from lattice_flows.kernels import build
 from lattice_flows.kernels.spectral_flow import reference
 from lattice_flows.kernels.spectral_flow.reference import n_params
 
 __all__ = ["n_params", "spectral_flow"]
+
+LARGEST = 8
+"""The largest N that there is a compiled kernel for."""
 
 
 def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
@@ -52,9 +57,33 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
     return g.reshape(w.shape), logdet.reshape(batch)
 
 
+def _native(w: Tensor) -> ctypes.CDLL | None:
+    n = w.shape[-1]
+    return build.native("spectral_flow", w.dtype, n) if n <= LARGEST else None
+
+
+def _check(failures: int) -> None:
+    if failures:
+        raise NumericalFailure("spectral_flow: the matrices hold NaN or Inf, or are not unitary")
+
+
 @torch.library.custom_op("lattice_flows::spectral_flow", mutates_args=())
 def _forward(w: Tensor, params: Tensor, bins: int, inverse: bool) -> tuple[Tensor, Tensor]:
     return reference.spectral_flow(w, params, bins, inverse)
+
+
+@_forward.register_kernel("cpu")
+def _(w, params, bins, inverse):
+    library = _native(w)
+    if library is None:
+        return reference.spectral_flow(w, params, bins, inverse)
+    w = w.contiguous()
+    g, logdet = torch.empty_like(w), params.new_empty(w.shape[:2])
+    failures = build.call(
+        library.spectral_flow, w, params, *params.stride(), *w.shape[:2], bins, inverse, g, logdet, torch.get_num_threads()
+    )  # fmt: skip
+    _check(failures)
+    return g, logdet
 
 
 @_forward.register_fake
@@ -67,6 +96,21 @@ def _backward(
     w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     return reference.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
+
+
+@_backward.register_kernel("cpu")
+def _(w, params, grad_g, grad_logdet, bins, inverse):
+    library = _native(w)
+    if library is None:
+        return reference.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
+    w, grad_g, grad_logdet = w.contiguous(), grad_g.contiguous(), grad_logdet.contiguous()
+    grad_w, grad_params = torch.empty_like(w), torch.empty_like(params)
+    failures = build.call(
+        library.spectral_flow_backward, w, params, *params.stride(), grad_g, grad_logdet, *w.shape[:2], bins, inverse,
+        grad_w, grad_params, *grad_params.stride(), torch.get_num_threads(),
+    )  # fmt: skip
+    _check(failures)
+    return grad_w, grad_params
 
 
 @_backward.register_fake
