@@ -3,6 +3,8 @@
 #pragma once
 #include "lanes.hpp"
 
+constexpr double PI = 3.14159265358979323846;
+
 template <class V, int n> INLINE V horner(V x, const scalar_of<V> (&c)[n]) {
     V sum = splat<V>(c[n - 1]);
     for (int i = n - 2; i >= 0; i--) sum = sum * x + c[i];

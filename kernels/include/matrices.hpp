@@ -82,32 +82,68 @@ template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, 
     }
 }
 
-template <int N> INLINE vec off_diagonal(const Matrix<N>& a) {
-    vec off = {};
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++)
-            if (i != j) off = max_(off, a.re[i][j] * a.re[i][j] + a.im[i][j] * a.im[i][j]);
-    return off;
+// Whether the larger of the Hermitian and the anti-Hermitian part of every 2 x 2 block is diagonal, to a bound relative to the largest
+// element, or to a floor under that.
+template <int N> INLINE auto diagonal_to(const Matrix<N>& a, double bound, double floor) {
+    vec norm = splat<vec>(floor), off = {};
+    for (int i = 0; i < N; i++) norm = max_(norm, a.re[i][i] * a.re[i][i] + a.im[i][i] * a.im[i][i]);
+    for (int p = 0; p < N - 1; p++)
+        for (int q = p + 1; q < N; q++) {
+            const vec d_h = a.re[p][p] - a.re[q][q], d_a = a.im[p][p] - a.im[q][q];
+            const vec re_h = a.re[p][q] + a.re[q][p], im_h = a.im[p][q] - a.im[q][p];
+            const vec re_a = a.im[p][q] + a.im[q][p], im_a = a.re[q][p] - a.re[p][q];
+            const vec r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
+            off = max_(off, select(d_h * d_h + r_h > d_a * d_a + r_a, r_h, r_a));
+        }
+    return off <= norm * real(4 * bound * bound);
 }
 
-// w = v diag(exp(i phase)) v^dagger, phases sorted in [-pi, pi], v unitary. On return `rest` holds v^dagger (w - 1) v.
-// False where a matrix is too far from unitary to converge, or not finite.
-template <int N> INLINE bool decompose(const Matrix<N>& w, Matrix<N>& rest, Matrix<N>& v, vec (&phase)[N]) {
-    // Of w - 1 rather than w: near the identity its anti-Hermitian part keeps the relative precision of the phases.
-    rest = w;
-    for (int i = 0; i < N; i++) {
-        rest.re[i][i] -= 1;
-        for (int j = 0; j < N; j++) v.re[i][j] = splat<vec>(i == j), v.im[i][j] = vec{};
+// The element exp(2 pi i k / N) of the centre that is nearest to w.
+template <int N> struct Centre {
+    vec re, im;
+    mask_of<vec> k;
+};
+
+template <int N> INLINE Centre<N> nearest_centre(const Matrix<N>& w) {
+    vec re = w.re[0][0], im = w.im[0][0];
+    for (int i = 1; i < N; i++) re += w.re[i][i], im += w.im[i][i];
+    Centre<N> z{splat<vec>(1), vec{}, mask_of<vec>{}};
+    vec best = re;
+    for (int k = 1; k < N; k++) {
+        // exact where an axis is met
+        const double c = 4 * k == N || 4 * k == 3 * N ? 0 : std::cos(2 * PI * k / N), s = 2 * k == N ? 0 : std::sin(2 * PI * k / N);
+        const vec along = re * real(c) + im * real(s);
+        const auto nearer = along > best;
+        best = select(nearer, along, best);
+        z.re = select(nearer, splat<vec>(c), z.re);
+        z.im = select(nearer, splat<vec>(s), z.im);
+        z.k = nearer ? mask_of<vec>{} + k : z.k;
     }
+    return z;
+}
+
+// w = z v diag(exp(i phase)) v^dagger with z in the centre, phases sorted in [-pi, pi], v unitary. On return `rest` holds
+// v^dagger (w / z - 1) v. False where a matrix is too far from unitary to converge, or not finite.
+template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<N>& rest, Matrix<N>& v, vec (&phase)[N]) {
+    // Of w / z - 1 rather than w: near the identity its anti-Hermitian part keeps the relative precision of the phases,
+    // and near the other elements of the centre the rotations add nothing to the rounding of the input.
+    z = nearest_centre(w);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            const vec re = i == j ? w.re[i][j] - z.re : w.re[i][j], im = i == j ? w.im[i][j] - z.im : w.im[i][j];
+            rest.re[i][j] = re * z.re + im * z.im;
+            rest.im[i][j] = im * z.re - re * z.im;
+            v.re[i][j] = splat<vec>(i == j);
+            v.im[i][j] = vec{};
+        }
     // As far as rounding lets it go; what a few more sweeps leave is good enough if it is small.
-    constexpr double eps = traits<vec>::eps, tight = 2 * N * eps, loose = 64 * N * eps;
+    constexpr double eps = traits<vec>::eps, tight = 2 * eps, loose = 64 * N * eps;
     bool converged = false;
     for (int sweep = 0; sweep < 24 && !converged; sweep++) {
         for (int p = 0; p < N - 1; p++)
             for (int q = p + 1; q < N; q++) jacobi_rotation(rest, v, p, q);
-        const double bound = sweep < 8 ? tight : loose;
         // ~ so that NaN counts as not converged
-        converged = !any(~(off_diagonal(rest) <= splat<vec>(bound * bound)));
+        converged = !any(~(sweep < 8 ? diagonal_to(rest, tight, 0) : diagonal_to(rest, loose, 1)));
     }
     for (int k = 0; k < N; k++) phase[k] = atan2_(rest.im[k][k], 1 + rest.re[k][k]);
     for (int last = N - 1; last > 0; last--)
@@ -127,4 +163,17 @@ template <int N> INLINE bool decompose(const Matrix<N>& w, Matrix<N>& rest, Matr
             }
         }
     return converged;
+}
+
+// One Newton step towards the nearest unitary matrix, v (3 - v^dagger v) / 2: takes the rounding of many rotations away.
+template <int N> INLINE void orthonormalise(Matrix<N>& v) {
+    Matrix<N> square, product;
+    multiply<N, true>(v, v, square);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            square.re[i][j] = real(0.5) * (real(i == j ? 3 : 0) - square.re[i][j]);
+            square.im[i][j] *= real(-0.5);
+        }
+    multiply(v, square, product);
+    v = product;
 }

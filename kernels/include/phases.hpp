@@ -3,8 +3,6 @@
 #pragma once
 #include "spline.hpp"
 
-constexpr double PI = 3.14159265358979323846;
-
 template <class V> struct half_arc;  // coefficients for arcs up to pi
 template <> struct half_arc<floats> {
     static constexpr float sin[] = {-0.1666666666f, 0.008333332768f, -0.0001984108645f, 2.753645532e-6f, -2.407999973e-8f};
@@ -67,31 +65,26 @@ template <class V, int N, bool inverse> struct Phases {
     }
     static constexpr int n_params(int bins) { return 3 * bins + 1 + (N - 2) * (3 * bins - 1); }
 
-    // From sorted phases in [-pi, pi] with sum 2 pi winding.
-    INLINE void set_gaps(const V (&phase)[N]) {
+    // From sorted phases in [-pi, pi] of a matrix, less the element exp(2 pi i centre / N) of the centre.
+    INLINE void set_gaps(const V (&phase)[N], mask_of<V> centre) {
         V sum = phase[0];
         for (int k = 1; k < N; k++) sum += phase[k];
         using C = coefficients<V>;
         const V shifted = sum * S(0.5 / PI) + C::round;  // nearest integer, in the low bits
-        const auto winding = (mask_of<V>)shifted - (mask_of<V>)splat<V>(C::round);
+        const auto winding = (mask_of<V>)shifted - (mask_of<V>)splat<V>(C::round) + centre;
         for (int k = 0; k + 1 < N; k++) gap[k] = max_(phase[k + 1] - phase[k], splat<V>(traits<V>::eps));
         gap[N - 1] = max_(S(2 * PI) - (phase[N - 1] - phase[0]), splat<V>(traits<V>::eps));
-        turn = (2 * N - 1) - winding;  // the closing gap of the alcove first
-        turn = select_int(turn >= N, turn - N, turn);
-        turn = select_int(turn >= N, turn - N, turn);
+        turn = (3 * N - 1) - winding;  // the closing gap of the alcove first
+        for (int i = 0; i < 3; i++) turn = select_int(turn >= N, turn - N, turn);
         turn_back = select_int(turn == 0, turn, N - turn);
     }
     INLINE static mask_of<V> select_int(mask_of<V> m, mask_of<V> a, mask_of<V> b) { return m ? a : b; }
 
-    // Whether the cancellations near the identity, where sticks are short, want more digits.
-    INLINE bool near_identity() const {
+    // Whether three phases meet, and derivatives are small differences of large numbers.
+    INLINE bool crowded() const {
         V shortest = splat<V>(2 * PI);
-        V p[N];
-        for (int k = 0; k < N; k++) p[k] = gap[k];
-        rotate<N>(p, turn);
-        V tail = p[N - 1];
-        if (N > 2) shortest = tail + p[N - 2];
-        return N > 2 && any(shortest < S(0.06));
+        for (int k = 0; k < N && N > 2; k++) shortest = min_(shortest, gap[k] + gap[(k + 1) % N]);
+        return any(shortest < S(0.06));
     }
 
     // Pieces, splines, new gaps. shares: room for 2 bins (N - 1).

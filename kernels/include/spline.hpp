@@ -36,6 +36,7 @@ template <class V> INLINE void shares(const V* raw, V factor, int bins, V* share
 template <class V, bool ratios> struct Spline {
     V factor;                                     // SCALE times the scale of the parameters
     V start, size, end, new_start, target, new_end, raw_low, raw_high, index;
+    mask_of<V> far;                               // whether the bin lies in the upper half
     V t, u, s, low, high, bend, D, Q, m, m_rest;  // m = s t + low u, m_rest = s u + high t
 
     // The bin that holds a point of the domain, or with `inverse` of the image; fills shares[2 bins].
@@ -70,29 +71,29 @@ template <class V, bool ratios> struct Spline {
         low = softplus(factor * raw_low + S(UNIT)) + S(MIN_SLOPE);
         high = softplus(factor * raw_high + S(UNIT)) + S(MIN_SLOPE);
         bend = low + high - 2 * s;
+        far = index + index >= S(bins);
     }
 
-    INLINE void finish() {
+    // Of the distances to the two ends of a bin, the one on the side of the nearer end of the interval keeps its digits.
+    INLINE V nearer(V from_start, V from_end) const { return select<V>(far, from_end, from_start); }
+
+    INLINE void at_x(V x, V rest) { finish(clamp(nearer(x - start, rest - end) / size)); }
+
+    INLINE void at_y(V y, V rest) {
+        const V a = clamp(nearer(y - new_start, rest - new_end) / target);
+        finish(solve(a, nearer(low, high)));
+    }
+
+    INLINE static V clamp(V q) { return min_(max_(q, V{}), splat<V>(1)); }
+
+    INLINE void finish(V q) {
+        t = nearer(q, 1 - q);
+        u = nearer(1 - q, q);
         const V tu = t * u;
         D = s + bend * tu;
         Q = high * t * t + 2 * s * tu + low * u * u;
         m = s * t + low * u;
         m_rest = s * u + high * t;
-    }
-
-    INLINE void at_x(V x, V rest) {
-        const V one = splat<V>(1);
-        t = min_(max_((x - start) / size, V{}), one);
-        u = min_(max_((rest - end) / size, V{}), one);
-        finish();
-    }
-
-    INLINE void at_y(V y, V rest) {
-        const V one = splat<V>(1);
-        const V a = min_(max_((y - new_start) / target, V{}), one), b = min_(max_((rest - new_end) / target, V{}), one);
-        t = solve(a, low);
-        u = solve(b, high);
-        finish();
     }
 
     // The root t of y (s + bend t (1-t)) = s t^2 + slope t (1-t), in the form that does not cancel.
@@ -127,10 +128,11 @@ template <class V, bool ratios> struct Spline {
                               const Raw<V>& grad) const {
         using S = scalar_of<V>;
         const V tu = t * u, per_D = 1 / D, per_Q = 1 / Q, per_size = 1 / size;
-        V of_y = c.y, of_rest = {};
+        // y = 1 - rest: taken from the nearer end, where it does not cancel
+        V of_y = select<V>(far, V{}, c.y), of_rest = select<V>(far, -c.y, V{});
         if constexpr (ratios) {
             of_y += c.ratio / y();
-            of_rest = c.rest_ratio / y_rest();
+            of_rest += c.rest_ratio / y_rest();
         }
         const V both = (of_y - of_rest) * target * tu * per_D * per_D, v = c.log_slope;
         const V dydt = slope() * size;
@@ -139,7 +141,8 @@ template <class V, bool ratios> struct Spline {
         const V g_low = both * u * m_rest + v * (u * u * per_Q - 2 * tu * per_D);
         const V g_high = v * (t * t * per_Q - 2 * tu * per_D) - both * t * m;
         const V g_target = of_y * t * m * per_D + of_rest * u * m_rest * per_D + g_s * per_size;
-        const V g_t = of_y * dydt + v * dlog, g_u = of_rest * dydt;
+        const V along_t = v * dlog;
+        const V g_t = of_y * dydt + select<V>(far, V{}, along_t), g_u = of_rest * dydt - select<V>(far, along_t, V{});
         const V g_size = -(g_s * s + g_t * t + g_u * u) * per_size;
         V g_scale = spread(-g_t * per_size, g_size, -g_u * per_size, start, size, end, bins, raw.widths, shares_,
                            grad.widths);

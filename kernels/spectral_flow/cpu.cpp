@@ -34,16 +34,18 @@ template <bool inverse> int64_t forward(const real* w, Parameters<const real> pa
         const int width = Phases<vec, N, inverse>::n_params(bins);
         return [=, raw = Tile(width), shares = Tile(2 * bins * (N - 1))](int64_t m, int count) mutable {
             Matrix<N> loop, rest, v, out;
+            Centre<N> z;
             vec phase[N], shift[N], re[N], im[N];
             load_matrices(w + m * 2 * N * N, count, loop);
-            const bool ok = decompose(loop, rest, v, phase);
+            const bool ok = decompose(loop, z, rest, v, phase);
             load_parameters(params, m, count, width, raw.data());
             Phases<vec, N, inverse> phases;
-            phases.set_gaps(phase);
+            phases.set_gaps(phase, z.k);
             phases.map(raw.data(), bins, shares.data());
             phases.arcs(false);
             phases.shifts(shift);
             half_turns(shift, re, im);
+            if (sizeof(real) == 4 && N > 2) orthonormalise(v);
             move_frame(v, re, im, out);
             store_matrices(g + m * 2 * N * N, count, out);
             store_lanes(logdet + m, count, phases.logdet());
@@ -52,8 +54,8 @@ template <bool inverse> int64_t forward(const real* w, Parameters<const real> pa
     });
 }
 
-// Near the identity derivatives are small differences of large numbers: there the phases are differentiated in double.
-template <bool inverse> void backward_in_double(const vec (&phase)[N], const vec (&g_shift)[N], vec g_logdet,
+// Where three phases meet, as near the identity, the derivatives of the phases are computed in double.
+template <bool inverse> void backward_in_double(const vec (&phase)[N], mask_of<vec> centre, const vec (&g_shift)[N], vec g_logdet,
                                                 const Tile& raw, int bins, vec (&g_phase)[N], Tile& g_raw) {
     constexpr int half = lanes<doubles>;
     std::vector<doubles> raw_(raw.size()), g_raw_(raw.size()), shares(2 * bins * (N - 1));
@@ -68,8 +70,10 @@ template <bool inverse> void backward_in_double(const vec (&phase)[N], const vec
         for (int k = 0; k < N; k++) widen(phase[k], phase_[k]), widen(g_shift[k], g_shift_[k]);
         for (size_t k = 0; k < raw.size(); k++) widen(raw[k], raw_[k]);
         widen(g_logdet, g_logdet_);
+        mask_of<doubles> centre_;
+        for (int l = 0; l < half; l++) centre_[l] = centre[first + l];
         Phases<doubles, N, inverse> phases;
-        phases.set_gaps(phase_);
+        phases.set_gaps(phase_, centre_);
         phases.map(raw_.data(), bins, shares.data());
         phases.arcs(true);
         phases.backward(g_shift_, g_logdet_, raw_.data(), bins, shares.data(), g_phase_, g_raw_.data());
@@ -86,12 +90,13 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
         return [=, raw = Tile(width), g_raw = Tile(width), shares = Tile(2 * bins * (N - 1))](int64_t m,
                                                                                              int count) mutable {
             Matrix<N> loop, rest, v, grad, product;
+            Centre<N> z;
             vec phase[N], shift[N], re[N], im[N], g_shift[N], g_phase[N];
             load_matrices(w + m * 2 * N * N, count, loop);
-            const bool ok = decompose(loop, rest, v, phase);
+            const bool ok = decompose(loop, z, rest, v, phase);
             load_parameters(params, m, count, width, raw.data());
             Phases<vec, N, inverse> phases;
-            phases.set_gaps(phase);
+            phases.set_gaps(phase, z.k);
             phases.map(raw.data(), bins, shares.data());
             phases.arcs(true);
             phases.shifts(shift);
@@ -105,8 +110,8 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
                 g_shift[k] = grad.im[k][k] * c - grad.re[k][k] * s;
             }
             const vec g_logdet = load_lanes(grad_logdet + m, count);
-            if (sizeof(real) == 4 && phases.near_identity())
-                backward_in_double<inverse>(phase, g_shift, g_logdet, raw, bins, g_phase, g_raw);
+            if (sizeof(real) == 4 && phases.crowded())
+                backward_in_double<inverse>(phase, z.k, g_shift, g_logdet, raw, bins, g_phase, g_raw);
             else
                 phases.backward(g_shift, g_logdet, raw.data(), bins, shares.data(), g_phase, g_raw.data());
             store_parameters(grad_params, m, count, width, g_raw.data());
@@ -133,9 +138,10 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
                     grad.im[j][i] = grad.im[i][j];
                 }
             for (int k = 0; k < N; k++) grad.re[k][k] = vec{}, grad.im[k][k] = g_phase[k];
-            // W v = v exp(i phase)
+            // W v = z v exp(i phase)
             for (int i = 0; i < N; i++) {
-                const vec c = 1 + rest.re[i][i], s = rest.im[i][i];
+                const vec e_re = 1 + rest.re[i][i], e_im = rest.im[i][i];
+                const vec c = e_re * z.re - e_im * z.im, s = e_re * z.im + e_im * z.re;
                 for (int j = 0; j < N; j++) {
                     const vec x = grad.re[i][j], y = grad.im[i][j];
                     grad.re[i][j] = c * x - s * y;
