@@ -65,7 +65,7 @@ template <class V> INLINE V log_(V x) {
     const M offset = (M)splat<V>(0.70710678118654752440);
     const M e = ((M)x - offset) >> C::mantissa;
     const V m = (V)((M)x - (e << C::mantissa));
-    const V s = (m - 1) / (m + 1), z = s * s;
+    const V s = (m - 1) * reciprocal(m + 1), z = s * s;
     const V n = __builtin_convertvector(e, V);
     return n * C::ln2[0] + (s + (s + (n * C::ln2[1] + s * z * horner(z, C::log))));
 }
@@ -73,7 +73,7 @@ template <class V> INLINE V log_(V x) {
 // log(1 + x) for x >= 0, with the rounding of 1 + x made good.
 template <class V> INLINE V log1p_(V x) {
     const V u = x + 1;
-    return log_(u) + (x - (u - 1)) / u;
+    return log_(u) + (x - (u - 1)) * reciprocal(u);
 }
 
 template <class V> INLINE void sincos_(V x, V& sine, V& cosine) {
@@ -97,7 +97,7 @@ template <class V> INLINE V atan2_(V y, V x) {
     const V small = min_(ay, ax), large = max_(ay, ax);
     const auto turn = small > large * scalar_of<V>(0.41421356237309504880);  // tan(pi/8)
     const V below = select<V>(turn, small + large, large);
-    const V q = select<V>(turn, small - large, small) / max_(below, splat<V>(traits<V>::tiny)), z = q * q;
+    const V q = select<V>(turn, small - large, small) * reciprocal(max_(below, splat<V>(traits<V>::tiny * 4))), z = q * q;
     V a = q + q * z * horner(z, C::atan);
     a = select<V>(turn, a + scalar_of<V>(0.78539816339744830962), a);
     a = select<V>(ay > ax, scalar_of<V>(1.57079632679489661923) - a, a);

@@ -77,6 +77,40 @@ template <class V> INLINE V sqrt_(V a) {
 #endif
 }
 
+// 1 / a to a unit in the last place or two: an estimate of 14 bits, and as many Newton steps as the precision wants, in a
+// fraction of the time of a division. Not for 0.
+template <class V> INLINE V reciprocal(V a) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(scalar_of<V>) == 4) {
+        const V r = (V)_mm512_rcp14_ps((__m512)a);
+        return r + r * (1 - a * r);
+    } else {
+        V r = (V)_mm512_rcp14_pd((__m512d)a);
+        r += r * (1 - a * r);
+        return r + r * (1 - a * r);
+    }
+#else
+    return 1 / a;
+#endif
+}
+
+// 1 / sqrt(a) likewise.
+template <class V> INLINE V reciprocal_sqrt(V a) {
+#if defined(__AVX512F__)
+    const V half = a * scalar_of<V>(0.5);
+    if constexpr (sizeof(scalar_of<V>) == 4) {
+        const V r = (V)_mm512_rsqrt14_ps((__m512)a);
+        return r + r * (scalar_of<V>(0.5) - half * r * r);
+    } else {
+        V r = (V)_mm512_rsqrt14_pd((__m512d)a);
+        r += r * (scalar_of<V>(0.5) - half * r * r);
+        return r + r * (scalar_of<V>(0.5) - half * r * r);
+    }
+#else
+    return 1 / sqrt_(a);
+#endif
+}
+
 template <class M> INLINE bool any(M m) {
 #if defined(__AVX512F__)
     return _mm512_test_epi32_mask((__m512i)m, (__m512i)m) != 0;
@@ -92,6 +126,26 @@ template <class V> INLINE V load(const scalar_of<V>* p) {
     return v;
 }
 template <class V> INLINE void store(scalar_of<V>* p, V v) { std::memcpy(p, &v, BYTES); }
+
+// The first `count` lanes alone are read or written; memcpy of a variable size would be a loop over bytes.
+INLINE vec load_part(const real* p, int count) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(real) == 4) return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+    else return (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), p);
+#else
+    vec v = {};
+    for (int i = 0; i < count; i++) v[i] = p[i];
+    return v;
+#endif
+}
+INLINE void store_part(real* p, int count, vec v) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(real) == 4) _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
+    else _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)v);
+#else
+    for (int i = 0; i < count; i++) p[i] = v[i];
+#endif
+}
 
 template <class V, int... I> INLINE V interleave_low(V a, V b, std::integer_sequence<int, I...>) {
     return __builtin_shufflevector(a, b, (I / 2 + (I % 2) * lanes<V>)...);
@@ -120,14 +174,7 @@ INLINE void load_tile(const real* records, int64_t stride, int width, int count,
     for (int first = 0; first < width; first += L) {
         vec rows[L];
         const int size = std::min(L, width - first);
-        for (int l = 0; l < L; l++) {
-            const real* record = records + std::min(l, count - 1) * stride + first;
-            if (size == L) rows[l] = load<vec>(record);
-            else {
-                rows[l] = vec{};
-                std::memcpy(&rows[l], record, size * sizeof(real));
-            }
-        }
+        for (int l = 0; l < L; l++) rows[l] = load_part(records + std::min(l, count - 1) * stride + first, size);
         transpose(rows);
         for (int k = 0; k < size; k++) tile[first + k] = rows[k];
     }
@@ -139,14 +186,14 @@ INLINE void store_tile(real* records, int64_t stride, int width, int count, cons
         const int size = std::min(L, width - first);
         for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
         transpose(rows);
-        for (int l = 0; l < count; l++) std::memcpy(records + l * stride + first, &rows[l], size * sizeof(real));
+        for (int l = 0; l < count; l++) store_part(records + l * stride + first, size, rows[l]);
     }
 }
 
-INLINE void store_lanes(real* out, int count, vec v) { std::memcpy(out, &v, count * sizeof(real)); }
+INLINE void store_lanes(real* out, int count, vec v) { store_part(out, count, v); }
 
 INLINE vec load_lanes(const real* in, int count) {
-    vec v = splat<vec>(in[count - 1]);
-    std::memcpy(&v, in, count * sizeof(real));
+    vec v = load_part(in, count);
+    for (int l = count; l < L; l++) v[l] = in[count - 1];
     return v;
 }

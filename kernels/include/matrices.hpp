@@ -55,10 +55,11 @@ template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, 
     const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a;
     const vec d = select(hermitian, d_h, d_a), re = select(hermitian, re_h, re_a), im = select(hermitian, im_h, im_a);
     const vec r = select(hermitian, r_h, r_a);
-    const vec h = sqrt_(d * d + r), e = h + abs_(d), square = 2 * h * e;
     // equal eigenvalues: any frame serves
+    const vec square = d * d + r;
     const auto still = square < splat<vec>(sizeof(real) == 4 ? 1e-30 : 1e-280);
-    const vec k = 1 / sqrt_(select(still, splat<vec>(1), square));
+    const vec h = square * reciprocal_sqrt(select(still, splat<vec>(1), square)), e = h + abs_(d);
+    const vec k = reciprocal_sqrt(select(still, splat<vec>(1), 2 * h * e));
     const vec c = select(still, splat<vec>(1), e * k), size = select(still, vec{}, copysign_(k, d));
     const vec s_re = size * re, s_im = size * im;
     for (int i = 0; i < N; i++) {

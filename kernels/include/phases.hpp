@@ -44,7 +44,7 @@ template <class V, int N, bool inverse> struct Phases {
     // In the order of the sorted phases, the last gap closing the circle.
     V gap[N], new_gap[N];
     mask_of<V> turn, turn_back;  // pieces are gaps rotated by `turn`
-    V piece[N], new_piece[N], left[N], new_left[N];
+    V piece[N], new_piece[N], left[N], new_left[N], per_left[N];
     Spline<V, true> spline[N - 1];
     // Of the shorter of the two arcs between a pair of phases: its length, half-angle sine and cosine, and whether it is
     // the arc that runs upwards from the lower phase. The new ones belong to the same two phases.
@@ -96,8 +96,9 @@ template <class V, int N, bool inverse> struct Phases {
         new_left[0] = left[0];
         for (int k = 0; k < N - 1; k++) {
             auto& f = spline[k];
-            const V x = piece[k] / left[k], rest = left[k + 1] / left[k];
-            const V scale = (inverse ? new_left[k] : left[k]) / left[0];
+            per_left[k] = reciprocal(left[k]);
+            const V x = piece[k] * per_left[k], rest = left[k + 1] * per_left[k];
+            const V scale = (inverse ? new_left[k] : left[k]) * per_left[0];
             f.locate(raw_of(raw, bins, k), scale, bins, x, inverse, shares_ + 2 * bins * k);
             if (inverse) {
                 f.at_y(x, rest);
@@ -155,15 +156,15 @@ template <class V, int N, bool inverse> struct Phases {
             above *= new_sine[p];
             below *= sine[p];
             if (p % 4 == 3 || p == PAIRS - 1) {
-                sum += log_(above / below);
+                sum += log_(above * reciprocal(below));
                 above = below = splat<V>(1);
             }
         }
         sum += sum;
         V slopes = splat<V>(1), rest = splat<V>(1);
         for (int k = 0; k < N - 1; k++) {
-            slopes *= inverse ? 1 / spline[k].slope() : spline[k].slope();
-            if (k) rest *= new_left[k] / left[k];
+            slopes *= inverse ? reciprocal(spline[k].slope()) : spline[k].slope();
+            if (k) rest *= new_left[k] * per_left[k];
             if (k % 2 == 1 || k == N - 2) {
                 sum += log_(slopes * rest);
                 slopes = rest = splat<V>(1);
@@ -202,23 +203,23 @@ template <class V, int N, bool inverse> struct Phases {
             V g_x, g_scale;
             if (inverse) {
                 // the spline of the new coordinate is that of the old one, at fixed parameters
-                const V per = 1 / f.slope();
+                const V per = reciprocal(f.slope());
                 Cotangent<V> c{V{}, -g_ratio[k], -rests, -g_logdet};
                 g_x = (absolute + f.along_x(c, bins)) * per;
                 c.y = -g_x;
                 g_scale = f.along_parameters(c, bins, raw_of(raw, bins, k), shares_ + 2 * bins * k, grad_of(g_raw, bins, k));
-                g_left = g_new[k] * f.x() + g_left * f.x_rest() + g_scale / left[0];
+                g_left = g_new[k] * f.x() + g_left * f.x_rest() + g_scale * per_left[0];
             } else {
                 const Cotangent<V> c{absolute, g_ratio[k], rests, g_logdet};
                 g_x = f.along_x(c, bins);
                 g_scale = f.along_parameters(c, bins, raw_of(raw, bins, k), shares_ + 2 * bins * k, grad_of(g_raw, bins, k));
                 g_left = g_new[k] * f.y() + g_left * f.y_rest();
-                g_sum[k] += g_scale / left[0];
+                g_sum[k] += g_scale * per_left[0];
             }
             // x = piece / left
-            const V per = g_x / left[k];
-            g_piece[k] = per * (left[k + 1] / left[k]);
-            g_sum[k + 1] -= per * (piece[k] / left[k]);
+            const V per = g_x * per_left[k] * per_left[k];
+            g_piece[k] = per * left[k + 1];
+            g_sum[k + 1] -= per * piece[k];
             beyond += g_ratio[k];
         }
         g_piece[N - 1] = V{};
@@ -239,10 +240,10 @@ template <class V, int N, bool inverse> struct Phases {
         for (int i = 0; i < N; i++) {
             for (int j = i + 1; j < N; j++, p++) {
                 const auto same = between[p] == new_between[p];
-                const V cot = cosine[p] / sine[p], new_cot = new_cosine[p] / new_sine[p];
+                const V cot = cosine[p] * reciprocal(sine[p]), new_cot = new_cosine[p] * reciprocal(new_sine[p]);
                 // the new length of the arc that was the shorter one
                 const V stretched = select<V>(same, new_arc[p], S(2 * PI) - new_arc[p]);
-                const V per_old = 1 / arc[p], per_new = 1 / stretched;
+                const V per_old = reciprocal(arc[p]), per_new = reciprocal(stretched);
                 const V rest = g * regular(arc[p], cot, per_old);
                 const V new_rest = g * select<V>(same, regular(new_arc[p], new_cot, per_new), -new_cot - 2 * per_new);
                 const V pole = 2 * g * per_new;
@@ -253,7 +254,7 @@ template <class V, int N, bool inverse> struct Phases {
                     g_new[k] += select<V>(on, new_rest, V{});
                     g_gap[k] -= select<V>(on, rest, V{});
                     const bool alone = inside ? j - i == 1 : N - (j - i) == 1;
-                    if (!alone) g_gap[k] += select<V>(on, pole * (new_gap[k] / gap[k] - stretched * per_old), V{});
+                    if (!alone) g_gap[k] += select<V>(on, pole * (new_gap[k] * reciprocal(gap[k]) - stretched * per_old), V{});
                 }
             }
         }

@@ -21,14 +21,14 @@ template <class V> struct Cotangent {
 };
 
 template <class V> INLINE V softplus(V x) { return max_(x, V{}) + log1p_(exp_(-abs_(x))); }
-template <class V> INLINE V sigmoid(V x) { return 1 / (1 + exp_(-x)); }
+template <class V> INLINE V sigmoid(V x) { return reciprocal(1 + exp_(-x)); }
 
 // room * softmax(factor * raw): the sizes of the bins, less MIN_BIN
 template <class V> INLINE void shares(const V* raw, V factor, int bins, V* share) {
     V top = raw[0], sum = {};
     for (int j = 1; j < bins; j++) top = max_(top, raw[j]);
     for (int j = 0; j < bins; j++) sum += share[j] = exp_(factor * (raw[j] - top));
-    sum = scalar_of<V>(1 - bins * MIN_BIN) / sum;
+    sum = scalar_of<V>(1 - bins * MIN_BIN) * reciprocal(sum);
     for (int j = 0; j < bins; j++) share[j] *= sum;
 }
 
@@ -37,7 +37,7 @@ template <class V, bool ratios> struct Spline {
     V factor;                                     // SCALE times the scale of the parameters
     V start, size, end, new_start, target, new_end, raw_low, raw_high, index;
     mask_of<V> far;                               // whether the bin lies in the upper half
-    V t, u, s, low, high, bend, D, Q, m, m_rest;  // m = s t + low u, m_rest = s u + high t
+    V t, u, s, low, high, bend, per_size, per_D, Q, m, m_rest;  // m = s t + low u, m_rest = s u + high t
 
     // The bin that holds a point of the domain, or with `inverse` of the image; fills shares[2 bins].
     INLINE void locate(const Raw<const V>& raw, V scale, int bins, V at, bool inverse, V* shares_) {
@@ -67,7 +67,8 @@ template <class V, bool ratios> struct Spline {
         const auto last = index == S(bins - 1);
         end = select<V>(last, V{}, 1 - start - size);
         new_end = select<V>(last, V{}, 1 - new_start - target);
-        s = target / size;
+        per_size = reciprocal(size);
+        s = target * per_size;
         low = softplus(factor * raw_low + S(UNIT)) + S(MIN_SLOPE);
         high = softplus(factor * raw_high + S(UNIT)) + S(MIN_SLOPE);
         bend = low + high - 2 * s;
@@ -77,10 +78,10 @@ template <class V, bool ratios> struct Spline {
     // Of the distances to the two ends of a bin, the one on the side of the nearer end of the interval keeps its digits.
     INLINE V nearer(V from_start, V from_end) const { return select<V>(far, from_end, from_start); }
 
-    INLINE void at_x(V x, V rest) { finish(clamp(nearer(x - start, rest - end) / size)); }
+    INLINE void at_x(V x, V rest) { finish(clamp(nearer(x - start, rest - end) * per_size)); }
 
     INLINE void at_y(V y, V rest) {
-        const V a = clamp(nearer(y - new_start, rest - new_end) / target);
+        const V a = clamp(nearer(y - new_start, rest - new_end) * reciprocal(target));
         finish(solve(a, nearer(low, high)));
     }
 
@@ -90,7 +91,7 @@ template <class V, bool ratios> struct Spline {
         t = nearer(q, 1 - q);
         u = nearer(1 - q, q);
         const V tu = t * u;
-        D = s + bend * tu;
+        per_D = reciprocal(s + bend * tu);
         Q = high * t * t + 2 * s * tu + low * u * u;
         m = s * t + low * u;
         m_rest = s * u + high * t;
@@ -100,23 +101,25 @@ template <class V, bool ratios> struct Spline {
     INLINE V solve(V y, V slope) const {
         const V linear = slope - bend * y, quadratic = s - linear;
         const V root = sqrt_(max_(linear * linear + 4 * quadratic * s * y, V{}));
-        return 2 * s * y / (linear + root);
+        return 2 * s * y * reciprocal(linear + root);
     }
 
     INLINE V x() const { return start + size * t; }
     INLINE V x_rest() const { return end + size * u; }
-    INLINE V y() const { return new_start + target * t * m / D; }
-    INLINE V y_rest() const { return new_end + target * u * m_rest / D; }
-    INLINE V slope() const { return s * s * Q / (D * D); }
+    INLINE V y() const { return new_start + target * t * m * per_D; }
+    INLINE V y_rest() const { return new_end + target * u * m_rest * per_D; }
+    INLINE V slope() const { return s * s * Q * per_D * per_D; }
 
     // The derivative with respect to x of what the cotangent belongs to.
     INLINE V along_x(const Cotangent<V>& c, int bins) const {
-        const V dydx = slope(), shear = bend * (u - t) / D, per = 1 / size;
-        const V dlog = (2 * (high * t + s * (u - t) - low * u) / Q - 2 * shear) * per;
+        const V dydx = slope(), shear = bend * (u - t) * per_D;
+        const V dlog = 2 * ((high * t + s * (u - t) - low * u) * reciprocal(Q) - shear) * per_size;
         V sum = c.y * dydx + c.log_slope * dlog;
         if constexpr (ratios) {
-            const V first = ((s - low) / m - shear) * per, later = dydx / y() - 1 / x();
-            const V last = ((high - s) / m_rest - shear) * per, earlier = 1 / x_rest() - dydx / y_rest();
+            const V first = ((s - low) * reciprocal(m) - shear) * per_size;
+            const V later = dydx * reciprocal(y()) - reciprocal(x());
+            const V last = ((high - s) * reciprocal(m_rest) - shear) * per_size;
+            const V earlier = reciprocal(x_rest()) - dydx * reciprocal(y_rest());
             sum += c.ratio * select<V>(index == 0, first, later) +
                    c.rest_ratio * select<V>(index == scalar_of<V>(bins - 1), last, earlier);
         }
@@ -127,17 +130,17 @@ template <class V, bool ratios> struct Spline {
     INLINE V along_parameters(const Cotangent<V>& c, int bins, const Raw<const V>& raw, const V* shares_,
                               const Raw<V>& grad) const {
         using S = scalar_of<V>;
-        const V tu = t * u, per_D = 1 / D, per_Q = 1 / Q, per_size = 1 / size;
+        const V tu = t * u, per_Q = reciprocal(Q);
         // y = 1 - rest: taken from the nearer end, where it does not cancel
         V of_y = select<V>(far, V{}, c.y), of_rest = select<V>(far, -c.y, V{});
         if constexpr (ratios) {
-            of_y += c.ratio / y();
-            of_rest += c.rest_ratio / y_rest();
+            of_y += c.ratio * reciprocal(y());
+            of_rest += c.rest_ratio * reciprocal(y_rest());
         }
         const V both = (of_y - of_rest) * target * tu * per_D * per_D, v = c.log_slope;
         const V dydt = slope() * size;
         const V dlog = 2 * (high * t + s * (u - t) - low * u) * per_Q - 2 * bend * (u - t) * per_D;
-        const V g_s = both * (high * t * t - low * u * u) + 2 * v * (1 / s + tu * per_Q - (1 - 2 * tu) * per_D);
+        const V g_s = both * (high * t * t - low * u * u) + 2 * v * (reciprocal(s) + tu * per_Q - (1 - 2 * tu) * per_D);
         const V g_low = both * u * m_rest + v * (u * u * per_Q - 2 * tu * per_D);
         const V g_high = v * (t * t * per_Q - 2 * tu * per_D) - both * t * m;
         const V g_target = of_y * t * m * per_D + of_rest * u * m_rest * per_D + g_s * per_size;
@@ -166,7 +169,7 @@ template <class V, bool ratios> struct Spline {
                     V* grad) const {
         using S = scalar_of<V>;
         const V low_part = start_ - index * S(MIN_BIN), high_part = end_ - (S(bins - 1) - index) * S(MIN_BIN);
-        const V mean = (before * low_part + here * (size_ - S(MIN_BIN)) + after * high_part) / S(1 - bins * MIN_BIN);
+        const V mean = (before * low_part + here * (size_ - S(MIN_BIN)) + after * high_part) * S(1 / (1 - bins * MIN_BIN));
         const V a = before - mean, b = here - mean, c = after - mean;
         V sum = {};
         for (int j = 0; j < bins; j++) {

@@ -121,7 +121,8 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
                 for (int j = i + 1; j < N; j++, p++) {
                     const vec new_cosine =
                         select(phases.between[p] == phases.new_between[p], phases.new_cosine[p], -phases.new_cosine[p]);
-                    const vec ratio = (phases.new_sine[p] * phases.cosine[p] - new_cosine * phases.sine[p]) / phases.sine[p];
+                    const vec ratio =
+                        phases.new_sine[p] * phases.cosine[p] * reciprocal(phases.sine[p]) - new_cosine;
                     const vec step_im = select(phases.between[p], phases.sine[p], -phases.sine[p]);
                     const vec mean_re = re[i] * re[j] - im[i] * im[j], mean_im = re[i] * im[j] + im[i] * re[j];
                     const vec a = ratio * phases.cosine[p], b = ratio * step_im;
