@@ -3,7 +3,7 @@
 #pragma once
 #include "lanes.hpp"
 
-constexpr double PI = 3.14159265358979323846;
+constexpr double PI = 3.14159265358979323846, LOG2_E = 1.44269504088896340736;
 
 template <class V, int n> INLINE V horner(V x, const scalar_of<V> (&c)[n]) {
     V sum = splat<V>(c[n - 1]);
@@ -49,13 +49,24 @@ template <> struct coefficients<doubles> {
 
 template <class V> INLINE V exp_(V x) {
     using C = coefficients<V>;
+    using S = scalar_of<V>;
+#if defined(__AVX512F__)
+    V n;
+    if constexpr (sizeof(S) == 4) n = (V)_mm512_roundscale_ps((__m512)(x * S(LOG2_E)), 0);
+    else n = (V)_mm512_roundscale_pd((__m512d)(x * S(LOG2_E)), 0);
+    const V r = (x - n * C::ln2[0]) - n * C::ln2[1];
+    const V y = r * r * horner(r, C::exp) + (r + 1);
+    if constexpr (sizeof(S) == 4) return (V)_mm512_scalef_ps((__m512)y, (__m512)n);
+    else return (V)_mm512_scalef_pd((__m512d)y, (__m512d)n);
+#else
     using M = mask_of<V>;
     x = max_(min_(x, splat<V>(C::largest)), splat<V>(-C::largest));
-    const V shifted = x * scalar_of<V>(1.44269504088896340736) + C::round;
+    const V shifted = x * S(LOG2_E) + C::round;
     const V n = shifted - C::round;
     const V r = (x - n * C::ln2[0]) - n * C::ln2[1];
-    const V y = r * r * horner(r, C::exp) + r + scalar_of<V>(1);
+    const V y = r * r * horner(r, C::exp) + (r + 1);
     return (V)((M)y + (((M)shifted - (M)splat<V>(C::round)) << C::mantissa));
+#endif
 }
 
 // For normal x > 0.

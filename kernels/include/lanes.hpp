@@ -147,23 +147,42 @@ INLINE void store_part(real* p, int count, vec v) {
 #endif
 }
 
-template <class V, int... I> INLINE V interleave_low(V a, V b, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(a, b, (I / 2 + (I % 2) * lanes<V>)...);
+// Shuffles that every vector unit does in one instruction: within each 16 bytes, units of `size` numbers from the lower
+// (or upper) halves of a and b alternate; or the even (or odd) 16 bytes of a, then those of b.
+template <class V, int size, bool upper, int... I> INLINE V unpack(V a, V b, std::integer_sequence<int, I...>) {
+    constexpr int per = 16 / sizeof(scalar_of<V>);
+    return __builtin_shufflevector(a, b, (I / per * per + upper * per / 2 + I % per / (2 * size) * size + I % size +
+                                          (I / size % 2) * lanes<V>)...);
 }
-template <class V, int... I> INLINE V interleave_high(V a, V b, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(a, b, (lanes<V> / 2 + I / 2 + (I % 2) * lanes<V>)...);
+template <class V, bool odd, int... I> INLINE V gather_sixteenths(V a, V b, std::integer_sequence<int, I...>) {
+    constexpr int per = 16 / sizeof(scalar_of<V>), n = lanes<V>;
+    return __builtin_shufflevector(a, b, (I / (n / 2) * n + (I % (n / 2) / per * 2 + odd) * per + I % per)...);
 }
 
-// A square of lanes x lanes numbers, transposed by perfect shuffles.
+// A square of lanes x lanes numbers.
 template <class V> INLINE void transpose(V (&rows)[lanes<V>]) {
-    constexpr int n = lanes<V>;
+    constexpr int n = lanes<V>, per = 16 / sizeof(scalar_of<V>);
     using index = std::make_integer_sequence<int, n>;
-    for (int stage = 1; stage < n; stage *= 2) {
-        V next[n];
-        for (int i = 0; i < n / 2; i++) {
-            next[2 * i] = interleave_low(rows[i], rows[i + n / 2], index{});
-            next[2 * i + 1] = interleave_high(rows[i], rows[i + n / 2], index{});
-        }
+    V next[n];
+    for (int i = 0; i < n; i += 2) {
+        next[i] = unpack<V, 1, false>(rows[i], rows[i + 1], index{});
+        next[i + 1] = unpack<V, 1, true>(rows[i], rows[i + 1], index{});
+    }
+    for (int i = 0; i < n; i++) rows[i] = next[i];
+    if constexpr (per == 4) {
+        for (int i = 0; i < n; i += 4)
+            for (int j = 0; j < 2; j++) {
+                next[i + 2 * j] = unpack<V, 2, false>(rows[i + j], rows[i + j + 2], index{});
+                next[i + 2 * j + 1] = unpack<V, 2, true>(rows[i + j], rows[i + j + 2], index{});
+            }
+        for (int i = 0; i < n; i++) rows[i] = next[i];
+    }
+    for (int step = per; step < n; step *= 2) {
+        for (int i = 0; i < n; i++)
+            if (!(i & step)) {
+                next[i] = gather_sixteenths<V, false>(rows[i], rows[i + step], index{});
+                next[i + step] = gather_sixteenths<V, true>(rows[i], rows[i + step], index{});
+            }
         for (int i = 0; i < n; i++) rows[i] = next[i];
     }
 }
@@ -188,6 +207,11 @@ INLINE void store_tile(real* records, int64_t stride, int width, int count, cons
         transpose(rows);
         for (int l = 0; l < count; l++) store_part(records + l * stride + first, size, rows[l]);
     }
+}
+
+// Asks for what the next block will read while this one is computed with. Beyond the end it asks in vain, no more.
+INLINE void prefetch(const real* p, int64_t size) {
+    for (int64_t i = 0; i < size; i += 64 / sizeof(real)) __builtin_prefetch(p + i);
 }
 
 INLINE void store_lanes(real* out, int count, vec v) { store_part(out, count, v); }

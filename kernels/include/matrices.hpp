@@ -123,20 +123,18 @@ template <int N> INLINE Centre<N> nearest_centre(const Matrix<N>& w) {
     return z;
 }
 
-// w = z v diag(exp(i phase)) v^dagger with z in the centre, phases sorted in [-pi, pi], v unitary. On return `rest` holds
-// v^dagger (w / z - 1) v. False where a matrix is too far from unitary to converge, or not finite.
+// w = z v diag(exp(i phase)) v^dagger with z in the centre, phases sorted in [-pi, pi], v unitary. On return the diagonal
+// of `rest` holds that of v^dagger (w - z) v. False where a matrix is too far from unitary to converge, or not finite.
 template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<N>& rest, Matrix<N>& v, vec (&phase)[N]) {
-    // Of w / z - 1 rather than w: near the identity its anti-Hermitian part keeps the relative precision of the phases,
-    // and near the other elements of the centre the rotations add nothing to the rounding of the input.
+    // Of w - z rather than w: near the identity its anti-Hermitian part keeps the relative precision of the phases, and
+    // near the other elements of the centre the rotations add nothing to the rounding of the input.
     z = nearest_centre(w);
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) {
-            const vec re = i == j ? w.re[i][j] - z.re : w.re[i][j], im = i == j ? w.im[i][j] - z.im : w.im[i][j];
-            rest.re[i][j] = re * z.re + im * z.im;
-            rest.im[i][j] = im * z.re - re * z.im;
-            v.re[i][j] = splat<vec>(i == j);
-            v.im[i][j] = vec{};
-        }
+    rest = w;
+    for (int i = 0; i < N; i++) {
+        rest.re[i][i] -= z.re;
+        rest.im[i][i] -= z.im;
+        for (int j = 0; j < N; j++) v.re[i][j] = splat<vec>(i == j), v.im[i][j] = vec{};
+    }
     // As far as rounding lets it go; what a few more sweeps leave is good enough if it is small.
     constexpr double eps = traits<vec>::eps, tight = 2 * eps, loose = 64 * N * eps;
     bool converged = false;
@@ -146,7 +144,10 @@ template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<
         // ~ so that NaN counts as not converged
         converged = !any(~(sweep < 8 ? diagonal_to(rest, tight, 0) : diagonal_to(rest, loose, 1)));
     }
-    for (int k = 0; k < N; k++) phase[k] = atan2_(rest.im[k][k], 1 + rest.re[k][k]);
+    for (int k = 0; k < N; k++) {
+        const vec re = rest.re[k][k], im = rest.im[k][k];
+        phase[k] = atan2_(im * z.re - re * z.im, 1 + (re * z.re + im * z.im));
+    }
     for (int last = N - 1; last > 0; last--)
         for (int k = 0; k < last; k++) {
             const auto swap = phase[k] > phase[k + 1];

@@ -28,6 +28,10 @@ INLINE void load_parameters(const Parameters<const real>& p, int64_t m, int coun
     }
 }
 
+INLINE void prefetch_parameters(const Parameters<const real>& p, int64_t m, int width) {
+    if (p.stride == 1 && p.regular(m, L)) prefetch(p.data + p.offset(m), L * p.row_stride);
+}
+
 INLINE void store_parameters(const Parameters<real>& p, int64_t m, int count, int width, const vec* tile) {
     const bool regular = p.regular(m, count);
     real* first = p.data + p.offset(m);

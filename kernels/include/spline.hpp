@@ -27,7 +27,8 @@ template <class V> INLINE V sigmoid(V x) { return reciprocal(1 + exp_(-x)); }
 template <class V> INLINE void shares(const V* raw, V factor, int bins, V* share) {
     V top = raw[0], sum = {};
     for (int j = 1; j < bins; j++) top = max_(top, raw[j]);
-    for (int j = 0; j < bins; j++) sum += share[j] = exp_(factor * (raw[j] - top));
+    top *= factor;
+    for (int j = 0; j < bins; j++) sum += share[j] = exp_(factor * raw[j] - top);
     sum = scalar_of<V>(1 - bins * MIN_BIN) * reciprocal(sum);
     for (int j = 0; j < bins; j++) share[j] *= sum;
 }

@@ -37,6 +37,8 @@ template <bool inverse> int64_t forward(const real* w, Parameters<const real> pa
             Centre<N> z;
             vec phase[N], shift[N], re[N], im[N];
             load_matrices(w + m * 2 * N * N, count, loop);
+            prefetch(w + (m + L) * 2 * N * N, L * 2 * N * N);
+            prefetch_parameters(params, m + L, width);
             const bool ok = decompose(loop, z, rest, v, phase);
             load_parameters(params, m, count, width, raw.data());
             Phases<vec, N, inverse> phases;
@@ -93,6 +95,9 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
             Centre<N> z;
             vec phase[N], shift[N], re[N], im[N], g_shift[N], g_phase[N];
             load_matrices(w + m * 2 * N * N, count, loop);
+            prefetch(w + (m + L) * 2 * N * N, L * 2 * N * N);
+            prefetch(grad_g + (m + L) * 2 * N * N, L * 2 * N * N);
+            prefetch_parameters(params, m + L, width);
             const bool ok = decompose(loop, z, rest, v, phase);
             load_parameters(params, m, count, width, raw.data());
             Phases<vec, N, inverse> phases;
@@ -139,10 +144,9 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
                     grad.im[j][i] = grad.im[i][j];
                 }
             for (int k = 0; k < N; k++) grad.re[k][k] = vec{}, grad.im[k][k] = g_phase[k];
-            // W v = z v exp(i phase)
+            // W v = v (z + rest)
             for (int i = 0; i < N; i++) {
-                const vec e_re = 1 + rest.re[i][i], e_im = rest.im[i][i];
-                const vec c = e_re * z.re - e_im * z.im, s = e_re * z.im + e_im * z.re;
+                const vec c = z.re + rest.re[i][i], s = z.im + rest.im[i][i];
                 for (int j = 0; j < N; j++) {
                     const vec x = grad.re[i][j], y = grad.im[i][j];
                     grad.re[i][j] = c * x - s * y;

@@ -35,6 +35,9 @@ from lattice_flows.kernels.triton_common import (
     outside,
     rebuild,
     rounding,
+    sin,
+    sincos,
+    slope_of_phase,
     store_columns,
     store_gradients,
     store_quaternion,
@@ -74,7 +77,7 @@ def _kernels(w: Tensor) -> tuple[Any, Any]:
 @jit
 def _log_sines(arc, other, new_arc, new_other):
     """Of two phases, their part of the log of the ratio of Vandermonde determinants, from the arcs between them."""
-    return 2 * tl.log(tl.sin(tl.minimum(new_arc, new_other) / 2) / tl.sin(tl.minimum(arc, other) / 2))
+    return 2 * tl.log(sin(tl.minimum(new_arc, new_other) / 2) / sin(tl.minimum(arc, other) / 2))
 
 
 @jit
@@ -128,8 +131,8 @@ def su2_forward(
     new_closing, new_inner = stick * y, stick * y_rest
     logdet += _log_sines(inner, closing, new_inner, new_closing)
     shift = (new_inner - inner) / 2
-    sine = tl.sin(shift)
-    store_quaternion(gs, lane, tl.cos(shift), sine * axis[0], sine * axis[1], sine * axis[2], valid)
+    sine, cosine = sincos(shift)
+    store_quaternion(gs, lane, cosine, sine * axis[0], sine * axis[1], sine * axis[2], valid)
     tl.store(logdets + lane, logdet, mask=valid)
 
 
@@ -157,7 +160,7 @@ def su2_backward(
     g, gx, gy, gz = load_quaternion(grad_gs, lane)
     along = gx * n[0] + gy * n[1] + gz * n[2]
     # of new_inner; dL = Re tr(grad_g^dagger dg) is twice the product of the quaternions, and shift half of the change
-    c_change = tl.cos(shift) * along - tl.sin(shift) * g
+    c_change = slope_of_phase((g, along), shift)
     c_logdet = tl.load(grad_logdets + lane)
     c_new, c_old, c_rest, c_ratio = _log_sines_back(c_logdet, inner, closing, new_inner, new_closing, True)
     c_y = -stick * (c_new + c_change)
@@ -171,7 +174,7 @@ def su2_backward(
 
     near = inner <= closing
     change = tl.where(near, new_inner - inner, closing - new_closing)
-    turn = tl.sin(change / 2) / tl.sin(tl.minimum(inner, closing) / 2)
+    turn = sin(change / 2) / sin(tl.minimum(inner, closing) / 2)
     # across n, and then the rest along it
     vx = turn * (cosine * gx - sine * (gy * n[2] - gz * n[1]))
     vy = turn * (cosine * gy - sine * (gz * n[0] - gx * n[2]))
@@ -347,15 +350,17 @@ def _turned(upper, lower, arc, other, new_arc, new_other, mean):
     near = arc <= other
     change = tl.where(near, new_arc - arc, other - new_other)
     step = tl.where(near, arc, -other) / 2
-    half = tl.sin(change / 2) / tl.sin(step) / 2
-    x = mul((tl.cos(step - mean), tl.sin(step - mean)), upper)
-    y = mul((tl.cos(step + mean), -tl.sin(step + mean)), lower)
+    turn, half_arc = sincos(mean), sincos(step)
+    half = sin(change / 2) / half_arc[0] / 2
+    x, y = mul((turn[1], -turn[0]), upper), mul((turn[1], -turn[0]), lower)
+    x, y = mul((half_arc[1], half_arc[0]), x), mul((half_arc[1], -half_arc[0]), y)
     return half * (x[0] - y[0]), half * (x[1] + y[1])
 
 
 @jit
 def _times_phase(v, angle):
-    z = tl.cos(angle), tl.sin(angle)
+    sine, cosine = sincos(angle)
+    z = cosine, sine
     return mul(z, v[0]), mul(z, v[1]), mul(z, v[2])
 
 
@@ -378,11 +383,7 @@ def su3_backward(
     a, b, c = _su3_shifts(gaps, new_gaps)
 
     g = inside(v, load_columns(grad_gs, lane))
-    x, y, z = (
-        tl.cos(a) * g[0][0][1] - tl.sin(a) * g[0][0][0],
-        tl.cos(b) * g[1][1][1] - tl.sin(b) * g[1][1][0],
-        tl.cos(c) * g[2][2][1] - tl.sin(c) * g[2][2][0],
-    )
+    x, y, z = slope_of_phase(g[0][0], a), slope_of_phase(g[1][1], b), slope_of_phase(g[2][2], c)
     mean = (x + y + z) / 3
     c_changes = y + z - 2 * mean, z - mean, tl.zeros_like(mean)
     c_pieces = _su3_pieces_back(

@@ -1,0 +1,31 @@
+// Records that lie anywhere: gathered into tiles, in which lane l belongs to record l, and tiles added to records.
+#pragma once
+#include "lanes.hpp"
+
+// Up to L numbers of every record at a time: how many is known to the compiler, which drops what they leave idle.
+template <int width, int first = 0> INLINE void gather_tile(const real* const (&record)[L], vec (&tile)[width]) {
+    constexpr int size = std::min(L, width - first);
+    vec rows[L];
+    for (int l = 0; l < L; l++) {
+        rows[l] = vec{};
+        std::memcpy(&rows[l], record[l] + first, size * sizeof(real));
+    }
+    transpose(rows);
+    for (int k = 0; k < size; k++) tile[first + k] = rows[k];
+    if constexpr (first + L < width) gather_tile<width, first + L>(record, tile);
+}
+
+// One record after the other: two lanes may belong to the same.
+template <int width, int first = 0> INLINE void add_tile(real* const (&record)[L], int count, const vec (&tile)[width]) {
+    constexpr int size = std::min(L, width - first);
+    vec rows[L];
+    for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
+    transpose(rows);
+    for (int l = 0; l < count; l++) {
+        vec sum = {};
+        std::memcpy(&sum, record[l] + first, size * sizeof(real));
+        sum += rows[l];
+        std::memcpy(record[l] + first, &sum, size * sizeof(real));
+    }
+    if constexpr (first + L < width) add_tile<width, first + L>(record, count, tile);
+}
