@@ -29,11 +29,13 @@ template <> struct traits<floats> {
     using scalar = float;
     using mask = int32s;
     static constexpr float eps = 1.1920929e-7f, tiny = 1.17549435e-38f;
+    static constexpr float smallest_gap = 1e-9f;  // between eigenphases: products of four stay in range
 };
 template <> struct traits<doubles> {
     using scalar = double;
     using mask = int64s;
     static constexpr double eps = 2.220446049250313e-16, tiny = 2.2250738585072014e-308;
+    static constexpr double smallest_gap = eps;
 };
 template <class V> using scalar_of = typename traits<V>::scalar;
 template <class V> using mask_of = typename traits<V>::mask;
@@ -207,6 +209,25 @@ INLINE void store_tile(real* records, int64_t stride, int width, int count, cons
         transpose(rows);
         for (int l = 0; l < count; l++) store_part(records + l * stride + first, size, rows[l]);
     }
+}
+
+// The same for records that follow each other, of a width that the compiler knows: it drops what that leaves idle.
+template <int width, int first = 0> INLINE void load_tile(const real* records, int count, vec (&tile)[width]) {
+    constexpr int size = std::min(L, width - first);
+    vec rows[L];
+    for (int l = 0; l < L; l++) rows[l] = load_part(records + std::min(l, count - 1) * width + first, size);
+    transpose(rows);
+    for (int k = 0; k < size; k++) tile[first + k] = rows[k];
+    if constexpr (first + L < width) load_tile<width, first + L>(records, count, tile);
+}
+
+template <int width, int first = 0> INLINE void store_tile(real* records, int count, const vec (&tile)[width]) {
+    constexpr int size = std::min(L, width - first);
+    vec rows[L];
+    for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
+    transpose(rows);
+    for (int l = 0; l < count; l++) store_part(records + l * width + first, size, rows[l]);
+    if constexpr (first + L < width) store_tile<width, first + L>(records, count, tile);
 }
 
 // Asks for what the next block will read while this one is computed with. Beyond the end it asks in vain, no more.

@@ -23,7 +23,7 @@ template <int N> struct Matrix {
 // Consecutive matrices in memory, row by row, real and imaginary parts alternating.
 template <int N> INLINE void load_matrices(const real* p, int count, Matrix<N>& m) {
     vec tile[2 * N * N];
-    load_tile(p, 2 * N * N, 2 * N * N, count, tile);
+    load_tile<2 * N * N>(p, count, tile);
     for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) {
             m.re[i][j] = tile[2 * (i * N + j)];
@@ -37,7 +37,7 @@ template <int N> INLINE void store_matrices(real* p, int count, const Matrix<N>&
             tile[2 * (i * N + j)] = m.re[i][j];
             tile[2 * (i * N + j) + 1] = m.im[i][j];
         }
-    store_tile(p, 2 * N * N, 2 * N * N, count, tile);
+    store_tile<2 * N * N>(p, count, tile);
 }
 
 // c = a b, with either or both adjoint

@@ -72,8 +72,8 @@ template <class V, int N, bool inverse> struct Phases {
         using C = coefficients<V>;
         const V shifted = sum * S(0.5 / PI) + C::round;  // nearest integer, in the low bits
         const auto winding = (mask_of<V>)shifted - (mask_of<V>)splat<V>(C::round) + centre;
-        for (int k = 0; k + 1 < N; k++) gap[k] = max_(phase[k + 1] - phase[k], splat<V>(traits<V>::eps));
-        gap[N - 1] = max_(S(2 * PI) - (phase[N - 1] - phase[0]), splat<V>(traits<V>::eps));
+        for (int k = 0; k + 1 < N; k++) gap[k] = max_(phase[k + 1] - phase[k], splat<V>(traits<V>::smallest_gap));
+        gap[N - 1] = max_(S(2 * PI) - (phase[N - 1] - phase[0]), splat<V>(traits<V>::smallest_gap));
         turn = (3 * N - 1) - winding;  // the closing gap of the alcove first
         for (int i = 0; i < 3; i++) turn = select_int(turn >= N, turn - N, turn);
         turn_back = select_int(turn == 0, turn, N - turn);

@@ -6,10 +6,7 @@
 template <int width, int first = 0> INLINE void gather_tile(const real* const (&record)[L], vec (&tile)[width]) {
     constexpr int size = std::min(L, width - first);
     vec rows[L];
-    for (int l = 0; l < L; l++) {
-        rows[l] = vec{};
-        std::memcpy(&rows[l], record[l] + first, size * sizeof(real));
-    }
+    for (int l = 0; l < L; l++) rows[l] = load_part(record[l] + first, size);
     transpose(rows);
     for (int k = 0; k < size; k++) tile[first + k] = rows[k];
     if constexpr (first + L < width) gather_tile<width, first + L>(record, tile);
@@ -21,11 +18,14 @@ template <int width, int first = 0> INLINE void add_tile(real* const (&record)[L
     vec rows[L];
     for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
     transpose(rows);
+    // a vector of just that size: a masked store would make the next load wait, as if it had written all of L numbers
+    typedef real part __attribute__((vector_size(size * sizeof(real))));
     for (int l = 0; l < count; l++) {
-        vec sum = {};
-        std::memcpy(&sum, record[l] + first, size * sizeof(real));
-        sum += rows[l];
-        std::memcpy(record[l] + first, &sum, size * sizeof(real));
+        part sum, addend;
+        std::memcpy(&sum, record[l] + first, sizeof(part));
+        std::memcpy(&addend, &rows[l], sizeof(part));
+        sum += addend;
+        std::memcpy(record[l] + first, &sum, sizeof(part));
     }
     if constexpr (first + L < width) add_tile<width, first + L>(record, count, tile);
 }
