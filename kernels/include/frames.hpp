@@ -13,6 +13,22 @@ template <int N> struct Frame {
     // False where a matrix is too far from unitary, or not finite.
     INLINE bool of(const Matrix<N>& w) { return decompose(w, z, rest, v, phase); }
 
+    // How many vectors it takes to keep a frame, and how it is kept: as it lies in registers.
+    static constexpr int SIZE_KEPT = 2 * N * N + 3 * N + 3;
+    template <class F> INLINE void each(F f) {
+        for (int i = 0; i < N; i++) {
+            for (int j = 0; j < N; j++) f(v.re[i][j]), f(v.im[i][j]);
+            f(rest.re[i][i]), f(rest.im[i][i]), f(phase[i]);
+        }
+        f(z.re), f(z.im), f((vec&)z.k);
+    }
+    INLINE void keep(real* p) {
+        each([&](vec& x) { store(p, x), p += L; });
+    }
+    INLINE void restore(const real* p) {
+        each([&](vec& x) { x = load<vec>(p), p += L; });
+    }
+
     INLINE void set_shift(const vec (&shift)[N]) {
         for (int k = 0; k < N; k++) sincos_(shift[k] * real(0.5), im[k], re[k]);
     }
@@ -129,6 +145,10 @@ template <> struct Frame<2> {
         phase[1] = abs_(phase[1]);
         phase[0] = -phase[1];
     }
+
+    static constexpr int SIZE_KEPT = 0;  // quicker computed again
+    INLINE void keep(real*) {}
+    INLINE void restore(const real*) {}
 
     INLINE void set_shift(const vec (&shift)[2]) { sincos_(shift[1], s, c); }
 

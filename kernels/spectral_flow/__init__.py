@@ -16,6 +16,9 @@ __all__ = ["n_params", "spectral_flow"]
 LARGEST = 8
 """The largest N that there is a compiled kernel for."""
 
+KEEP_FRAMES_FROM = 5
+"""From this N on the eigenvectors are kept for the backward pass; below, they are computed again more quickly."""
+
 
 def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """g = h(w) w^-1 and the log-determinant of h relative to Haar measure, or the same of h^-1.
@@ -51,8 +54,9 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
     # Two batch axes, so that parameters that come plane by plane, as from a convolution, need not be copied.
     rows = batch[-1] if batch else 1
     outer = math.prod(batch[:-1])
-    g, logdet = _SpectralFlow.apply(
-        w.reshape(outer, rows, n, n), params.reshape(outer, rows, expected[-1]), bins, inverse
+    keep = n >= KEEP_FRAMES_FROM and torch.is_grad_enabled() and (w.requires_grad or params.requires_grad)
+    g, logdet, _ = _SpectralFlow.apply(
+        w.reshape(outer, rows, n, n), params.reshape(outer, rows, expected[-1]), bins, inverse, keep
     )
     return g.reshape(w.shape), logdet.reshape(batch)
 
@@ -67,54 +71,64 @@ def _check(failures: int) -> None:
         raise NumericalFailure("spectral_flow: the matrices hold NaN or Inf, or are not unitary")
 
 
+def _new_frames(w: Tensor, keep: bool) -> Tensor:
+    """Room for the eigenvectors of all matrices, in blocks of as many as the CPU has lanes, at most 16."""
+    n = w.shape[-1]
+    blocks = w.shape[0] * w.shape[1] + 16
+    return w.real.new_empty(blocks * (2 * n * n + 3 * n + 3) if keep else 0)
+
+
 @torch.library.custom_op("lattice_flows::spectral_flow", mutates_args=())
-def _forward(w: Tensor, params: Tensor, bins: int, inverse: bool) -> tuple[Tensor, Tensor]:
-    return reference.spectral_flow(w, params, bins, inverse)
+def _forward(w: Tensor, params: Tensor, bins: int, inverse: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """g, logdet, and with `keep`, where the implementation has a use for it, the frames of eigenvectors."""
+    return *reference.spectral_flow(w, params, bins, inverse), _new_frames(w, keep)
 
 
 @_forward.register_kernel("cpu")
-def _(w, params, bins, inverse):
+def _(w, params, bins, inverse, keep):
     library = _native(w)
     if library is None:
-        return reference.spectral_flow(w, params, bins, inverse)
+        return *reference.spectral_flow(w, params, bins, inverse), _new_frames(w, keep)
     w = w.contiguous()
-    g, logdet = torch.empty_like(w), params.new_empty(w.shape[:2])
+    g, logdet, frames = torch.empty_like(w), params.new_empty(w.shape[:2]), _new_frames(w, keep)
     failures = build.call(
-        library.spectral_flow, w, params, *params.stride(), *w.shape[:2], bins, inverse, g, logdet, torch.get_num_threads()
+        library.spectral_flow, w, params, *params.stride(), *w.shape[:2], bins, inverse, g, logdet, frames,
+        torch.get_num_threads(),
     )  # fmt: skip
     _check(failures)
-    return g, logdet
+    return g, logdet, frames
 
 
 @_forward.register_fake
-def _(w, params, bins, inverse):
-    return torch.empty_like(w, memory_format=torch.contiguous_format), params.new_empty(w.shape[:2])
+def _(w, params, bins, inverse, keep):
+    g = torch.empty_like(w, memory_format=torch.contiguous_format)
+    return g, params.new_empty(w.shape[:2]), _new_frames(w, keep)
 
 
 @torch.library.custom_op("lattice_flows::spectral_flow_backward", mutates_args=())
 def _backward(
-    w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
+    w: Tensor, params: Tensor, frames: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     return reference.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
 
 
 @_backward.register_kernel("cpu")
-def _(w, params, grad_g, grad_logdet, bins, inverse):
+def _(w, params, frames, grad_g, grad_logdet, bins, inverse):
     library = _native(w)
     if library is None:
         return reference.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
     w, grad_g, grad_logdet = w.contiguous(), grad_g.contiguous(), grad_logdet.contiguous()
     grad_w, grad_params = torch.empty_like(w), torch.empty_like(params)
     failures = build.call(
-        library.spectral_flow_backward, w, params, *params.stride(), grad_g, grad_logdet, *w.shape[:2], bins, inverse,
-        grad_w, grad_params, *grad_params.stride(), torch.get_num_threads(),
+        library.spectral_flow_backward, w, params, *params.stride(), frames, grad_g, grad_logdet, *w.shape[:2], bins,
+        inverse, grad_w, grad_params, *grad_params.stride(), torch.get_num_threads(),
     )  # fmt: skip
     _check(failures)
     return grad_w, grad_params
 
 
 @_backward.register_fake
-def _(w, params, grad_g, grad_logdet, bins, inverse):
+def _(w, params, frames, grad_g, grad_logdet, bins, inverse):
     return torch.empty_like(w, memory_format=torch.contiguous_format), torch.empty_like(params)
 
 
@@ -122,15 +136,15 @@ class _SpectralFlow(torch.autograd.Function):
     """Around the ops rather than registered with them: what has no derivative then raises, forward mode too."""
 
     @staticmethod
-    def forward(w, params, bins, inverse):
-        return _forward(w, params, bins, inverse)
+    def forward(w, params, bins, inverse, keep):
+        return _forward(w, params, bins, inverse, keep)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:2])
-        ctx.bins, ctx.inverse = inputs[2:]
+        ctx.save_for_backward(*inputs[:2], output[2])
+        ctx.mark_non_differentiable(output[2])
+        ctx.bins, ctx.inverse = inputs[2:4]
 
     @staticmethod
-    def backward(ctx, grad_g, grad_logdet):
-        w, params = ctx.saved_tensors
-        return *_backward(w, params, grad_g, grad_logdet, ctx.bins, ctx.inverse), None, None
+    def backward(ctx, grad_g, grad_logdet, _):
+        return *_backward(*ctx.saved_tensors, grad_g, grad_logdet, ctx.bins, ctx.inverse), None, None, None

@@ -11,7 +11,7 @@ namespace {
 using Tile = std::vector<vec>;
 
 template <bool inverse> int64_t forward(const real* w, Parameters<const real> params, int64_t total, int bins, real* g,
-                                        real* logdet, int threads) {
+                                        real* logdet, real* frames, int threads) {
     return for_blocks(total, threads, [=] {
         const int width = Phases<vec, N, inverse>::n_params(bins);
         return [=, raw = Tile(width), shares = Tile(2 * bins * (N - 1))](int64_t m, int count) mutable {
@@ -30,6 +30,7 @@ template <bool inverse> int64_t forward(const real* w, Parameters<const real> pa
             phases.shifts(shift);
             frame.set_shift(shift);
             frame.displacement(matrix);
+            if (frames) frame.keep(frames + m * Frame<N>::SIZE_KEPT);
             store_matrices(g + m * 2 * N * N, count, matrix);
             store_lanes(logdet + m, count, phases.logdet());
             return ok ? 0 : 1;
@@ -65,7 +66,7 @@ template <bool inverse> void backward_in_double(const vec (&phase)[N], mask_of<v
     }
 }
 
-template <bool inverse> int64_t backward(const real* w, Parameters<const real> params, const real* grad_g,
+template <bool inverse> int64_t backward(const real* w, Parameters<const real> params, const real* frames, const real* grad_g,
                                          const real* grad_logdet, int64_t total, int bins, real* grad_w,
                                          Parameters<real> grad_params, int threads) {
     return for_blocks(total, threads, [=] {
@@ -74,12 +75,17 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
                                                                                              int count) mutable {
             Matrix<N> matrix;
             vec shift[N], g_shift[N], g_phase[N];
-            load_matrices(w + m * 2 * N * N, count, matrix);
-            prefetch(w + (m + L) * 2 * N * N, L * 2 * N * N);
+            Frame<N> frame;
+            bool ok = true;
+            if (frames) {
+                frame.restore(frames + m * Frame<N>::SIZE_KEPT);
+            } else {
+                load_matrices(w + m * 2 * N * N, count, matrix);
+                prefetch(w + (m + L) * 2 * N * N, L * 2 * N * N);
+                ok = frame.of(matrix);
+            }
             prefetch(grad_g + (m + L) * 2 * N * N, L * 2 * N * N);
             prefetch_parameters(params, m + L, width);
-            Frame<N> frame;
-            const bool ok = frame.of(matrix);
             load_parameters(params, m, count, width, raw.data());
             Phases<vec, N, inverse> phases;
             phases.set_gaps(frame.phase, frame.z.k);
@@ -105,21 +111,23 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
 
 }  // namespace
 
-// Both return the number of blocks with a matrix that is not finite or not unitary. Strides in numbers.
+// Both return the number of blocks with a matrix that is not finite or not unitary. Strides in numbers. `frames` keeps the
+// eigenvectors of the forward pass for the backward pass, or is null: then they are computed again.
 extern "C" int64_t spectral_flow(const real* w, const real* params, int64_t outer_stride, int64_t row_stride,
                                  int64_t stride, int64_t outer, int64_t rows, int64_t bins, int64_t inverse, real* g,
-                                 real* logdet, int64_t threads) {
+                                 real* logdet, real* frames, int64_t threads) {
     const Parameters<const real> p{params, rows, outer_stride, row_stride, stride};
-    return (inverse ? forward<true> : forward<false>)(w, p, outer * rows, bins, g, logdet, threads);
+    return (inverse ? forward<true> : forward<false>)(w, p, outer * rows, bins, g, logdet, frames, threads);
 }
 
 extern "C" int64_t spectral_flow_backward(const real* w, const real* params, int64_t outer_stride, int64_t row_stride,
-                                          int64_t stride, const real* grad_g, const real* grad_logdet, int64_t outer,
+                                          int64_t stride, const real* frames, const real* grad_g,
+                                          const real* grad_logdet, int64_t outer,
                                           int64_t rows, int64_t bins, int64_t inverse, real* grad_w, real* grad_params,
                                           int64_t grad_outer_stride, int64_t grad_row_stride, int64_t grad_stride,
                                           int64_t threads) {
     const Parameters<const real> p{params, rows, outer_stride, row_stride, stride};
     const Parameters<real> q{grad_params, rows, grad_outer_stride, grad_row_stride, grad_stride};
-    return (inverse ? backward<true> : backward<false>)(w, p, grad_g, grad_logdet, outer * rows, bins, grad_w, q,
+    return (inverse ? backward<true> : backward<false>)(w, p, frames, grad_g, grad_logdet, outer * rows, bins, grad_w, q,
                                                         threads);
 }

@@ -48,7 +48,7 @@ from lattice_flows.kernels.triton_common import (
 def spectral_flow(w: Tensor, params: Tensor, bins: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """g `(B, A, N, N)` and logdet `(B, A)` of w `(B, A, N, N)`, N = 2 or 3, and params `(B, A, P)` of any strides."""
     g = torch.empty_like(w, memory_format=torch.contiguous_format)
-    logdet = params.new_empty(w.shape[:2])
+    logdet = torch.empty(w.shape[:2], dtype=params.dtype, device=params.device)
     launch(
         _kernels(w)[0], logdet.numel(), as_reals(w), params.detach(), torch.view_as_real(g), logdet, logdet.numel(),
         w.shape[1], *params.stride(), BINS=bins, INVERSE=inverse,
@@ -167,10 +167,9 @@ def su2_backward(
     c_x, cotangents = follow_back(x, rest, y, y_rest, t, u, place, c_y, c_logdet, c_ratio, c_rest, BINS, INVERSE)
     zero = tl.zeros_like(x)
     store_gradients(here, stride, grads, grad_stride, zero + 1, place, cotangents, zero, valid, BINS, OPEN)
-    c_inner, c_closing = c_old - c_change, c_x / stick
-    c_inner = tl.where(raw_inner < rounding(sine), 0.0, c_inner)
-    c_closing = tl.where(raw_closing < rounding(sine), 0.0, c_closing)
-    c_theta = c_inner - c_closing  # half of dL: inner is 2 theta, and this the component of i y.sigma
+    # half of dL, the component of i v.sigma: inner is 2 theta; where the phases coincide, their distance is at a cusp
+    c_theta = c_old - c_change - c_x / stick
+    c_theta = tl.where((raw_inner < rounding(sine)) | (raw_closing < rounding(sine)), 0.0, c_theta)
 
     near = inner <= closing
     change = tl.where(near, new_inner - inner, closing - new_closing)
@@ -211,9 +210,10 @@ def _su3_phases(ws, lane):
     """Phases in [-pi, pi] in order, their vectors, and how often they wind: their sum is 2 pi times that."""
     x, y, z = load_columns(ws, lane)
     # Of W - 1 rather than W: near the identity its anti-Hermitian entries keep their relative precision.
-    diagonal, v = diagonalise(
-        (((x[0][0] - 1, x[0][1]), x[1], x[2]), (y[0], (y[1][0] - 1, y[1][1]), y[2]), (z[0], z[1], (z[2][0] - 1, z[2][1])))
-    )
+    x = (x[0][0] - 1, x[0][1]), x[1], x[2]
+    y = y[0], (y[1][0] - 1, y[1][1]), y[2]
+    z = z[0], z[1], (z[2][0] - 1, z[2][1])
+    diagonal, v = diagonalise((x, y, z))
     p, q, r = diagonal
     a, b, c = atan2(p[1], p[0] + 1), atan2(q[1], q[0] + 1), atan2(r[1], r[0] + 1)
     u, v, w = v
@@ -358,6 +358,16 @@ def _turned(upper, lower, arc, other, new_arc, new_other, mean):
 
 
 @jit
+def _without_closed(gaps, c):
+    """Cotangents of gaps, those of closed ones made the mean of the others: coinciding phases have no order."""
+    low = rounding(gaps[0])
+    x, y, z = gaps[0] < low, gaps[1] < low, gaps[2] < low
+    open_sum = tl.where(x, 0.0, c[0]) + tl.where(y, 0.0, c[1]) + tl.where(z, 0.0, c[2])
+    mean = open_sum / (tl.where(x, 0.0, 1.0) + tl.where(y, 0.0, 1.0) + tl.where(z, 0.0, 1.0))
+    return tl.where(x, mean, c[0]), tl.where(y, mean, c[1]), tl.where(z, mean, c[2])
+
+
+@jit
 def _times_phase(v, angle):
     sine, cosine = sincos(angle)
     z = cosine, sine
@@ -391,12 +401,7 @@ def su3_backward(
         here, stride, grads, grad_stride, valid, BINS, INVERSE,
     )  # fmt: skip
     c_gaps = _gaps(c_pieces, winding)
-    low = rounding(a)
-    d, e, f = (
-        tl.where(raw[0] < low, 0.0, c_gaps[0] - c_changes[0]),
-        tl.where(raw[1] < low, 0.0, c_gaps[1] - c_changes[1]),
-        tl.where(raw[2] < low, 0.0, c_gaps[2]),
-    )
+    d, e, f = _without_closed(raw, (c_gaps[0] - c_changes[0], c_gaps[1] - c_changes[1], c_gaps[2]))
     upper = (
         _turned(g[1][0], g[0][1], gaps[0], gaps[1] + gaps[2], new_gaps[0], new_gaps[1] + new_gaps[2], (a + b) / 2),
         _turned(g[2][0], g[0][2], gaps[0] + gaps[1], gaps[2], new_gaps[0] + new_gaps[1], new_gaps[2], (a + c) / 2),
