@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels import build
 from lattice_flows.kernels.circular_spline import reference
 from lattice_flows.kernels.circular_spline.reference import n_params
 
@@ -52,6 +53,20 @@ def _forward(angle: Tensor, params: Tensor, bins: int, inverse: bool) -> tuple[T
     return reference.circular_spline(angle, params, bins, inverse)
 
 
+@_forward.register_kernel("cpu")
+def _(angle, params, bins, inverse):
+    library = build.native("circular_spline", angle.dtype)
+    if library is None:
+        return reference.circular_spline(angle, params, bins, inverse)
+    angle = angle.contiguous()
+    step, logdet = torch.empty_like(angle), torch.empty_like(angle)
+    build.call(
+        library.circular_spline, angle, params, *params.stride(), *angle.shape, bins, inverse, step, logdet,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return step, logdet
+
+
 @_forward.register_fake
 def _(angle, params, bins, inverse):
     contiguous = torch.empty_like(angle, memory_format=torch.contiguous_format)
@@ -63,6 +78,20 @@ def _backward(
     angle: Tensor, params: Tensor, grad_step: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     return reference.circular_spline_backward(angle, params, grad_step, grad_logdet, bins, inverse)
+
+
+@_backward.register_kernel("cpu")
+def _(angle, params, grad_step, grad_logdet, bins, inverse):
+    library = build.native("circular_spline", angle.dtype)
+    if library is None:
+        return reference.circular_spline_backward(angle, params, grad_step, grad_logdet, bins, inverse)
+    angle, grad_step, grad_logdet = angle.contiguous(), grad_step.contiguous(), grad_logdet.contiguous()
+    grad_angle, grad_params = torch.empty_like(angle), torch.empty_like(params)
+    build.call(
+        library.circular_spline_backward, angle, params, *params.stride(), grad_step, grad_logdet, *angle.shape, bins,
+        inverse, grad_angle, grad_params, *grad_params.stride(), torch.get_num_threads(),
+    )  # fmt: skip
+    return grad_angle, grad_params
 
 
 @_backward.register_fake
