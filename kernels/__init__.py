@@ -3,8 +3,11 @@
 The folder lies at the top of the repository and is imported as `lattice_flows.kernels`.
 """
 
+from lattice_flows.kernels.algebra_exp import algebra_exp
 from lattice_flows.kernels.circular_spline import circular_spline
+from lattice_flows.kernels.link_products import link_products
 from lattice_flows.kernels.spectral_flow import spectral_flow
-from lattice_flows.kernels.unitary_eig.reference import unitary_eig
+from lattice_flows.kernels.spectral_power import spectral_power
+from lattice_flows.kernels.unitary_eig import unitary_eig
 
-__all__ = ["circular_spline", "spectral_flow", "unitary_eig"]
+__all__ = ["algebra_exp", "circular_spline", "link_products", "spectral_flow", "spectral_power", "unitary_eig"]

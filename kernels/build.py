@@ -3,25 +3,40 @@
 An op is compiled for one precision, and where it says so for one N, at a time: what a run does not use costs nothing.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from lattice_flows.errors import InvalidInput
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: processes that meet on a cold cache then all compile
+    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
 KERNELS = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
 REALS = {torch.float32: "float", torch.float64: "double", torch.complex64: "float", torch.complex128: "double"}
+# Of a file in the cache, the SHA-256 of what stands before it: a file cut short can load, and then end the process.
+SEAL = 32
+# Seconds to wait for another process that compiles the same file; the largest take well under a minute.
+PATIENCE = 300.0
 REMEDY = "ops run their PyTorch references, which are slower"
 
 
@@ -40,16 +55,46 @@ def cache_folder() -> Path:
 def native(op: str, dtype: torch.dtype, n: int | None = None) -> ctypes.CDLL | None:
     """The compiled kernel of an op, or None, with one warning for all of them, where it cannot be had.
 
+    LATTICE_FLOWS_KERNELS=reference in the environment asks for None, and there is no warning then.
+
     Args:
         op: the name of its folder.
         dtype: float32 or float64, or their complex partners.
         n: the size of the matrices, where the kernel is compiled for each.
+
+    Raises:
+        InvalidInput: LATTICE_FLOWS_KERNELS is anything else.
     """
+    if switched_off():
+        return None
     try:
         return _library(op, dtype, n)
     except Unavailable as reason:
         _warn(str(reason))
         return None
+
+
+def switched_off() -> bool:
+    """Whether the environment asks for the references.
+
+    Raises:
+        InvalidInput: LATTICE_FLOWS_KERNELS has another value than that.
+    """
+    wanted = os.environ.get("LATTICE_FLOWS_KERNELS", "")
+    if wanted not in ("", "reference"):
+        raise InvalidInput(f"LATTICE_FLOWS_KERNELS must be 'reference' or unset, got {wanted!r}")
+    return wanted == "reference"
+
+
+def probe(op: str, dtype: torch.dtype, n: int | None = None) -> str:
+    """Compiles and loads a kernel, or finds it in the cache, and says what compiles: a path and a version.
+
+    Raises:
+        Unavailable: why it cannot be had.
+    """
+    _library(op, dtype, n)
+    compiler = find_compiler()
+    return f"{shlex.join(compiler)}: {next(iter(_version(compiler).decode().splitlines()), 'unknown version')}"
 
 
 @functools.cache
@@ -70,72 +115,113 @@ def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:
     source = KERNELS / op / "cpu.cpp"
     flags = [*FLAGS, f"-DREAL={REALS[dtype]}", *([] if n is None else [f"-DSIZE={n}"]), f"-I{KERNELS / 'include'}"]
     path = cache_folder() / f"{op}-{REALS[dtype]}{n or ''}-{_key(source, flags, compiler)}.so"
-    if path.exists():
+    if not _whole(path):
         try:
-            return ctypes.CDLL(str(path))
-        except OSError:  # a file that a full disk cut short, say: it is made anew
-            pass
-    _compile([compiler, *flags, str(source)], path)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _one_at_a_time(path):
+                if not _whole(path):  # another process may have made it meanwhile
+                    _compile([*compiler, *flags, str(source)], path)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot write {path.parent} ({error.strerror}); point LATTICE_FLOWS_CACHE to a folder with free space "
+                "that can be written"
+            ) from error
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise Unavailable(f"{path} does not load ({error})") from error
+        raise Unavailable(f"{path} does not load ({error}); remove it, or point CXX to another compiler") from error
 
 
 @functools.cache
-def find_compiler() -> str:
-    """The path of the C++ compiler: $CXX, or else c++, g++ or clang++, whichever is there first.
+def find_compiler() -> tuple[str, ...]:
+    """The command of the C++ compiler: $CXX, which may hold arguments, or else c++, g++ or clang++.
 
     Raises:
-        Unavailable: there is none, or LATTICE_FLOWS_KERNELS=reference asks for none.
+        Unavailable: there is none.
     """
-    if os.environ.get("LATTICE_FLOWS_KERNELS") == "reference":
-        raise Unavailable("LATTICE_FLOWS_KERNELS=reference is set")
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    given = shlex.split(os.environ.get("CXX", ""))
+    names = given[:1] or ["c++", "g++", "clang++"]
     for name in names:
         if found := shutil.which(name):
-            return found
+            return found, *given[1:]
     raise Unavailable(f"no C++ compiler ({', '.join(names)}); install g++ or point CXX to one")
 
 
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(command, capture_output=True)
+    except OSError as error:
+        raise Unavailable(f"cannot run {command[0]} ({error.strerror}); point CXX to a C++ compiler") from error
+
+
 @functools.cache
-def _machine(compiler: str) -> bytes:
-    """What a compiled file depends on besides its source: the compiler, and what -march=native means here."""
-    version = subprocess.run([compiler, "--version"], capture_output=True).stdout
+def _version(compiler: tuple[str, ...]) -> bytes:
+    return _run([*compiler, "--version"]).stdout
+
+
+@functools.cache
+def _machine() -> bytes:
+    """What -march=native means here."""
     cpu = platform.machine().encode()
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
         cpu += b"".join(sorted({line for line in lines if line.startswith((b"flags", b"Features", b"model name"))}))
     except OSError:
         cpu += platform.processor().encode()
-    return version + cpu
+    return cpu
 
 
-def _key(source: Path, flags: list[str], compiler: str) -> str:
-    digest = hashlib.sha256(_machine(compiler))
+def _key(source: Path, flags: Sequence[str], compiler: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(_version(compiler) + _machine())
     for path in (source, *sorted((KERNELS / "include").glob("*.hpp"))):
         digest.update(path.read_bytes())
-    digest.update("\0".join(flag for flag in flags if not flag.startswith("-I")).encode())
+    digest.update("\0".join(flag for flag in (*compiler[1:], *flags) if not flag.startswith("-I")).encode())
     return digest.hexdigest()[:20]
 
 
-def _compile(command: list[str], path: Path) -> None:
-    """To a name of its own, then renamed: processes that compile the same file at once do not see each other's."""
+def _whole(path: Path) -> bool:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".so", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise Unavailable(
-            f"cannot write {path.parent} ({error.strerror}); point LATTICE_FLOWS_CACHE to a folder that can be written"
-        ) from error
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-SEAL]).digest() == content[-SEAL:]
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Processes that need the same file wait for the first of them; where there are no locks, nobody waits.
+
+    All files share one lock file, in which each has a byte of its own. The system frees it when a process ends.
+    """
+    with open(path.parent / ".lock", "ab") as file:
+        place = int(path.stem.rsplit("-", 1)[1][:8], 16)
+        deadline = time.monotonic() + PATIENCE
+        while fcntl and time.monotonic() < deadline:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                break
+            except (BlockingIOError, PermissionError):  # held by another: systems differ in which
+                time.sleep(0.05)
+            except OSError:
+                break
+        yield
+
+
+def _compile(command: Sequence[str], path: Path) -> None:
+    """To a name of its own, then renamed: nobody sees half a file, with or without locks."""
+    handle, partial = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".so", dir=path.parent)
+    os.close(handle)
     try:
-        result = subprocess.run([*command, "-o", partial], capture_output=True, text=True)
+        result = _run([*command, "-o", partial])
         if result.returncode:
-            complaint = next(iter(result.stderr.strip().splitlines()), f"exit code {result.returncode}")
-            raise Unavailable(f"{command[0]} failed ({complaint}); point CXX to a compiler of C++17, such as g++ >= 9")
+            complaint = next(iter(result.stderr.decode(errors="replace").split("\n")), "").strip()
+            raise Unavailable(
+                f"{command[0]} failed ({complaint or f'exit code {result.returncode}'}); point CXX to a compiler of "
+                "C++17, such as g++ >= 9"
+            )
+        content = Path(partial).read_bytes()
+        with open(partial, "ab") as file:
+            file.write(hashlib.sha256(content).digest())
         os.replace(partial, path)
-    except OSError as error:
-        raise Unavailable(f"cannot compile {path.name} ({error.strerror}); free some disk space") from error
     finally:
         Path(partial).unlink(missing_ok=True)

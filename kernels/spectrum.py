@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lattice_flows.kernels.unitary_eig.reference import unitary_eig
+from lattice_flows.kernels.unitary_eig import unitary_eig
 
 
 class _Eigenphases(torch.autograd.Function):
@@ -87,15 +87,24 @@ def phases_from_gaps(gap: Tensor) -> Tensor:
 
 
 @functools.cache
-def _pairs(n: int) -> list[tuple[int, int]]:
+def pairs(n: int) -> list[tuple[int, int]]:
+    """The index pairs (i, j), i < j, in the order of the last axis of `arcs`."""
     return list(itertools.combinations(range(n), 2))
 
 
-def _arcs(gap: Tensor) -> tuple[Tensor, Tensor]:
-    """The two arcs `(..., pairs)` between every two phases, each a sum of gaps, so that short ones stay precise."""
+def arcs(gap: Tensor) -> tuple[Tensor, Tensor]:
+    """The two arcs `(..., pairs)` between every two phases, each a sum of gaps, so that short ones stay precise.
+
+    The first runs up from the lower phase of the alcove, the second closes the circle.
+
+    Example:
+        >>> import torch
+        >>> arcs(torch.tensor([0.5, 1.0, 4.7832]))
+        (tensor([0.5000, 1.5000, 1.0000]), tensor([5.7832, 4.7832, 5.2832]))
+    """
     n = gap.shape[-1]
-    between = torch.zeros(n, len(_pairs(n)), dtype=gap.dtype)
-    for column, (i, j) in enumerate(_pairs(n)):
+    between = torch.zeros(n, len(pairs(n)), dtype=gap.dtype)
+    for column, (i, j) in enumerate(pairs(n)):
         between[i:j, column] = 1
     between = between.to(gap.device)
     return gap @ between, gap @ (1 - between)
@@ -120,7 +129,7 @@ def log_vandermonde_ratio(new_gap: Tensor, gap: Tensor) -> Tensor:
 
 
 def _sines(gap: Tensor) -> Tensor:
-    return torch.sin(torch.minimum(*_arcs(gap)) / 2)
+    return torch.sin(torch.minimum(*arcs(gap)) / 2)
 
 
 class _Displacement(torch.autograd.Function):
@@ -139,12 +148,12 @@ class _Displacement(torch.autograd.Function):
         grad = frame.mH @ grad @ frame
         grad_shift = (grad.diagonal(dim1=-2, dim2=-1).conj() * torch.polar(torch.ones_like(shift), shift)).imag.neg()
         n = gap.shape[-1]
-        (arc, rest), (new_arc, new_rest) = _arcs(gap), _arcs(new_gap)
+        (arc, rest), (new_arc, new_rest) = arcs(gap), arcs(new_gap)
         nearer = arc <= rest
         change = torch.where(nearer, new_arc - arc, rest - new_rest)
         step = torch.where(nearer, arc, -rest) / 2
         ratio = torch.sin(change / 2) / torch.sin(step)
-        i, j = (list(index) for index in zip(*_pairs(n), strict=True))
+        i, j = (list(index) for index in zip(*pairs(n), strict=True))
         # conj of the divided difference (e^{i d_j} - e^{i d_i}) / (e^{i (theta_j - theta_i)} - 1), d the shift
         mean = (shift[..., i] + shift[..., j]) / 2
         mixing = torch.zeros_like(grad)

@@ -1,4 +1,4 @@
-"""The command line: ``lattice-flows train | sample | measure | show | demo``."""
+"""The command line: ``lattice-flows train | sample | measure | show | demo | kernels``."""
 
 import argparse
 import logging
@@ -82,6 +82,18 @@ def _demo(arguments: argparse.Namespace) -> None:
     print(results.demo(arguments.out), end="")
 
 
+def _kernels(arguments: argparse.Namespace) -> None:
+    from lattice_flows.kernels import overview
+
+    rows, compiler = overview.choices()
+    table = [("op", "CPU", "CUDA", "why"), *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+    if compiler:
+        print(f"\n{compiler}")
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from lattice_flows.provenance import provenance
@@ -154,6 +166,16 @@ def _parser() -> argparse.ArgumentParser:
         "lattice-flows demo --out demo",
     )
     demo.add_argument("--out", default="lattice-flows-demo", metavar="FOLDER", help="folder of the run (%(default)s)")
+
+    command(
+        "kernels",
+        _kernels,
+        "say which implementation of every kernel runs here, and why",
+        "Compiled kernels are made on first use; this compiles a small one, to see that the compiler works. $CXX names "
+        "another compiler, $LATTICE_FLOWS_CACHE another folder for them, and LATTICE_FLOWS_KERNELS=reference "
+        "switches to the PyTorch references.",
+        "CXX=clang++ lattice-flows kernels",
+    )
     return parser
 
 

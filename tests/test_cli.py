@@ -90,7 +90,7 @@ def test_demo(tmp_path, capsys, monkeypatch):
 
 def test_help_is_instant_and_version_says_which():
     start = time.monotonic()
-    for command in ("train", "sample", "measure", "show", "demo"):
+    for command in ("train", "sample", "measure", "show", "demo", "kernels"):
         with pytest.raises(SystemExit) as end:
             cli.main([command, "--help"])
         assert end.value.code == 0
@@ -132,11 +132,43 @@ def test_bad_input_is_one_line_and_leaves_nothing(config, tmp_path, capsys):
     assert os.listdir(tmp_path) == ["config.toml"]
 
 
-def python(code, *arguments, **options):
+def python(code, *arguments, env=(), **options):
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, **options,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **dict(env)},
     )  # fmt: skip
+
+
+def test_kernels(tmp_path):
+    """What runs and why: with a compiler, without one, and where the references are asked for."""
+    ops = ["algebra_exp", "circular_spline", "link_products", "spectral_flow", "spectral_power", "unitary_eig"]
+
+    def table(**environment):
+        result = python(COMMAND, "kernels", env={"LATTICE_FLOWS_CACHE": str(tmp_path), **environment})
+        assert (result.returncode, result.stderr) == (0, "")
+        rows, _, compiler = result.stdout.partition("\n\n")
+        header, *rows = (re.split(" {2,}", row) for row in rows.splitlines())
+        assert header == ["op", "CPU", "CUDA", "why"]
+        assert [row[0] for row in rows] == ops
+        return {row[0]: row[1:] for row in rows}, compiler
+
+    rows, compiler = table()
+    assert rows["algebra_exp"][0] == "compiled, N = 2 to 3"
+    assert rows["spectral_flow"][0] == "compiled, N = 2 to 8"
+    assert re.match(r"compiled by \S+: .*\d, kept in ", compiler)
+    assert len(list(tmp_path.glob("*.so"))) == 1
+    for environment, why in (
+        ({"CXX": "nowhere"}, "no C++ compiler (nowhere); install g++ or point CXX to one"),
+        ({"LATTICE_FLOWS_KERNELS": "reference"}, "LATTICE_FLOWS_KERNELS=reference is set"),
+    ):
+        rows, compiler = table(**environment)
+        assert compiler == ""
+        for op in ops:
+            assert rows[op][0] == "reference"
+        assert why in rows["spectral_flow"][2]
+    result = python(COMMAND, "kernels", env={"LATTICE_FLOWS_KERNELS": "fast"})
+    assert result.returncode == 2
+    assert result.stderr == ("lattice-flows: error: LATTICE_FLOWS_KERNELS must be 'reference' or unset, got 'fast'\n")
 
 
 COMMAND = "import sys; from lattice_flows import cli; sys.exit(cli.main())"

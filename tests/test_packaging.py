@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -14,22 +15,25 @@ ROOT = Path(__file__).parents[1]
 
 
 def installed_files():
-    """Every file of the package as a wheel names it; kernels/ is installed inside the package."""
+    """Every file of the package as a wheel names it; kernels/, with its C++, is installed inside the package."""
     for folder, inside in (("lattice_flows", ""), ("kernels", "lattice_flows/")):
         for path in (ROOT / folder).rglob("*"):  # which does not go through the link lattice_flows/kernels
             if path.is_file() and path.suffix not in (".md", ".pyc"):
                 yield inside + str(path.relative_to(ROOT))
 
 
-# Every module, the entry point by its name, and one computation that needs a kernel.
+# Every module, the entry point by its name, and one kernel that is compiled from what is installed.
 USE_IT = """
 import importlib, importlib.metadata, pathlib, pkgutil, sys
+import torch
 import lattice_flows, lattice_flows.kernels
 where = pathlib.Path(sys.argv[1]).resolve()
 for module in pkgutil.walk_packages(lattice_flows.__path__, "lattice_flows."):
     assert where in pathlib.Path(importlib.import_module(module.name).__file__).resolve().parents, module.name
 group = lattice_flows.SU(3)
 assert group.eigenphases(group.identity(2))[0].abs().max() == 0
+x = torch.diag(torch.tensor([0.5j, -0.5j]))
+assert torch.allclose(lattice_flows.kernels.algebra_exp(x).diagonal(), x.diagonal().exp())
 if sys.argv[2:]:
     (script,) = importlib.metadata.distribution("lattice-flows").entry_points
     assert script.name == "lattice-flows"
@@ -70,11 +74,14 @@ def unpack(wheel, folder):
 
 
 def use(cwd, where, *, path="", setup="", entry_point=True):
-    """Runs USE_IT in a folder; returns what it prints. The package must come from `where`."""
+    """Runs USE_IT in a folder, with an empty cache; returns what it prints. The package must come from `where`."""
     command = [sys.executable, "-c", setup + USE_IT, str(where), *(["entry point"] if entry_point else [])]
-    environment = {**os.environ, "PYTHONPATH": str(path)}
-    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "PYTHONPATH": str(path), "LATTICE_FLOWS_CACHE": cache}
+        result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert "no compiled kernels" not in result.stderr
+        assert list(Path(cache).glob("algebra_exp-float2-*.so"))
     return result.stdout
 
 

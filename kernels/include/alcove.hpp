@@ -36,8 +36,8 @@ template <int N> struct Alcove {
             const M x = winding + k;
             turns[k] = -1 - (M)(x >= 0) - (M)(x >= N) - (M)(x >= 2 * N);  // floor(x / N); a comparison is -1 or 0
             phase[k] = sorted[k] + real(2 * PI / N) * __builtin_convertvector(centre - N * turns[k], vec);
-            const vec up = k + 1 < N ? sorted[k + 1 < N ? k + 1 : 0] - sorted[k] : real(2 * PI) - (sorted[N - 1] - sorted[0]);
-            gap[k] = max_(up, splat<vec>(traits<vec>::eps));
+            const vec up = sorted[(k + 1) % N] - sorted[k];
+            gap[k] = max_(k + 1 < N ? up : real(2 * PI) + up, splat<vec>(traits<vec>::eps));
         }
     }
 

@@ -121,7 +121,7 @@ template <> struct Frame<2> {
         const real half = 0.5;
         parts(w, cosine, n);
         cosine *= half;
-        vec square = splat<vec>(half * half * traits<vec>::smallest_gap * traits<vec>::smallest_gap);
+        vec square = splat<vec>(half * half * smallest_gap<2>(vec{}) * smallest_gap<2>(vec{}));
         for (vec& x : n) x *= half, square += x * x;
         const vec per = reciprocal_sqrt(square);
         sine = square * per;

@@ -29,13 +29,11 @@ template <> struct traits<floats> {
     using scalar = float;
     using mask = int32s;
     static constexpr float eps = 1.1920929e-7f, tiny = 1.17549435e-38f;
-    static constexpr float smallest_gap = 1e-9f;  // between eigenphases: products of four stay in range
 };
 template <> struct traits<doubles> {
     using scalar = double;
     using mask = int64s;
     static constexpr double eps = 2.220446049250313e-16, tiny = 2.2250738585072014e-308;
-    static constexpr double smallest_gap = eps;
 };
 template <class V> using scalar_of = typename traits<V>::scalar;
 template <class V> using mask_of = typename traits<V>::mask;

@@ -105,7 +105,7 @@ template <int N> INLINE bool corrections(const Matrix<N>& a, bool patient, Matri
     constexpr real eps = traits<vec>::eps;
     vec norm = splat<vec>(patient ? 0 : 1);
     for (int i = 0; i < N; i++) norm = max_(norm, a.re[i][i] * a.re[i][i] + a.im[i][i] * a.im[i][i]);
-    const vec noise = norm * (patient ? 16 * eps * eps : 16 * real(64 * 64 * N * N) * eps * eps);
+    const vec noise = norm * (patient ? 4 * eps * eps : 16 * real(64 * 64 * N * N) * eps * eps);
     auto fine = norm == norm;
     for (int i = 0; i < N - 1; i++)
         for (int j = i + 1; j < N; j++) {

@@ -27,6 +27,10 @@ template <class V> INLINE V half_sine(V arc) {
     return x + x * z * horner(z, half_arc<V>::sin);
 }
 
+// What gaps are kept above, so that ratios are finite: products of four sines, or a square for SU(2), stay in range.
+template <int N> constexpr float smallest_gap(floats) { return N == 2 ? 1e-18f : 1e-9f; }
+template <int N> constexpr double smallest_gap(doubles) { return 1e-18; }
+
 // Rotates a[0..N) by r places: new a[k] = a[(k + r) mod N].
 template <int N, class V> INLINE void rotate(V (&a)[N], mask_of<V> r) {
     for (int step = 1; step < N; step *= 2) {
@@ -72,8 +76,8 @@ template <class V, int N, bool inverse> struct Phases {
         using C = coefficients<V>;
         const V shifted = sum * S(0.5 / PI) + C::round;  // nearest integer, in the low bits
         const auto winding = (mask_of<V>)shifted - (mask_of<V>)splat<V>(C::round) + centre;
-        for (int k = 0; k + 1 < N; k++) gap[k] = max_(phase[k + 1] - phase[k], splat<V>(traits<V>::smallest_gap));
-        gap[N - 1] = max_(S(2 * PI) - (phase[N - 1] - phase[0]), splat<V>(traits<V>::smallest_gap));
+        for (int k = 0; k + 1 < N; k++) gap[k] = max_(phase[k + 1] - phase[k], splat<V>(smallest_gap<N>(V{})));
+        gap[N - 1] = max_(S(2 * PI) - (phase[N - 1] - phase[0]), splat<V>(smallest_gap<N>(V{})));
         turn = (3 * N - 1) - winding;  // the closing gap of the alcove first
         for (int i = 0; i < 3; i++) turn = select_int(turn >= N, turn - N, turn);
         turn_back = select_int(turn == 0, turn, N - turn);

@@ -6,53 +6,38 @@ import math
 import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput, NumericalFailure
+from lattice_flows.errors import NumericalFailure
 
 # Any angle will do that no symmetry of the physics picks out: two phases collide in cos(theta - MIX) when they lie
 # symmetrically about MIX, and at 0, pi/2 or pi every element of SU(2) or every real trace would have such a pair.
 MIX = 0.9
 MAX_SWEEPS = 24
+# The largest element of |w^dagger w - 1| that passes: far above rounding, far below what is no longer the matrix meant.
+NEARLY_UNITARY = 1e-3
+FAILURE = "unitary_eig: the matrices hold NaN or Inf, or are not unitary"
 
 
 def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
-    """Phases `(..., N)` in [-pi, pi], in no particular order, and unitary eigenvectors `(..., N, N)` of unitary `w`.
+    """Phases `(M, N)` and eigenvectors `(M, N, N)` of w `(M, N, N)`; see `lattice_flows.kernels.unitary_eig`.
 
-        w = V diag(exp(i phases)) V^dagger,   V^dagger V = 1 to rounding, also where phases meet
-
-    `torch.linalg.eig` does not serve: its eigenvectors of a normal matrix lose their orthogonality as phases approach
-    each other. Here the Hermitian matrix with eigenvalues cos(phase - MIX) is diagonalised by `eigh`, whose
-    eigenvectors are orthonormal, and the matrices in which that mixed two different phases are finished by Jacobi
-    rotations. No derivative is defined.
-
-    Raises:
-        InvalidInput: `w` is not complex or not square.
-        NumericalFailure: `w` holds NaN or Inf, or is too far from unitary for the rotations to converge.
-
-    Example:
-        >>> import torch
-        >>> w = torch.diag(torch.exp(1j * torch.tensor([0.5, -0.2, -0.3])))
-        >>> phases, frame = unitary_eig(w)
-        >>> phases.sort().values
-        tensor([-0.3000, -0.2000,  0.5000])
+    The Hermitian matrix with eigenvalues cos(phase - MIX) is diagonalised by `eigh`, whose eigenvectors are
+    orthonormal, and the matrices in which that mixed two different phases are finished by Jacobi rotations.
     """
-    if not w.is_complex() or w.ndim < 2 or w.shape[-1] != w.shape[-2]:
-        raise InvalidInput(f"unitary_eig needs complex (..., N, N) matrices, got {w.dtype} {tuple(w.shape)}")
-    batch, n = w.shape[:-2], w.shape[-1]
-    w = w.detach().reshape(-1, n, n)
-    if w.shape[0] == 0:
-        return w.real.new_empty(*batch, n), w.reshape(*batch, n, n).clone()
-    if not torch.isfinite(torch.view_as_real(w)).all():
-        raise NumericalFailure("unitary_eig: the matrices hold NaN or Inf")
+    if w.numel() == 0:
+        return w.real.new_empty(w.shape[:2]), torch.empty_like(w, memory_format=torch.contiguous_format)
+    one = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
+    # `not all` of what passes rather than `any` of what does not, so that NaN fails
+    if not ((w.mH @ w - one).abs() <= NEARLY_UNITARY).all():
+        raise NumericalFailure(FAILURE)
     turned = w * complex(math.cos(MIX), -math.sin(MIX))
     frame = torch.linalg.eigh((turned + turned.mH) / 2).eigenvectors
     # Of w - 1 rather than w: near the identity its anti-Hermitian entries keep their relative precision.
-    rest = w - torch.eye(n, dtype=w.dtype, device=w.device)
-    diagonal = frame.mH @ rest @ frame
+    diagonal = frame.mH @ (w - one) @ frame
     mixed = _off_diagonal(diagonal) > _tolerance(w)
     if mixed.any():
         diagonal[mixed], frame[mixed] = _jacobi(diagonal[mixed], frame[mixed])
     z = diagonal.diagonal(dim1=-2, dim2=-1)
-    return torch.atan2(z.imag, 1 + z.real).reshape(*batch, n), frame.reshape(*batch, n, n)
+    return torch.atan2(z.imag, 1 + z.real), frame.contiguous()
 
 
 def _tolerance(w: Tensor) -> float:

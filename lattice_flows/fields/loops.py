@@ -22,6 +22,7 @@ from lattice_flows.fields.layout import (
     volume,
 )
 from lattice_flows.groups import Group
+from lattice_flows.kernels import link_products
 
 Path = tuple[tuple[int, int], ...]
 
@@ -86,7 +87,8 @@ def _lay_on(path: Path, sites: tuple[int, ...], start: Path, device: torch.devic
 
 def follow(flat_links: Tensor, walk: Walk, group: Group) -> Tensor:
     """The product of links along a walk, `(*batch, n, *element)`, from links `(*batch, dim * V, *element)`."""
-
+    if group.element_shape:
+        return link_products(flat_links, walk.links, walk.forward)
     axis = site_axis(group)
     # one gather for the whole walk: the gradient of every gather is a field of zeros to be filled
     gathered = flat_links.index_select(axis, walk.links.flatten()).unflatten(axis, walk.links.shape)

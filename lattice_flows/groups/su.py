@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups.base import Group, check_precision
-from lattice_flows.kernels import spectrum
+from lattice_flows.kernels import algebra_exp, spectrum
 
 
 def _traceless(m: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class SU(Group):
         return 1 if self.N == 2 else 2 * (self.N // 2)
 
     def exp(self, algebra: Tensor) -> Tensor:
-        return torch.linalg.matrix_exp(algebra)
+        return algebra_exp(algebra)
 
     def project_algebra(self, m: Tensor) -> Tensor:
         """The traceless anti-Hermitian part of a matrix."""

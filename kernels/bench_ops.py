@@ -1,0 +1,182 @@
+"""What the benchmark compares: of every op, its kernel and its rivals on the same kind of input."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lattice_flows import kernels
+from lattice_flows.kernels import bench_compiled, spectrum
+from lattice_flows.kernels.circular_spline import n_params as n_circular_params
+from lattice_flows.kernels.spectral_flow import cases
+from lattice_flows.kernels.spectral_flow import reference as flow_reference
+
+BINS = 8
+COMPLEX = (torch.complex64, torch.complex128)
+
+
+class Effort(NamedTuple):
+    """How many elements a kernel and a slow rival get, how many rounds there are, and the seconds of each."""
+
+    many: int
+    few: int
+    huge: int
+    rounds: int
+    seconds: float
+
+
+FULL = Effort(many=16384, few=2048, huge=131072, rounds=5, seconds=0.05)
+QUICK = Effort(many=256, few=64, huge=512, rounds=1, seconds=0.0)
+
+
+class Subject(NamedTuple):
+    """Something to be timed: a function, the tensors it takes, and how many elements they hold."""
+
+    function: Callable
+    inputs: tuple[Tensor, ...]
+    size: int
+    differentiable: bool = True
+    compiled: bool = True
+    """Whether it may use the compiled kernels."""
+
+
+class Comparison(NamedTuple):
+    """A kernel and its rivals; of a rival that cannot run, the reason stands for it."""
+
+    case: str
+    kernel: Subject
+    rivals: dict[str, Subject | str]
+
+
+def _flow_inputs(n: int, m: int, dtype: torch.dtype, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    w = cases.matrices("haar", n, m, generator, dtype)
+    return w.requires_grad_(), cases.parameters(n, BINS, m, generator, dtype.to_real()).requires_grad_()
+
+
+def eager_spectral_flow(w: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    """The op written straightforwardly, with torch's own derivative of eig."""
+    values, frame = torch.linalg.eig(w)
+    phases, frame = spectrum.alcove(values.angle(), frame)
+    gap = spectrum.gaps(phases)
+    raw = flow_reference._raw(params, w.shape[-1], BINS)
+    pieces, logdet = flow_reference._break(gap.roll(1, -1), raw, BINS)
+    new_gap = pieces.roll(-1, -1)
+    shift = spectrum.phases_from_gaps(new_gap - gap)
+    g = (frame * torch.polar(torch.ones_like(shift), shift).unsqueeze(-2)) @ frame.mH
+    return g, logdet + spectrum.log_vandermonde_ratio(new_gap, gap)
+
+
+def huge_su3(effort: Effort) -> Subject:
+    """The kernel on as many SU(3) matrices as a second thread is worth."""
+    inputs = _flow_inputs(3, effort.huge, torch.complex64, torch.Generator().manual_seed(0))
+    return Subject(lambda w, p: kernels.spectral_flow(w, p, BINS), inputs, effort.huge)
+
+
+def _closed_form(inputs: tuple[Tensor, Tensor]) -> Subject | str:
+    w, params = torch.view_as_real(inputs[0].detach()).requires_grad_(), inputs[1]
+    function = bench_compiled.spectral_flow(BINS)
+    try:
+        g, logdet = function(w, params)
+    except Exception as obstacle:  # whatever inductor raises
+        return " ".join(str(obstacle).split())[:100]
+    expected_g, expected_logdet = kernels.spectral_flow(*inputs, BINS)
+    error = max((torch.view_as_complex(g) - expected_g).abs().max(), (logdet - expected_logdet).abs().max())
+    return Subject(function, (w, params), len(params)) if error < 1e-3 else f"wrong by {error:.0e}"
+
+
+def _spectral_flow(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    for n, dtype, m in [(n, dtype, effort.many) for n in (2, 3, 4, 6, 8) for dtype in COMPLEX] + [
+        (3, dtype, effort.huge) for dtype in COMPLEX
+    ]:
+        few, inputs = (_flow_inputs(n, size, dtype, generator) for size in (effort.few, m))
+        rivals: dict[str, Subject | str] = {
+            "reference": Subject(
+                lambda w, p: flow_reference.spectral_flow(w, p, BINS), few, effort.few, compiled=False
+            ),
+            "linalg.eig": Subject(eager_spectral_flow, few, effort.few),
+        }
+        if n <= 3 and dtype == torch.complex64 and effort.rounds > 1:
+            rivals["torch.compile of closed forms"] = _closed_form(inputs)
+        kernel = Subject(lambda w, p: kernels.spectral_flow(w, p, BINS), inputs, m)
+        yield Comparison(f"SU({n}) {_short(dtype)} M = {m}", kernel, rivals)
+
+
+def _circular_spline(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    for dtype in (torch.float32, torch.float64):
+        for m in (effort.many, effort.huge):
+            angle = math.pi * (2 * torch.rand(m, generator=generator, dtype=dtype) - 1)
+            params = torch.randn(n_circular_params(BINS), m, generator=generator, dtype=dtype).T
+            yield _against_reference(
+                f"U(1) {_short(dtype)} M = {m}", lambda x, p: kernels.circular_spline(x, p, BINS), angle, params
+            )
+
+
+def _matrices(ns: Sequence[int], effort: Effort, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+    for n in ns:
+        for dtype in COMPLEX:
+            yield f"SU({n}) {_short(dtype)}", cases.matrices("haar", n, effort.many, generator, dtype)
+
+
+def _spectral_power(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    for name, w in _matrices((2, 3, 4, 8), effort, generator):
+        few = w[: effort.few].clone().requires_grad_()
+        kernel = Subject(lambda w: kernels.spectral_power(w, 0.3), (w.requires_grad_(),), len(w))
+        reference = kernel._replace(inputs=(few,), size=len(few), compiled=False)
+        yield Comparison(name, kernel, {"reference": reference})
+
+
+def _unitary_eig(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    for name, w in _matrices((2, 3, 4, 6, 8), effort, generator):
+        few = w[: effort.few].clone()
+        kernel = Subject(kernels.unitary_eig, (w,), len(w), False)
+        rivals: dict[str, Subject | str] = {
+            "reference (eigh)": Subject(kernels.unitary_eig, (few,), len(few), False, compiled=False),
+            "linalg.eig": Subject(torch.linalg.eig, (few,), len(few), False),
+        }
+        yield Comparison(name, kernel, rivals)
+
+
+def _algebra_exp(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    for name, w in _matrices((2, 3), effort, generator):
+        x = (w - w.mH) / 2
+        trace = x.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+        x = (x - trace * torch.eye(x.shape[-1])).requires_grad_()
+        rivals: dict[str, Subject | str] = {"linalg.matrix_exp": Subject(torch.linalg.matrix_exp, (x,), len(x))}
+        yield Comparison(name, Subject(kernels.algebra_exp, (x,), len(x)), rivals)
+
+
+def _link_products(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    """Plaquettes of 16x16 fields: links U_0(x), then U_1(x)."""
+    fields, side = max(1, effort.many // 256), 16
+    site = torch.arange(side * side).reshape(side, side)
+    table = torch.stack((site, site.roll(-1, 0) + side**2, site.roll(-1, 1), site + side**2)).flatten(1)
+    for dtype in COMPLEX:
+        links = cases.matrices("haar", 3, fields * 2 * side**2, generator, dtype).unflatten(0, (fields, -1))
+        yield _against_reference(
+            f"plaquettes of {fields} fields 16x16 SU(3) {_short(dtype)}",
+            lambda x: kernels.link_products(x, table, (True, True, False, False)),
+            links.clone(),
+            size=fields * side**2,
+        )
+
+
+def _against_reference(case: str, function: Callable, *inputs: Tensor, size: int = 0) -> Comparison:
+    inputs, size = tuple(x.requires_grad_() for x in inputs), size or len(inputs[0])
+    reference = Subject(function, inputs, size, compiled=False)
+    return Comparison(case, Subject(function, inputs, size), {"reference": reference})
+
+
+OPS = {
+    "spectral_flow": _spectral_flow,
+    "circular_spline": _circular_spline,
+    "spectral_power": _spectral_power,
+    "unitary_eig": _unitary_eig,
+    "algebra_exp": _algebra_exp,
+    "link_products": _link_products,
+}
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

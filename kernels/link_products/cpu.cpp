@@ -1,0 +1,139 @@
+// link_products for CPUs: the walks from a block of starting points at a time, one a lane, through links that are
+// gathered from where they lie.
+#include <vector>
+
+#include "matrices.hpp"
+#include "parameters.hpp"
+#include "rows.hpp"
+
+constexpr int N = SIZE;
+constexpr int WIDTH = 2 * N * N;
+
+namespace {
+
+struct Walk {
+    const int64_t *table, *forward;
+    int64_t steps, starts, links;
+};
+
+// L walks, the first of them number `first` when those of all batch entries are counted through.
+struct Block {
+    int64_t entry[L], start[L];
+
+    INLINE Block(const Walk& walk, int64_t first, int count) {
+        int64_t b = first / walk.starts, j = first % walk.starts;
+        for (int l = 0; l < L; l++) {
+            entry[l] = b * walk.links, start[l] = j;
+            if (l + 1 >= count) continue;
+            if (++j == walk.starts) j = 0, b++;
+        }
+    }
+
+    // Where the links of a step lie in `field`.
+    template <class T> INLINE void records(const Walk& walk, int64_t step, T* field, T* (&record)[L]) const {
+        const int64_t* row = walk.table + step * walk.starts;
+        for (int l = 0; l < L; l++) record[l] = field + (entry[l] + row[start[l]]) * WIDTH;
+    }
+};
+
+INLINE void load_link(const Walk& walk, const Block& block, int64_t step, const real* links, Matrix<N>& m) {
+    const real* record[L];
+    vec tile[WIDTH];
+    block.records(walk, step, links, record);
+    gather_tile(record, tile);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) m.re[i][j] = tile[2 * (i * N + j)], m.im[i][j] = tile[2 * (i * N + j) + 1];
+}
+
+INLINE void add_link(const Walk& walk, const Block& block, int64_t step, const Matrix<N>& m, int count, real* field) {
+    const bool forward = walk.forward[step];
+    real* record[L];
+    vec tile[WIDTH];
+    block.records(walk, step, field, record);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            tile[2 * (i * N + j)] = forward ? m.re[i][j] : m.re[j][i];
+            tile[2 * (i * N + j) + 1] = forward ? m.im[i][j] : -m.im[j][i];
+        }
+    add_tile(record, count, tile);
+}
+
+INLINE void adjoin(Matrix<N>& m) {
+    for (int i = 0; i < N; i++) {
+        m.im[i][i] = -m.im[i][i];
+        for (int j = i + 1; j < N; j++) {
+            std::swap(m.re[i][j], m.re[j][i]);
+            const vec upper = m.im[i][j];
+            m.im[i][j] = -m.im[j][i], m.im[j][i] = -upper;
+        }
+    }
+}
+
+void follow(const Walk& walk, const real* links, int64_t first, int count, real* out) {
+    const Block block(walk, first, count);
+    Matrix<N> product, link, next;
+    load_link(walk, block, 0, links, product);
+    if (!walk.forward[0]) adjoin(product);
+    for (int64_t step = 1; step < walk.steps; step++) {
+        load_link(walk, block, step, links, link);
+        if (walk.forward[step]) multiply(product, link, next);
+        else multiply<N, false, true>(product, link, next);
+        product = next;
+    }
+    store_matrices(out + first * WIDTH, count, product);
+}
+
+// With P = S_1 ... S_k the gradient of S_i is (S_1 ... S_{i-1})^dagger grad (S_{i+1} ... S_k)^dagger.
+void follow_back(const Walk& walk, const real* links, const real* grad, int64_t first, int count, Matrix<N>* link,
+                 Matrix<N>* before, real* out) {
+    const Block block(walk, first, count);
+    for (int64_t step = 0; step < walk.steps; step++) load_link(walk, block, step, links, link[step]);
+    before[0] = link[0];
+    if (!walk.forward[0]) adjoin(before[0]);
+    for (int64_t step = 1; step + 1 < walk.steps; step++) {
+        if (walk.forward[step]) multiply(before[step - 1], link[step], before[step]);
+        else multiply<N, false, true>(before[step - 1], link[step], before[step]);
+    }
+    Matrix<N> rest, product;
+    load_matrices(grad + first * WIDTH, count, rest);
+    for (int64_t step = walk.steps - 1; step > 0; step--) {
+        multiply<N, true>(before[step - 1], rest, product);
+        add_link(walk, block, step, product, count, out);
+        if (walk.forward[step]) multiply<N, false, true>(rest, link[step], product);
+        else multiply(rest, link[step], product);
+        rest = product;
+    }
+    add_link(walk, block, 0, rest, count, out);
+}
+
+}  // namespace
+
+// No index in the table may lie outside the links.
+extern "C" int64_t link_products(const real* links, const int64_t* table, const int64_t* forward, int64_t batch,
+                                 int64_t n_links, int64_t steps, int64_t starts, real* out, int64_t threads) {
+    const Walk walk{table, forward, steps, starts, n_links};
+    return for_blocks(batch * starts, threads, [=] {
+        return [=](int64_t first, int count) {
+            follow(walk, links, first, count, out);
+            return 0;
+        };
+    });
+}
+
+// The threads share out the batch entries, so that no two add to the same link.
+extern "C" int64_t link_products_backward(const real* links, const int64_t* table, const int64_t* forward,
+                                          const real* grad, int64_t batch, int64_t n_links, int64_t steps,
+                                          int64_t starts, real* out, int64_t threads) {
+    const Walk walk{table, forward, steps, starts, n_links};
+    const int64_t parts = std::min(batch, threads);
+#pragma omp parallel for num_threads(std::max<int64_t>(parts, 1)) schedule(static) if (parts > 1)
+    for (int64_t part = 0; part < parts; part++) {
+        const int64_t low = batch * part / parts, high = batch * (part + 1) / parts;
+        std::memset(out + low * n_links * WIDTH, 0, (high - low) * n_links * WIDTH * sizeof(real));
+        std::vector<Matrix<N>> link(steps), before(steps);
+        for (int64_t first = low * starts; first < high * starts; first += L)
+            follow_back(walk, links, grad, first, (int)std::min<int64_t>(L, high * starts - first), link.data(),
+                        before.data(), out);
+    }
+    return 0;
+}

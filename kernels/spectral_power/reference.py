@@ -1,0 +1,48 @@
+"""spectral_power in plain PyTorch: the definition of the op."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lattice_flows.kernels import spectrum
+
+
+def spectral_power(w: Tensor, exponent: Tensor) -> Tensor:
+    """w^s `(M, N, N)` of w `(M, N, N)` for exponents s `(M,)`; see `lattice_flows.kernels.spectral_power`."""
+    phases, frame = spectrum.eigenphases(w)
+    return (frame * _turn(exponent.unsqueeze(-1) * phases).unsqueeze(-2)) @ frame.mH
+
+
+def spectral_power_backward(w: Tensor, exponent: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of w, its part tangent to the group, `(M, N, N)`; the formula is in the README beside this file."""
+    phases, frame = spectrum.eigenphases(w)
+    s = exponent.unsqueeze(-1)
+    old, new = _turn(phases / 2).unsqueeze(-1), _turn(s * phases / 2).unsqueeze(-1)
+    x = (new * new.mT).conj() * (frame.mH @ grad @ frame)
+    x = _divided_differences(spectrum.gaps(phases), s) * (x - x.mH) / 2
+    trace = x.diagonal(dim1=-2, dim2=-1).mean(-1)
+    x = x - trace[..., None, None] * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    return frame @ (old * old.mT * x) @ frame.mH
+
+
+def _turn(angle: Tensor) -> Tensor:
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+def _divided_differences(gap: Tensor, s: Tensor) -> Tensor:
+    """sin(s arc / 2) / sin(arc / 2) `(M, N, N)` of the arcs between phases, and s on the diagonal.
+
+    The shorter of the arc and the rest of the circle has the digits. Where that is the rest r,
+    sin(s arc / 2) = sin(pi s) cos(s r / 2) - cos(pi s) sin(s r / 2), in which sin(pi s) is exact for integers s.
+    """
+    arc, rest = spectrum.arcs(gap)
+    half = torch.minimum(arc, rest) / 2
+    turns = s.round()
+    sign, part = 1 - 2 * turns.remainder(2), math.pi * (s - turns)
+    outer = sign * (part.sin() * (s * half).cos() - part.cos() * (s * half).sin())
+    ratio = torch.where(arc <= rest, (s * half).sin(), outer) / half.sin()
+    i, j = (list(index) for index in zip(*spectrum.pairs(gap.shape[-1]), strict=True))
+    table = torch.diag_embed(s.expand_as(gap))
+    table[..., i, j] = table[..., j, i] = ratio
+    return table

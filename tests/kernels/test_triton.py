@@ -1,0 +1,285 @@
+"""The Triton kernels: against the references, on a GPU or else in Triton's interpreter, and compiled without a GPU."""
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lattice_flows import SU
+
+pytest.importorskip("triton", reason="needs triton")
+
+from triton import knobs
+
+from lattice_flows.kernels.algebra_exp import reference as exp_reference
+from lattice_flows.kernels.algebra_exp import triton as exp_triton
+from lattice_flows.kernels.circular_spline import reference as circle_reference
+from lattice_flows.kernels.circular_spline import triton as circle_triton
+from lattice_flows.kernels.spectral_flow import reference as flow_reference
+from lattice_flows.kernels.spectral_flow import triton as flow_triton
+from lattice_flows.kernels.triton_common import BLOCK
+
+INTERPRETED = knobs.runtime.interpret
+DEVICE = "cpu" if INTERPRETED else "cuda"
+# Lanes compute both sides of a tl.where; numpy, behind the interpreter, warns of the one that is not taken.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+runs = pytest.mark.skipif(
+    not INTERPRETED and not torch.cuda.is_available(),
+    reason="needs a GPU; test_in_the_interpreter runs it without one",
+)
+
+DTYPES = [torch.float64, torch.float32]
+INVERSE = [False, True]
+# Of g, log-det and gradients, the last relative to the largest element. In single precision a gap is known to 2e-7, so
+# that near the identity and at gaps of 1e-3 gradients like 1 / gap are good to some 1e-4; elsewhere to 1e-5.
+TOLERANCES = {torch.float64: (1e-10, 1e-10, 1e-10), torch.float32: (2e-5, 1e-4, 1e-3)}
+
+
+@pytest.mark.skipif(INTERPRETED, reason="is what runs the others here")
+def test_in_the_interpreter():
+    """All tests that could run on a GPU, in a process of their own: Triton reads the variable when it is imported."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "LATTICE_FLOWS_KERNELS": "reference"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
+
+
+@pytest.fixture(autouse=True)
+def _poisoned(monkeypatch):
+    """Memory that is not written to holds NaN."""
+    for name in ("empty", "empty_like"):
+        allocate = getattr(torch, name)
+        monkeypatch.setattr(torch, name, lambda *args, _allocate=allocate, **kw: _allocate(*args, **kw).fill_(math.nan))
+
+
+def normal(*shape, generator, dtype=torch.float64):
+    """Random numbers that single precision holds exactly."""
+    numbers = torch.randn(*shape, generator=generator).to(dtype.to_real())
+    return torch.complex(numbers, torch.randn(*shape, generator=generator).to(numbers)) if dtype.is_complex else numbers
+
+
+def matrices(kind, n, rows, generator):
+    """SU(N) matrices `(3, rows, N, N)` in double precision."""
+    m = 3 * rows
+    frame = SU(n).haar(m, generator=generator, dtype=torch.float64)
+    if kind == "haar":
+        return frame.reshape(3, rows, n, n)
+    phases = torch.rand(m, n, generator=generator, dtype=torch.float64) - 0.5
+    if kind == "near identity":
+        phases = 1e-2 * phases
+    elif kind == "gap":
+        phases[:, 1] = phases[:, 0] + 1e-3
+    if n == 2 and kind == "gap":
+        phases -= phases.mean(-1, keepdim=True)
+    phases[:, -1] -= phases.sum(-1)
+    w = SU(n).rebuild(phases, frame)
+    return nearest(w.to(torch.complex64)).reshape(3, rows, n, n)
+
+
+def nearest(w):
+    """In double precision, the SU(N) matrices that are nearest to single-precision ones."""
+    left, _, right = torch.linalg.svd(w.to(torch.complex128))
+    w = left @ right
+    return w * (torch.linalg.det(w).conj() ** (1 / w.shape[-1]))[..., None, None]
+
+
+def on(device, dtype, *tensors):
+    """Tensors on a device, in the precision of dtype, their strides kept."""
+    return [t.to(device, dtype.to_complex() if t.is_complex() else dtype) for t in tensors]
+
+
+def check(results, expected, dtype):
+    """Against the reference: as many values as gradients, the latter relative to the largest."""
+    values, tolerances = len(results) // 2, TOLERANCES[dtype]
+    for k, (result, right) in enumerate(zip(results, expected, strict=True)):
+        assert result.shape == right.shape
+        assert result.dtype.to_real() == dtype
+        error = (result.cpu().to(right.dtype) - right).abs().max()
+        tolerance = tolerances[k] if k < values else tolerances[2] * right.abs().max()
+        assert error <= tolerance, f"output {k} is off by {error:.1e}, {tolerance:.1e} allowed"
+
+
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("inverse", INVERSE)
+@pytest.mark.parametrize("bins", [1, 8])
+def test_circular_spline(bins, inverse, dtype, generator):
+    angle = math.pi * (2 * torch.rand(3, 11, generator=generator) - 1).double()
+    angle[0, 0], angle[0, 1] = -3.1415, 0  # near the cut, where rounding may not change the bin
+    params = normal(3, circle_reference.n_params(bins), 11, generator=generator).movedim(1, 2)
+    grads = normal(2, 3, 11, generator=generator)
+    _compare(circle_reference, circle_triton, "circular_spline", angle, params, grads, bins, inverse, dtype)
+
+
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("inverse", INVERSE)
+@pytest.mark.parametrize("kind", ["haar", "near identity", "gap"])
+@pytest.mark.parametrize(("n", "bins"), [(2, 8), (3, 8), (2, 1), (3, 1)])
+def test_spectral_flow(n, bins, kind, inverse, dtype, generator):
+    w = nearest(matrices(kind, n, 11, generator).to(torch.complex64))
+    params = normal(3, flow_reference.n_params(n, bins), 11, generator=generator).movedim(1, 2)
+    grads = normal(3, 11, n, n, generator=generator, dtype=torch.complex128), normal(3, 11, generator=generator)
+    _compare(flow_reference, flow_triton, "spectral_flow", w, params, grads, bins, inverse, dtype)
+
+
+def _compare(reference, kernels, name, x, params, grads, bins, inverse, dtype):
+    def results(module, x, params, *grads):
+        return (
+            *getattr(module, name)(x, params, bins, inverse),
+            *getattr(module, f"{name}_backward")(x, params, *grads, bins, inverse),
+        )
+
+    found = results(kernels, *on(DEVICE, dtype, x, params, *grads))
+    assert found[3].stride() == torch.empty_like(params).stride()
+    check(found, results(reference, x, params, *grads), dtype)
+
+
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["large", "any", "small", "tiny", "degenerate", "zero"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_algebra_exp(n, kind, dtype, generator):
+    x = normal(33, n, n, generator=generator, dtype=torch.complex128)
+    if kind == "degenerate":
+        frame = SU(n).haar(33, generator=generator, dtype=torch.float64)
+        x = 1j * (frame * torch.tensor([1.0] * (n - 1) + [1.0 - n])) @ frame.mH
+    else:
+        x = x * {"large": 5.0, "any": 1.0, "small": 1e-3, "tiny": 1e-20, "zero": 0.0}[kind]
+    x = x.to(torch.complex64).to(torch.complex128)
+    grad = normal(33, n, n, generator=generator, dtype=torch.complex128)
+    arguments = on(DEVICE, dtype, x, grad)
+    found = exp_triton.algebra_exp(arguments[0]), exp_triton.algebra_exp_backward(*arguments)
+    check(found, (exp_reference.algebra_exp(x), exp_reference.algebra_exp_backward(x, grad)), dtype)
+    eye = torch.eye(n, device=DEVICE)
+    assert (found[0].mH @ found[0] - eye).abs().max() < 50 * torch.finfo(dtype).eps
+    if kind == "small":  # small elements off the diagonal keep their digits
+        x = exp_reference.project(x)
+        error = ((found[0].cpu() - x - x @ x / 2) * (1 - torch.eye(n))).abs().max()
+        assert error < 1e-8 + 1e-5 * x.abs().max() * (dtype == torch.float32)
+
+
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("inverse", INVERSE)
+@pytest.mark.parametrize("n", [2, 3])
+def test_coinciding_phases(n, inverse, dtype, generator):
+    """At the centre of the group, and where two phases are one, everything is finite and g unitary."""
+    w = torch.eye(n, dtype=torch.complex128).repeat(2, 3, 1, 1)
+    w[0, 1] *= complex(math.cos(2 * math.pi / n), math.sin(2 * math.pi / n))
+    w[0, 2] = torch.diag(torch.tensor([1] * (n - 2) + [-1.0, -1]))
+    w[1, 0] = torch.diag(torch.exp(1j * torch.tensor([0.5] * (n - 1) + [0.5 - n / 2])))
+    w[1, 1:] *= torch.exp(1j * torch.tensor(1e-8)) if n == 2 else 1
+    params = normal(2, 3, flow_reference.n_params(n, 8), generator=generator)
+    grads = normal(2, 3, n, n, generator=generator, dtype=torch.complex128), normal(2, 3, generator=generator)
+    w, params, *grads = on(DEVICE, dtype, w, params, *grads)
+    g, logdet = flow_triton.spectral_flow(w, params, 8, inverse)
+    assert (g.mH @ g - torch.eye(n, device=DEVICE)).abs().max() < 50 * torch.finfo(dtype).eps
+    grad_w, grad_params = flow_triton.spectral_flow_backward(w, params, *grads, 8, inverse)
+    for tensor in (logdet, torch.view_as_real(grad_w), grad_params):
+        assert torch.isfinite(tensor).all()
+    # the gradient at the identity does not depend on the frame: of the log-det, which is a class function, it is 0
+    zero = torch.zeros_like(grads[0])
+    grad_w, _ = flow_triton.spectral_flow_backward(w, params, zero, grads[1], 8, inverse)
+    assert grad_w[0, 0].abs().max() == 0
+
+
+@runs
+@pytest.mark.parametrize("inverse", INVERSE)
+@pytest.mark.parametrize("n", [2, 3])
+def test_strides_and_blocks(n, inverse, generator):
+    """Parameters of any layout, and as many matrices as need two programs, with a conjugated and a strided matrix."""
+    rows = BLOCK // 3 + 1
+    w = matrices("haar", n, rows, generator).to(DEVICE)
+    params = normal(3, rows, flow_reference.n_params(n, 4), generator=generator).to(DEVICE)
+    grads = normal(3, rows, n, n, generator=generator, dtype=torch.complex128), normal(3, rows, generator=generator)
+    grads = on(DEVICE, torch.float64, *grads)
+
+    def results(w, params):
+        g, logdet = flow_triton.spectral_flow(w, params, 4, inverse)
+        return g, logdet, *flow_triton.spectral_flow_backward(w, params, *grads, 4, inverse)
+
+    expected = results(w, params)
+    for layout in ((2, 0, 1), (1, 2, 0)):
+        moved = params.permute(layout).contiguous().permute([layout.index(k) for k in range(3)])
+        conjugated = w.mT.contiguous().mT.conj().resolve_conj().conj()
+        found = results(conjugated, moved)
+        assert found[3].stride() == moved.stride()
+        check(found, [t.cpu() for t in expected], torch.float64)
+    padded = torch.nn.functional.pad(params, (1, 2))[..., 1:-2]
+    check(results(w, padded), [t.cpu() for t in expected], torch.float64)
+
+
+@runs
+def test_empty_batches():
+    none = torch.empty(0, 5, 3, 3, dtype=torch.complex64, device=DEVICE)
+    params = torch.empty(0, 5, flow_reference.n_params(3, 4), device=DEVICE)
+    g, logdet = flow_triton.spectral_flow(none, params, 4)
+    assert (g.shape, logdet.shape) == ((0, 5, 3, 3), (0, 5))
+    grad_w, grad_params = flow_triton.spectral_flow_backward(none, params, g, logdet, 4, False)
+    assert (grad_w.shape, grad_params.shape) == (none.shape, params.shape)
+    angle = torch.empty(3, 0, device=DEVICE)
+    params = torch.empty(3, 0, circle_reference.n_params(4), device=DEVICE)
+    step, logdet = circle_triton.circular_spline(angle, params, 4)
+    assert step.shape == logdet.shape == angle.shape
+    assert circle_triton.circular_spline_backward(angle, params, step, logdet, 4, True)[1].shape == params.shape
+    none = none[:, 0]
+    assert exp_triton.algebra_exp(none).shape == exp_triton.algebra_exp_backward(none, none).shape == none.shape
+
+
+TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
+KERNELS = {
+    "circle": (circle_triton.forward_kernel, {"BINS": 4}),
+    "circle backward": (circle_triton.backward_kernel, {"BINS": 4}),
+    "su2": (flow_triton.su2_forward, {"BINS": 4}),
+    "su2 backward": (flow_triton.su2_backward, {"BINS": 4}),
+    "su3": (flow_triton.su3_forward, {"BINS": 4}),
+    "su3 backward": (flow_triton.su3_backward, {"BINS": 4}),
+    "exp2": (exp_triton.forward_kernel, {"N": 2}),
+    "exp2 backward": (exp_triton.backward_kernel, {"N": 2}),
+    "exp3": (exp_triton.forward_kernel, {"N": 3}),
+    "exp3 backward": (exp_triton.backward_kernel, {"N": 3}),
+}
+
+
+def compilations():
+    """Single precision in the forward direction, double in the inverse.
+
+    The compiler's time grows with the cube of a kernel's length, to 10 s and more for the backward one of SU(3): every
+    target sees the long ones once, in turn in either form.
+    """
+    for target, (form, precision), name in itertools.product(TARGETS, enumerate(("fp32", "fp64")), KERNELS):
+        if "3" not in name or form == list(TARGETS).index(target) % 2:
+            yield target, precision, name
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter replaces the compiler")
+@pytest.mark.parametrize(("target", "precision", "name"), list(compilations()))
+def test_compiles_without_a_gpu(target, precision, name):
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    kernel, constants = KERNELS[name]
+    constants = {**constants, "BLOCK": BLOCK}
+    if "BINS" in constants:
+        constants["INVERSE"] = precision == "fp64"
+
+    def kind(argument):
+        if argument in constants:
+            return "constexpr"
+        return "i64" if argument.endswith("stride") else "i32" if argument in ("count", "rows") else f"*{precision}"
+
+    backend, architecture, threads = TARGETS[target]
+    compiled = compile(
+        ASTSource(kernel, {argument: kind(argument) for argument in kernel.arg_names}, constants),
+        target=GPUTarget(backend, architecture, threads),
+        options={"num_warps": BLOCK // threads, "enable_fp_fusion": True},
+    )
+    assert compiled.asm["cubin" if backend == "cuda" else "hsaco"]
+    # no lane needs another's numbers
+    assert compiled.metadata.shared == 0
