@@ -1,6 +1,7 @@
 """What the benchmark compares: of every op, its kernel and its rivals on the same kind of input."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -78,7 +79,9 @@ def _closed_form(inputs: tuple[Tensor, Tensor]) -> Subject | str:
     w, params = torch.view_as_real(inputs[0].detach()).requires_grad_(), inputs[1]
     function = bench_compiled.spectral_flow(BINS)
     try:
-        g, logdet = function(w, params)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # inductor's own deprecations, and that it does not trace caches
+            g, logdet = function(w, params)
     except Exception as obstacle:  # whatever inductor raises
         return " ".join(str(obstacle).split())[:100]
     expected_g, expected_logdet = kernels.spectral_flow(*inputs, BINS)

@@ -12,6 +12,7 @@ eigenvalues; its corners are the N centre elements, the identity being g = (0, .
 import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,29 +20,32 @@ from torch.autograd.function import once_differentiable
 
 from lattice_flows.kernels.unitary_eig import unitary_eig
 
+Decomposition = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 class _Eigenphases(torch.autograd.Function):
     @staticmethod
-    def forward(w):
-        return alcove(*unitary_eig(w))
+    def forward(w, decompose):
+        return alcove(*decompose(w))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs, output[1])
+        ctx.save_for_backward(inputs[0], output[1])
         ctx.mark_non_differentiable(output[1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_phases, _):
         w, frame = ctx.saved_tensors
-        return 1j * (w @ (frame * grad_phases.unsqueeze(-2)) @ frame.mH)
+        return 1j * (w @ (frame * grad_phases.unsqueeze(-2)) @ frame.mH), None
 
 
-def eigenphases(w: Tensor) -> tuple[Tensor, Tensor]:
+def eigenphases(w: Tensor, decompose: Decomposition = unitary_eig) -> tuple[Tensor, Tensor]:
     """Phases `(..., N)` in the alcove and frame V `(..., N, N)` of SU(N) matrices w = V diag(e^{i theta}) V^dagger.
 
     The phases carry the gradient d theta_k = (V^dagger (-i w^dagger dw) V)_kk; the frame carries none, being defined
     up to a phase per column: `displacement` has the gradient that does not depend on that phase. Once differentiable.
+    The references of ops give their own `decompose`, to depend on nothing that is compiled.
 
     Example:
         >>> import torch
@@ -49,7 +53,7 @@ def eigenphases(w: Tensor) -> tuple[Tensor, Tensor]:
         >>> phases
         tensor([-3.2832,  0.2832,  3.0000])
     """
-    return _Eigenphases.apply(w)
+    return _Eigenphases.apply(w, decompose)
 
 
 def alcove(phases: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +79,8 @@ def gaps(phases: Tensor) -> Tensor:
         tensor([1.0000, 1.0000, 4.2832])
     """
     inner = phases.diff(dim=-1)
-    closing = 2 * math.pi - (phases[..., -1:] - phases[..., :1])
+    # 2 pi as twice the rounded pi and what it lacks: near other centre elements the difference keeps its digits
+    closing = (math.pi - phases[..., -1:]) + (math.pi + phases[..., :1]) + 2.4492935982947064e-16
     return torch.cat((inner, closing), dim=-1).clamp_min(torch.finfo(phases.dtype).eps)
 
 

@@ -88,12 +88,14 @@ def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = Fa
     size, target, start, new_start, low, high = torch.gather(table, 0, torch.stack(columns)).unbind()
     last = index == bins - 1
     end, new_end = ((1 - first - width).masked_fill(last, 0) for first, width in ((start, size), (new_start, target)))
-    t = ((x - start) / size).clamp(0, 1)
-    u = ((rest - end) / size).clamp(0, 1)
     slope = size / target if inverse else target / size
     bend = low + high - 2 * slope
+    # of the distances to the two ends of the bin, the one on the side of the nearer end of the interval has the digits
+    far = 2 * index >= bins
+    t = (torch.where(far, rest - end, x - start) / size).clamp(0, 1)
     if inverse:
-        t, u = _solve(t, u, slope, low, bend), _solve(u, t, slope, high, bend)
+        t = _solve(t, slope, torch.where(far, high, low), bend)
+    t, u = torch.where(far, 1 - t, t), torch.where(far, t, 1 - t)
     tu = t * u
     scale = slope + bend * tu
     log_slope = (slope * slope * (high * t * t + 2 * slope * tu + low * u * u) / (scale * scale)).log()
@@ -106,7 +108,7 @@ def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = Fa
     )
 
 
-def _solve(y: Tensor, rest: Tensor, slope: Tensor, low: Tensor, bend: Tensor) -> Tensor:
+def _solve(y: Tensor, slope: Tensor, low: Tensor, bend: Tensor) -> Tensor:
     """The root t in [0, 1] of y (slope + bend t (1-t)) = slope t^2 + low t (1-t), in the form that does not cancel."""
     linear = low - bend * y
     quadratic = slope - linear

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build
+from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.circular_spline import reference
 from lattice_flows.kernels.circular_spline.reference import n_params
 
@@ -67,6 +67,11 @@ def _(angle, params, bins, inverse):
     return step, logdet
 
 
+@_forward.register_kernel("cuda")
+def _(angle, params, bins, inverse):
+    return gpu.implementation("circular_spline").circular_spline(angle, params, bins, inverse)
+
+
 @_forward.register_fake
 def _(angle, params, bins, inverse):
     contiguous = torch.empty_like(angle, memory_format=torch.contiguous_format)
@@ -92,6 +97,12 @@ def _(angle, params, grad_step, grad_logdet, bins, inverse):
         inverse, grad_angle, grad_params, *grad_params.stride(), torch.get_num_threads(),
     )  # fmt: skip
     return grad_angle, grad_params
+
+
+@_backward.register_kernel("cuda")
+def _(angle, params, grad_step, grad_logdet, bins, inverse):
+    kernel = gpu.implementation("circular_spline")
+    return kernel.circular_spline_backward(angle, params, grad_step, grad_logdet, bins, inverse)
 
 
 @_backward.register_fake

@@ -38,7 +38,7 @@ def circular_spline_backward(
     angle: Tensor, params: Tensor, grad_step: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of the angle and of the parameters."""
-    _, pull = torch.func.vjp(
+    pull = torch.func.vjp(
         lambda angle, params: circular_spline(angle, params, bins, inverse), angle.detach(), params.detach()
-    )
+    )[1]
     return pull((grad_step, grad_logdet))

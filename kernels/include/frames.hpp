@@ -5,13 +5,21 @@
 #include "phases.hpp"
 
 template <int N> struct Frame {
-    Matrix<N> v, rest;  // the diagonal of `rest` is that of v^dagger (W - z) v
+    Matrix<N> v, rest;  // the diagonal of `rest` is that of v^dagger (W / z - 1) v
     Centre<N> z;
     vec phase[N];        // sorted, relative to z
     vec re[N], im[N];    // exp(i shift / 2)
 
     // False where a matrix is too far from unitary, or not finite.
-    INLINE bool of(const Matrix<N>& w) { return decompose(w, z, rest, v, phase); }
+    INLINE bool of(const Matrix<N>& w) {
+        const bool normal = decompose(w, z, rest, v, phase);
+        vec off = {};
+        for (int k = 0; k < N; k++) {
+            const vec a = 1 + rest.re[k][k], b = rest.im[k][k];
+            off = max_(off, abs_(a * a + b * b - 1));
+        }
+        return normal && !any(~(off < splat<vec>(1e-2)));
+    }
 
     // How many vectors it takes to keep a frame, and how it is kept: as it lies in registers.
     static constexpr int SIZE_KEPT = 2 * N * N + 3 * N + 3;
@@ -82,9 +90,10 @@ template <int N> struct Frame {
                 grad.im[j][i] = grad.im[i][j];
             }
         for (int k = 0; k < N; k++) grad.re[k][k] = vec{}, grad.im[k][k] = g_phase[k];
-        // W v = v (z + rest)
+        // W v = z v (1 + rest)
         for (int i = 0; i < N; i++) {
-            const vec c = z.re + rest.re[i][i], s = z.im + rest.im[i][i];
+            const vec e_re = 1 + rest.re[i][i], e_im = rest.im[i][i];
+            const vec c = e_re * z.re - e_im * z.im, s = e_re * z.im + e_im * z.re;
             for (int j = 0; j < N; j++) {
                 const vec x = grad.re[i][j], y = grad.im[i][j];
                 grad.re[i][j] = c * x - s * y;

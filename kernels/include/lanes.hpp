@@ -177,13 +177,15 @@ template <class V> INLINE void transpose(V (&rows)[lanes<V>]) {
             }
         for (int i = 0; i < n; i++) rows[i] = next[i];
     }
-    for (int step = per; step < n; step *= 2) {
-        for (int i = 0; i < n; i++)
-            if (!(i & step)) {
-                next[i] = gather_sixteenths<V, false>(rows[i], rows[i + step], index{});
-                next[i + step] = gather_sixteenths<V, true>(rows[i], rows[i + step], index{});
-            }
-        for (int i = 0; i < n; i++) rows[i] = next[i];
+    if constexpr (per < n) {
+        for (int step = per; step < n; step *= 2) {
+            for (int i = 0; i < n; i++)
+                if (!(i & step)) {
+                    next[i] = gather_sixteenths<V, false>(rows[i], rows[i + step], index{});
+                    next[i + step] = gather_sixteenths<V, true>(rows[i], rows[i + step], index{});
+                }
+            for (int i = 0; i < n; i++) rows[i] = next[i];
+        }
     }
 }
 

@@ -59,14 +59,15 @@ INLINE void multiply(const Matrix<N>& a, const Matrix<N>& b, Matrix<N>& c) {
 
 // One Jacobi rotation of rows and columns p, q of a normal matrix a, and of the columns of v. A normal 2 x 2 block is a
 // multiple of 1 plus a phase times a Hermitian matrix: its Hermitian and anti-Hermitian parts have the same
-// eigenvectors, and the larger of the two gives them.
+// eigenvectors, and the larger of the two gives them. The Hermitian part has to be larger than its rounding, which near
+// the identity is larger than all that the anti-Hermitian part says.
 template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, int q) {
     const real half = 0.5;
     const vec d_h = half * (a.re[p][p] - a.re[q][q]), d_a = half * (a.im[p][p] - a.im[q][q]);
     const vec re_h = half * (a.re[p][q] + a.re[q][p]), im_h = half * (a.im[p][q] - a.im[q][p]);
     const vec re_a = half * (a.im[p][q] + a.im[q][p]), im_a = half * (a.re[q][p] - a.re[p][q]);
     const vec r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
-    const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a;
+    const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + traits<vec>::eps * traits<vec>::eps;
     const vec d = select(hermitian, d_h, d_a), re = select(hermitian, re_h, re_a), im = select(hermitian, im_h, im_a);
     const vec r = select(hermitian, r_h, r_a);
     // equal eigenvalues: any frame serves
@@ -113,7 +114,7 @@ template <int N> INLINE bool corrections(const Matrix<N>& a, bool patient, Matri
             const vec re_h = a.re[i][j] + a.re[j][i], im_h = a.im[i][j] - a.im[j][i];
             const vec re_a = a.im[i][j] + a.im[j][i], im_a = a.re[j][i] - a.re[i][j];
             const vec r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
-            const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a;
+            const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + 4 * eps * eps;
             const vec d = select(hermitian, d_h, d_a), r = select(hermitian, r_h, r_a);
             const auto small = r < 2 * eps * d * d;
             fine &= small | (r <= noise);
@@ -160,8 +161,8 @@ INLINE void isolate(Matrix<3>& a, Matrix<3>& v) {
             re_a[k] = half * (a.im[i][j] + a.im[j][i]), im_a[k] = half * (a.re[j][i] - a.re[i][j]);
             p_h += 2 * (re[k] * re[k] + im[k] * im[k]), p_a += 2 * (re_a[k] * re_a[k] + im_a[k] * im_a[k]);
         }
-    const auto hermitian = p_h > p_a;
-    const vec square = max_(p_h, p_a) * real(1.0 / 6);
+    const auto hermitian = p_h > p_a + 8 * traits<vec>::eps * traits<vec>::eps;
+    const vec square = select(hermitian, p_h, p_a) * real(1.0 / 6);
     const auto still = square < splat<vec>(sizeof(real) == 4 ? 1e-30 : 1e-280);
     const vec per = reciprocal_sqrt(select(still, splat<vec>(1), square));
     vec d[3];
@@ -256,32 +257,69 @@ template <int N> INLINE Centre<N> nearest_centre(const Matrix<N>& w) {
     return z;
 }
 
-// w = z v diag(exp(i phase)) v^dagger with z in the centre, phases sorted in [-pi, pi], v unitary. On return the diagonal
-// of `rest` holds that of v^dagger (w - z) v. False where a matrix is too far from unitary to converge, or not finite.
-template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<N>& rest, Matrix<N>& v, vec (&phase)[N]) {
-    // Of w - z rather than w: near the identity its anti-Hermitian part keeps the relative precision of the phases, and
-    // near the other elements of the centre the rotations add nothing to the rounding of the input.
-    z = nearest_centre(w);
-    rest = w;
-    for (int i = 0; i < N; i++) {
-        rest.re[i][i] -= z.re;
-        rest.im[i][i] -= z.im;
-        for (int j = 0; j < N; j++) v.re[i][j] = splat<vec>(i == j), v.im[i][j] = vec{};
-    }
+// One Newton step towards the nearest unitary matrix, v (3 - v^dagger v) / 2: takes the rounding of many rotations away.
+template <int N> INLINE void orthonormalise(Matrix<N>& v) {
+    Matrix<N> square, product;
+    multiply<N, true>(v, v, square);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            square.re[i][j] = real(0.5) * (real(i == j ? 3 : 0) - square.re[i][j]);
+            square.im[i][j] *= real(-0.5);
+        }
+    multiply(v, square, product);
+    v = product;
+}
+
+// Rotates a normal matrix to diagonal form, v with it; false where it does not converge. `last_pair_first`: the first
+// sweep has the last pair alone to turn.
+template <int N> INLINE bool diagonalise(Matrix<N>& a, Matrix<N>& v, bool last_pair_first) {
     bool converged = false;
-    if constexpr (N == 3) isolate(rest, v);
     for (int sweep = 0; sweep < 24 && !converged; sweep++) {
-        // after `isolate` one rotation does
-        for (int p = N == 3 && sweep == 0; p < N - 1; p++)
-            for (int q = p + 1; q < N; q++) jacobi_rotation(rest, v, p, q);
+        for (int p = last_pair_first && sweep == 0 ? N - 2 : 0; p < N - 1; p++)
+            for (int q = p + 1; q < N; q++) jacobi_rotation(a, v, p, q);
         Matrix<N> e;
-        converged = corrections(rest, sweep < 8, e);
+        converged = corrections(a, sweep < 8, e);
         if (converged) correct(v, e);
     }
-    for (int k = 0; k < N; k++) {
-        const vec re = rest.re[k][k], im = rest.im[k][k];
-        phase[k] = atan2_(im * z.re - re * z.im, 1 + (re * z.re + im * z.im));
+    return converged;
+}
+
+// Whether two eigenvalues are so close that rounding turns their eigenvectors.
+template <int N> INLINE bool close(const Matrix<N>& a) {
+    vec nearest = splat<vec>(1);
+    for (int i = 0; i < N; i++)
+        for (int j = i + 1; j < N; j++) {
+            const vec x = a.re[i][i] - a.re[j][j], y = a.im[i][i] - a.im[j][j];
+            nearest = min_(nearest, x * x + y * y);
+        }
+    return any(nearest < splat<vec>(1e-4));
+}
+
+// w = z v diag(exp(i phase)) v^dagger with z in the centre, phases sorted in [-pi, pi], v unitary. On return the diagonal
+// of `rest` holds that of v^dagger (w / z - 1) v. False where a matrix is too far from unitary to converge, or not finite.
+template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<N>& rest, Matrix<N>& v, vec (&phase)[N]) {
+    // Of w / z - 1 rather than w: near the centre its anti-Hermitian part keeps the relative precision of the phases.
+    z = nearest_centre(w);
+    Matrix<N> shifted;
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            const vec re = i == j ? w.re[i][j] - z.re : w.re[i][j], im = i == j ? w.im[i][j] - z.im : w.im[i][j];
+            shifted.re[i][j] = re * z.re + im * z.im;
+            shifted.im[i][j] = im * z.re - re * z.im;
+            v.re[i][j] = splat<vec>(i == j), v.im[i][j] = vec{};
+        }
+    rest = shifted;
+    if constexpr (N == 3) isolate(rest, v);
+    bool converged = diagonalise(rest, v, N == 3);
+    if (sizeof(real) == 4 && N > 2 && close(rest)) {
+        // once more from the input, without the rounding of all rotations before
+        Matrix<N> product;
+        orthonormalise(v);
+        multiply(shifted, v, product);
+        multiply<N, true>(v, product, rest);
+        converged = diagonalise(rest, v, false);
     }
+    for (int k = 0; k < N; k++) phase[k] = atan2_(rest.im[k][k], 1 + rest.re[k][k]);
     for (int last = N - 1; last > 0; last--)
         for (int k = 0; k < last; k++) {
             const auto swap = phase[k] > phase[k + 1];
@@ -299,17 +337,4 @@ template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<
             }
         }
     return converged;
-}
-
-// One Newton step towards the nearest unitary matrix, v (3 - v^dagger v) / 2: takes the rounding of many rotations away.
-template <int N> INLINE void orthonormalise(Matrix<N>& v) {
-    Matrix<N> square, product;
-    multiply<N, true>(v, v, square);
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) {
-            square.re[i][j] = real(0.5) * (real(i == j ? 3 : 0) - square.re[i][j]);
-            square.im[i][j] *= real(-0.5);
-        }
-    multiply(v, square, product);
-    v = product;
 }

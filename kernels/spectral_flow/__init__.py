@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.kernels import build
+from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.spectral_flow import reference
 from lattice_flows.kernels.spectral_flow.reference import n_params
 
@@ -46,9 +46,9 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
     if not w.is_complex() or w.ndim < 2 or n < 2 or w.shape[-2] != n:
         raise InvalidInput(f"spectral_flow needs complex (..., N, N) matrices, N >= 2, got {w.dtype} {tuple(w.shape)}")
     expected = (*batch, n_params(n, bins))
-    if params.shape != expected or params.dtype != w.dtype.to_real():
+    if params.shape != expected or params.dtype != w.real.dtype:
         raise InvalidInput(
-            f"the parameters must be {w.dtype.to_real()} of shape {expected} for {bins} bins and these matrices, "
+            f"the parameters must be {w.real.dtype} of shape {expected} for {bins} bins and these matrices, "
             f"got {params.dtype} of shape {tuple(params.shape)}"
         )
     # Two batch axes, so that parameters that come plane by plane, as from a convolution, need not be copied.
@@ -99,6 +99,12 @@ def _(w, params, bins, inverse, keep):
     return g, logdet, frames
 
 
+@_forward.register_kernel("cuda")
+def _(w, params, bins, inverse, keep):
+    kernel = gpu.implementation("spectral_flow", w.shape[-1])
+    return *kernel.spectral_flow(w, params, bins, inverse), _new_frames(w, keep)
+
+
 @_forward.register_fake
 def _(w, params, bins, inverse, keep):
     g = torch.empty_like(w, memory_format=torch.contiguous_format)
@@ -125,6 +131,12 @@ def _(w, params, frames, grad_g, grad_logdet, bins, inverse):
     )  # fmt: skip
     _check(failures)
     return grad_w, grad_params
+
+
+@_backward.register_kernel("cuda")
+def _(w, params, frames, grad_g, grad_logdet, bins, inverse):
+    kernel = gpu.implementation("spectral_flow", w.shape[-1])
+    return kernel.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
 
 
 @_backward.register_fake

@@ -24,7 +24,7 @@ from lattice_flows.kernels.spectral_flow import cases, reference, spectral_flow
 
 BINS = 8
 CHUNK = 10_000
-TRIALS = 4
+TRIALS = 8
 COLUMNS = ("unitarity", "g", "logdet", "grad w", "grad params", "largest gradient")
 ALLOWED = {torch.float32: (2e-6, 5e-5, 1e-3), torch.float64: (1e-13, 1e-10, 1e-10)}
 

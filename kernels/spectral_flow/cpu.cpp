@@ -10,60 +10,90 @@ namespace {
 
 using Tile = std::vector<vec>;
 
+// The phases in double precision, half of the lanes at a time, where single precision does not do.
+template <bool inverse> struct Doubled {
+    static constexpr int half = lanes<doubles>;
+    Phases<doubles, N, inverse> phases;
+    std::vector<doubles> raw, g_raw, shares;
+
+    Doubled(int width, int bins) : raw(width), g_raw(width), shares(2 * bins * (N - 1)) {}
+
+    static INLINE void widen(vec from, int first, doubles& to) {
+        for (int l = 0; l < half; l++) to[l] = from[first + l];
+    }
+    static INLINE void narrow(doubles from, int first, vec& to) {
+        for (int l = 0; l < half; l++) to[first + l] = from[l];
+    }
+
+    INLINE void map(const Frame<N>& frame, const Tile& raw_, int bins, int first, bool cosines) {
+        doubles phase[N];
+        mask_of<doubles> centre;
+        for (int k = 0; k < N; k++) widen(frame.phase[k], first, phase[k]);
+        for (int l = 0; l < half; l++) centre[l] = frame.z.k[first + l];
+        for (size_t k = 0; k < raw.size(); k++) widen(raw_[k], first, raw[k]);
+        phases.set_gaps(phase, centre);
+        phases.map(raw.data(), bins, shares.data());
+        phases.arcs(cosines);
+    }
+
+    INLINE void forward(const Frame<N>& frame, const Tile& raw_, int bins, vec (&shift)[N], vec& logdet) {
+        for (int first = 0; first < L; first += half) {
+            doubles shift_[N];
+            map(frame, raw_, bins, first, false);
+            phases.shifts(shift_);
+            for (int k = 0; k < N; k++) narrow(shift_[k], first, shift[k]);
+            narrow(phases.logdet(), first, logdet);
+        }
+    }
+
+    INLINE void backward(const Frame<N>& frame, const Tile& raw_, int bins, const vec (&g_shift)[N], vec g_logdet,
+                         vec (&g_phase)[N], Tile& g_raw_) {
+        for (int first = 0; first < L; first += half) {
+            doubles g_shift_[N], g_phase_[N], g_logdet_;
+            map(frame, raw_, bins, first, true);
+            for (int k = 0; k < N; k++) widen(g_shift[k], first, g_shift_[k]);
+            widen(g_logdet, first, g_logdet_);
+            phases.backward(g_shift_, g_logdet_, raw.data(), bins, shares.data(), g_phase_, g_raw.data());
+            for (int k = 0; k < N; k++) narrow(g_phase_[k], first, g_phase[k]);
+            for (size_t k = 0; k < raw.size(); k++) narrow(g_raw[k], first, g_raw_[k]);
+        }
+    }
+};
+
 template <bool inverse> int64_t forward(const real* w, Parameters<const real> params, int64_t total, int bins, real* g,
                                         real* logdet, real* frames, int threads) {
+    // the log-determinant sums over pairs of phases: of many, rounding would show
+    constexpr bool in_double = sizeof(real) == 4 && N > 4;
     return for_blocks(total, threads, [=] {
         const int width = Phases<vec, N, inverse>::n_params(bins);
-        return [=, raw = Tile(width), shares = Tile(2 * bins * (N - 1))](int64_t m, int count) mutable {
+        return [=, raw = Tile(width), shares = Tile(2 * bins * (N - 1)), doubled = Doubled<inverse>(width, bins)](
+                   int64_t m, int count) mutable {
             Matrix<N> matrix;
-            vec shift[N];
+            vec shift[N], log_det;
             load_matrices(w + m * 2 * N * N, count, matrix);
             prefetch(w + (m + L) * 2 * N * N, L * 2 * N * N);
             prefetch_parameters(params, m + L, width);
             Frame<N> frame;
             const bool ok = frame.of(matrix);
             load_parameters(params, m, count, width, raw.data());
-            Phases<vec, N, inverse> phases;
-            phases.set_gaps(frame.phase, frame.z.k);
-            phases.map(raw.data(), bins, shares.data());
-            phases.arcs(false);
-            phases.shifts(shift);
+            if constexpr (in_double) {
+                doubled.forward(frame, raw, bins, shift, log_det);
+            } else {
+                Phases<vec, N, inverse> phases;
+                phases.set_gaps(frame.phase, frame.z.k);
+                phases.map(raw.data(), bins, shares.data());
+                phases.arcs(false);
+                phases.shifts(shift);
+                log_det = phases.logdet();
+            }
             frame.set_shift(shift);
             frame.displacement(matrix);
             if (frames) frame.keep(frames + m * Frame<N>::SIZE_KEPT);
             store_matrices(g + m * 2 * N * N, count, matrix);
-            store_lanes(logdet + m, count, phases.logdet());
+            store_lanes(logdet + m, count, log_det);
             return ok ? 0 : 1;
         };
     });
-}
-
-// Where three phases meet, as near the identity, the derivatives of the phases are computed in double.
-template <bool inverse> void backward_in_double(const vec (&phase)[N], mask_of<vec> centre, const vec (&g_shift)[N], vec g_logdet,
-                                                const Tile& raw, int bins, vec (&g_phase)[N], Tile& g_raw) {
-    constexpr int half = lanes<doubles>;
-    std::vector<doubles> raw_(raw.size()), g_raw_(raw.size()), shares(2 * bins * (N - 1));
-    for (int first = 0; first < L; first += half) {
-        auto widen = [&](vec from, doubles& to) {
-            for (int l = 0; l < half; l++) to[l] = from[first + l];
-        };
-        auto narrow = [&](doubles from, vec& to) {
-            for (int l = 0; l < half; l++) to[first + l] = from[l];
-        };
-        doubles phase_[N], g_shift_[N], g_phase_[N], g_logdet_;
-        for (int k = 0; k < N; k++) widen(phase[k], phase_[k]), widen(g_shift[k], g_shift_[k]);
-        for (size_t k = 0; k < raw.size(); k++) widen(raw[k], raw_[k]);
-        widen(g_logdet, g_logdet_);
-        mask_of<doubles> centre_;
-        for (int l = 0; l < half; l++) centre_[l] = centre[first + l];
-        Phases<doubles, N, inverse> phases;
-        phases.set_gaps(phase_, centre_);
-        phases.map(raw_.data(), bins, shares.data());
-        phases.arcs(true);
-        phases.backward(g_shift_, g_logdet_, raw_.data(), bins, shares.data(), g_phase_, g_raw_.data());
-        for (int k = 0; k < N; k++) narrow(g_phase_[k], g_phase[k]);
-        for (size_t k = 0; k < raw.size(); k++) narrow(g_raw_[k], g_raw[k]);
-    }
 }
 
 template <bool inverse> int64_t backward(const real* w, Parameters<const real> params, const real* frames, const real* grad_g,
@@ -71,8 +101,8 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
                                          Parameters<real> grad_params, int threads) {
     return for_blocks(total, threads, [=] {
         const int width = Phases<vec, N, inverse>::n_params(bins);
-        return [=, raw = Tile(width), g_raw = Tile(width), shares = Tile(2 * bins * (N - 1))](int64_t m,
-                                                                                             int count) mutable {
+        return [=, raw = Tile(width), g_raw = Tile(width), shares = Tile(2 * bins * (N - 1)),
+                doubled = Doubled<inverse>(width, bins)](int64_t m, int count) mutable {
             Matrix<N> matrix;
             vec shift[N], g_shift[N], g_phase[N];
             Frame<N> frame;
@@ -97,7 +127,7 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
             frame.along_shift(matrix, g_shift);
             const vec g_logdet = load_lanes(grad_logdet + m, count);
             if (sizeof(real) == 4 && phases.crowded())
-                backward_in_double<inverse>(frame.phase, frame.z.k, g_shift, g_logdet, raw, bins, g_phase, g_raw);
+                doubled.backward(frame, raw, bins, g_shift, g_logdet, g_phase, g_raw);
             else
                 phases.backward(g_shift, g_logdet, raw.data(), bins, shares.data(), g_phase, g_raw.data());
             store_parameters(grad_params, m, count, width, g_raw.data());

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from lattice_flows.kernels import spectrum
 from lattice_flows.kernels.splines import knots, n_knot_params, rational_quadratic
+from lattice_flows.kernels.unitary_eig.reference import unitary_eig
 
 
 def n_params(n: int, bins: int) -> int:
@@ -19,7 +20,7 @@ def n_params(n: int, bins: int) -> int:
 
 def spectral_flow(w: Tensor, params: Tensor, bins: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """g = h(w) w^-1 and the log-determinant of h, or of its inverse; see `lattice_flows.kernels.spectral_flow`."""
-    phases, frame = spectrum.eigenphases(w)
+    phases, frame = spectrum.eigenphases(w, _decompose)
     gap = spectrum.gaps(phases)
     pieces, logdet = (_mend if inverse else _break)(gap.roll(1, -1), _raw(params, w.shape[-1], bins), bins)
     new_gap = pieces.roll(-1, -1)
@@ -32,9 +33,15 @@ def spectral_flow_backward(
     w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of w, its part tangent to the group, and of the parameters."""
-    _, pull = torch.func.vjp(lambda w, params: spectral_flow(w, params, bins, inverse), w.detach(), params.detach())
+    pull = torch.func.vjp(lambda w, params: spectral_flow(w, params, bins, inverse), w.detach(), params.detach())[1]
     grad_w, grad_params = pull((grad_g, grad_logdet))
     return spectrum.tangent(w, grad_w), grad_params
+
+
+def _decompose(w: Tensor) -> tuple[Tensor, Tensor]:
+    n = w.shape[-1]
+    phases, frame = unitary_eig(w.reshape(-1, n, n))
+    return phases.reshape(w.shape[:-1]), frame.reshape(w.shape)
 
 
 def _raw(params: Tensor, n: int, bins: int) -> Tensor:

@@ -1,0 +1,25 @@
+"""The Triton kernels of an op, imported at the first call on a GPU."""
+
+import functools
+import importlib
+import importlib.util
+import logging
+import types
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def implementation(op: str, n: int | None = None) -> types.ModuleType:
+    """The module that computes an op on GPUs: its Triton kernels, or with one warning its reference.
+
+    Args:
+        op: the name of its folder.
+        n: the size of the matrices, where kernels are written for each.
+    """
+    missing = importlib.util.find_spec("triton") is None
+    if not missing and n in (None, 2, 3):
+        return importlib.import_module(f"lattice_flows.kernels.{op}.triton")
+    reason = "triton is not installed: pip install triton" if missing else f"none is written for N = {n}"
+    log.warning("no GPU kernel of %s: %s; the PyTorch reference runs, which is slower", op, reason)
+    return importlib.import_module(f"lattice_flows.kernels.{op}.reference")
