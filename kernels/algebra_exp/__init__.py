@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build
+from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.algebra_exp import reference
 
 __all__ = ["algebra_exp"]
@@ -62,6 +62,11 @@ def _(x):
     return out
 
 
+@_forward.register_kernel("cuda")
+def _(x):
+    return gpu.implementation("algebra_exp", x.shape[-1]).algebra_exp(x)
+
+
 @_forward.register_fake
 def _(x):
     return torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -81,6 +86,11 @@ def _(x, grad):
     out = torch.empty_like(x)
     build.call(library.algebra_exp_backward, x, grad, len(x), out, torch.get_num_threads())
     return out
+
+
+@_backward.register_kernel("cuda")
+def _(x, grad):
+    return gpu.implementation("algebra_exp", x.shape[-1]).algebra_exp_backward(x, grad)
 
 
 @_backward.register_fake

@@ -9,8 +9,10 @@ prints a table for SU(3). Errors are given in units of what is allowed:
 - gradients within 1e-3 and 1e-10 of the largest element of the gradient of that matrix;
 - except where rounding the input moves the result by more: then within 10 times that.
 
-What rounding moves is seen by giving the reference the same matrix in another frame, rounded there: V W V^dagger for a
-random V, which moves nothing but digits. It is the largest of several trials. Where eigenphases coincide to the last
+What rounding moves is seen by giving the reference the same matrix in another frame, V W V^dagger for a random V, which
+moves nothing but digits, with every number moved by up to its rounding error. It is the largest of several trials. At
+a knot of a spline gradients have a step, which few trials cross: what is left is tried with ten times the rounding.
+Where eigenphases coincide to the last
 digit the gradient of W has a step, and only its size is reported.
 """
 
@@ -55,13 +57,14 @@ def _errors(kind, n, m, dtype, inverse, generator) -> Iterator[tuple[str, float]
     unitary, absolute, relative = ALLOWED[dtype]
     values = tuple(_double(x) for x in (g, logdet, *grads))
     errors = [_largest(value - right) for value, right in zip(values, expected, strict=True)]
-    allowed = [torch.full((m,), absolute, dtype=torch.float64)] * 2 + [relative * _largest(e) for e in expected[2:]]
-    beyond = torch.stack([error > bound for error, bound in zip(errors, allowed, strict=True)]).any(0)
-    if beyond.any():
-        few, right = [x[beyond] for x in inputs], [x[beyond] for x in expected]
-        for _ in range(TRIALS):
-            for bound, a, b in zip(allowed, _elsewhere(few, inverse, dtype, generator), right, strict=True):
-                bound[beyond] = torch.maximum(bound[beyond], 10 * _largest(a - b))
+    allowed = [torch.full((m,), absolute, dtype=torch.float64) for _ in range(2)]
+    allowed += [relative * _largest(e) for e in expected[2:]]
+    for roundings, trials, factor in ((1, TRIALS, 10), (10, 8 * TRIALS, 2)):
+        beyond = torch.stack([error > bound for error, bound in zip(errors, allowed, strict=True)]).any(0)
+        for _ in range(trials if beyond.any() else 0):
+            few, right = [x[beyond] for x in inputs], [x[beyond] for x in expected]
+            for bound, a, b in zip(allowed, _elsewhere(few, inverse, dtype, roundings, generator), right, strict=True):
+                bound[beyond] = torch.maximum(bound[beyond], factor * _largest(a - b))
     yield "unitarity", ((g.mH @ g - torch.eye(n, dtype=w.dtype)).abs().max() / unitary).item()
     for name, error, bound in zip(("g", "logdet", "grad w", "grad params"), errors, allowed, strict=True):
         if name != "grad w" or kind not in ("degenerate", "identity"):
@@ -75,12 +78,15 @@ def _exact(inputs: list[Tensor], inverse: bool) -> tuple[Tensor, ...]:
     return *forward, *reference.spectral_flow_backward(w, params, grad_g, grad_logdet, BINS, inverse)
 
 
-def _elsewhere(inputs: list[Tensor], inverse: bool, dtype: torch.dtype, generator: torch.Generator):
-    """The same by way of another frame, with the rounding of the precision there."""
+def _elsewhere(inputs: list[Tensor], inverse: bool, dtype: torch.dtype, roundings: float, generator: torch.Generator):
+    """The same by way of another frame, with every number moved there by up to so many rounding errors."""
     w, params, grad_g, grad_logdet = inputs
     v = cases.haar(w.shape[-1], len(w), generator)
-    moved = [v @ w @ v.mH, params, v @ grad_g @ v.mH, grad_logdet]
-    moved = [_double(x.to(dtype.to_complex() if x.is_complex() else dtype)) for x in moved]
+    moved = [v @ w @ v.mH, params.clone(), v @ grad_g @ v.mH, grad_logdet.clone()]
+    for x in moved:
+        numbers = torch.view_as_real(x) if x.is_complex() else x
+        noise = 2 * torch.rand(numbers.shape, generator=generator, dtype=torch.float64) - 1
+        numbers *= 1 + roundings * torch.finfo(dtype).eps / 2 * noise
     moved[0] = _nearest_unitary(moved[0])
     g, logdet, grad_w, grad_params = _exact(moved, inverse)
     return v.mH @ g @ v, logdet, v.mH @ grad_w @ v, grad_params
