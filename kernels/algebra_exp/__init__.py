@@ -15,6 +15,9 @@ __all__ = ["algebra_exp"]
 LARGEST = 3
 """The largest N that there is a compiled kernel for."""
 
+LARGEST_ON_GPU = 3
+"""The largest N that there is a Triton kernel for."""
+
 
 def algebra_exp(x: Tensor) -> Tensor:
     """exp(x) for traceless anti-Hermitian x, any N >= 2 and any norm: an element of SU(N).

@@ -16,6 +16,9 @@ __all__ = ["n_params", "spectral_flow"]
 LARGEST = 8
 """The largest N that there is a compiled kernel for."""
 
+LARGEST_ON_GPU = 3
+"""The largest N that there is a Triton kernel for."""
+
 KEEP_FRAMES_FROM = 5
 """From this N on the eigenvectors are kept for the backward pass; below, they are computed again more quickly."""
 
