@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from lattice_flows.kernels.modes import outside_modes
 from lattice_flows.kernels.splines import knots, n_knot_params, rational_quadratic
 
 
@@ -23,6 +24,7 @@ def wrap(angle: Tensor) -> Tensor:
     return angle - 2 * math.pi * torch.floor((angle + math.pi) / (2 * math.pi))
 
 
+@outside_modes
 def circular_spline(angle: Tensor, params: Tensor, bins: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """h(angle) - angle and log|dh/dangle|, or the same of h^-1; see `lattice_flows.kernels.circular_spline`."""
     shift = params[..., -1]
@@ -34,6 +36,7 @@ def circular_spline(angle: Tensor, params: Tensor, bins: int, inverse: bool = Fa
     return wrap((new if inverse else new + shift) - angle), log_slope
 
 
+@outside_modes
 def circular_spline_backward(
     angle: Tensor, params: Tensor, grad_step: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:

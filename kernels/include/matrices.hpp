@@ -100,8 +100,8 @@ template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, 
 
 // What is left to do on a nearly diagonal normal matrix, to first order: v (1 + e) has the eigenvectors, e being
 // anti-Hermitian. Of each 2 x 2 block the larger of the Hermitian and the anti-Hermitian part is taken, as above. False
-// while an element of e is too large for that; what is small beside the largest element of a counts as 0 (from the
-// eighth sweep on, what is small beside 1).
+// while an element of e is too large for that; what is small beside the largest element of a counts as 0 (when not
+// `patient` any more, what is small beside 1).
 template <int N> INLINE bool corrections(const Matrix<N>& a, bool patient, Matrix<N>& e) {
     constexpr real eps = traits<vec>::eps;
     vec norm = splat<vec>(patient ? 0 : 1);
@@ -278,7 +278,7 @@ template <int N> INLINE bool diagonalise(Matrix<N>& a, Matrix<N>& v, bool last_p
         for (int p = last_pair_first && sweep == 0 ? N - 2 : 0; p < N - 1; p++)
             for (int q = p + 1; q < N; q++) jacobi_rotation(a, v, p, q);
         Matrix<N> e;
-        converged = corrections(a, sweep < 8, e);
+        converged = corrections(a, sweep < (N == 3 ? 4 : 7), e);
         if (converged) correct(v, e);
     }
     return converged;

@@ -29,7 +29,11 @@ INLINE void load_parameters(const Parameters<const real>& p, int64_t m, int coun
 }
 
 INLINE void prefetch_parameters(const Parameters<const real>& p, int64_t m, int width) {
-    if (p.stride == 1 && p.regular(m, L)) prefetch(p.data + p.offset(m), L * p.row_stride);
+    if (!p.regular(m, L)) return;
+    const real* first = p.data + p.offset(m);
+    if (p.stride == 1) prefetch(first, L * p.row_stride);
+    else if (p.row_stride == 1)
+        for (int k = 0; k < width; k++) __builtin_prefetch(first + k * p.stride);
 }
 
 INLINE void store_parameters(const Parameters<real>& p, int64_t m, int count, int width, const vec* tile) {

@@ -49,8 +49,8 @@ def matrices(kind: str, n: int, m: int, generator: torch.Generator, dtype: torch
 
 
 def parameters(n: int, bins: int, m: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """Normal parameters `(m, n_params)` in the real `dtype`, laid out plane by plane, as a convolution gives them."""
-    return torch.randn(n_params(n, bins), m, generator=generator, dtype=torch.float64).to(dtype).T
+    """Normal parameters `(m, n_params)` in the real `dtype`."""
+    return torch.randn(m, n_params(n, bins), generator=generator, dtype=torch.float64).to(dtype)
 
 
 def _turn(angle: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.kernels import spectrum
+from lattice_flows.kernels.modes import outside_modes
 from lattice_flows.kernels.splines import knots, n_knot_params, rational_quadratic
 from lattice_flows.kernels.unitary_eig.reference import unitary_eig
 
@@ -18,6 +19,7 @@ def n_params(n: int, bins: int) -> int:
     return n_knot_params(bins) + (n - 2) * (n_knot_params(bins) - 2)
 
 
+@outside_modes
 def spectral_flow(w: Tensor, params: Tensor, bins: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """g = h(w) w^-1 and the log-determinant of h, or of its inverse; see `lattice_flows.kernels.spectral_flow`."""
     phases, frame = spectrum.eigenphases(w, _decompose)
@@ -29,6 +31,7 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, inverse: bool = False) -
     return spectrum.displacement(w, shift, frame, gap, new_gap), logdet
 
 
+@outside_modes
 def spectral_flow_backward(
     w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:

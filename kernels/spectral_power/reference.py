@@ -6,14 +6,17 @@ import torch
 from torch import Tensor
 
 from lattice_flows.kernels import spectrum
+from lattice_flows.kernels.modes import outside_modes
 
 
+@outside_modes
 def spectral_power(w: Tensor, exponent: Tensor) -> Tensor:
     """w^s `(M, N, N)` of w `(M, N, N)` for exponents s `(M,)`; see `lattice_flows.kernels.spectral_power`."""
     phases, frame = spectrum.eigenphases(w)
     return (frame * _turn(exponent.unsqueeze(-1) * phases).unsqueeze(-2)) @ frame.mH
 
 
+@outside_modes
 def spectral_power_backward(w: Tensor, exponent: Tensor, grad: Tensor) -> Tensor:
     """The gradient of w, its part tangent to the group, `(M, N, N)`; the formula is in the README beside this file."""
     phases, frame = spectrum.eigenphases(w)
