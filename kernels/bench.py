@@ -6,6 +6,7 @@ several, of process time on one thread; a kernel and what it is compared with ta
 
 import argparse
 import contextlib
+import functools
 import math
 import os
 import platform
@@ -66,6 +67,8 @@ def _calls(subject: Subject) -> tuple[Callable[[], object], ...]:
         with _allowed(subject), torch.no_grad():
             return _outputs(subject)
 
+    if subject.both:
+        return forward, functools.partial(subject.both, *subject.inputs)
     grads = [torch.ones_like(y) for y in forward()]
 
     def both():

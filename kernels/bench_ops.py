@@ -11,7 +11,7 @@ from torch import Tensor
 from lattice_flows import kernels
 from lattice_flows.kernels import bench_compiled, spectrum
 from lattice_flows.kernels.circular_spline import n_params as n_circular_params
-from lattice_flows.kernels.spectral_flow import cases
+from lattice_flows.kernels.spectral_flow import KEEP_FRAMES_FROM, cases
 from lattice_flows.kernels.spectral_flow import reference as flow_reference
 
 BINS = 8
@@ -41,6 +41,8 @@ class Subject(NamedTuple):
     differentiable: bool = True
     compiled: bool = True
     """Whether it may use the compiled kernels."""
+    both: Callable | None = None
+    """Forward and backward, given the inputs, where that is not autograd's."""
 
 
 class Comparison(NamedTuple):
@@ -54,6 +56,24 @@ class Comparison(NamedTuple):
 def _flow_inputs(n: int, m: int, dtype: torch.dtype, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     w = cases.matrices("haar", n, m, generator, dtype)
     return w.requires_grad_(), cases.parameters(n, BINS, m, generator, dtype.to_real()).requires_grad_()
+
+
+def _spectral_flow_ops(m: int, n: int) -> tuple[Callable, Callable]:
+    """The op alone, and it and its backward: what a kernel takes without torch's records of it."""
+    op, backward = torch.ops.lattice_flows.spectral_flow, torch.ops.lattice_flows.spectral_flow_backward
+    grad_logdet = {dtype: torch.ones(1, m, dtype=dtype) for dtype in (torch.float32, torch.float64)}
+    keep = n >= KEEP_FRAMES_FROM
+
+    def forward(w: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return op(w[None].detach(), params[None].detach(), BINS, False, False)[:2]
+
+    def both(w: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        w, params = w[None].detach(), params[None].detach()
+        _, _, frames = op(w, params, BINS, False, keep)
+        # w is as good a gradient as any
+        return backward(w, params, frames, w, grad_logdet[params.dtype], BINS, False)
+
+    return forward, both
 
 
 def eager_spectral_flow(w: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +122,10 @@ def _spectral_flow(effort: Effort, generator: torch.Generator) -> Iterator[Compa
         }
         if n <= 3 and dtype == torch.complex64 and effort.rounds > 1:
             rivals["torch.compile of closed forms"] = _closed_form(inputs)
-        kernel = Subject(lambda w, p: kernels.spectral_flow(w, p, BINS), inputs, m)
+        through_autograd = Subject(lambda w, p: kernels.spectral_flow(w, p, BINS), inputs, m)
+        forward, both = _spectral_flow_ops(m, n)
+        kernel = through_autograd._replace(function=forward, both=both)
+        rivals["itself through autograd"] = through_autograd
         yield Comparison(f"SU({n}) {_short(dtype)} M = {m}", kernel, rivals)
 
 
@@ -110,7 +133,7 @@ def _circular_spline(effort: Effort, generator: torch.Generator) -> Iterator[Com
     for dtype in (torch.float32, torch.float64):
         for m in (effort.many, effort.huge):
             angle = math.pi * (2 * torch.rand(m, generator=generator, dtype=dtype) - 1)
-            params = torch.randn(n_circular_params(BINS), m, generator=generator, dtype=dtype).T
+            params = torch.randn(m, n_circular_params(BINS), generator=generator, dtype=dtype)
             yield _against_reference(
                 f"U(1) {_short(dtype)} M = {m}", lambda x, p: kernels.circular_spline(x, p, BINS), angle, params
             )

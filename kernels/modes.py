@@ -12,7 +12,8 @@ R = TypeVar("R")
 # What a mode shuts off below itself and an implementation needs: lazy conjugates and torch.func
 SHUT_OFF = (
     "Conjugate", "Negative", "ZeroTensor", "ADInplaceOrView", "Functionalize", "FuncTorchBatched",
-    "FuncTorchDynamicLayerBackMode", "FuncTorchDynamicLayerFrontMode", "PythonTLSSnapshot",
+    "FuncTorchGradWrapper", "FuncTorchVmapMode", "FuncTorchDynamicLayerBackMode", "FuncTorchDynamicLayerFrontMode",
+    "PythonTLSSnapshot",
 )  # fmt: skip
 
 
@@ -25,8 +26,8 @@ def outside_modes(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-        keys = torch._C.DispatchKey
-        if not torch._C._dispatch_tls_is_dispatch_key_excluded(keys.Conjugate):
+        # torch.compile traces what is called by itself, not by an op
+        if torch.compiler.is_compiling() or not _below_a_mode():
             return function(*args, **kwargs)
         excluded = torch._C._dispatch_tls_local_exclude_set()
         for name in SHUT_OFF:
@@ -35,3 +36,7 @@ def outside_modes(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return inner
+
+
+def _below_a_mode() -> bool:
+    return torch._C._dispatch_tls_is_dispatch_key_excluded(torch._C.DispatchKey.Conjugate)

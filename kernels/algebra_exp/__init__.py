@@ -9,6 +9,7 @@ from torch import Tensor
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.algebra_exp import reference
+from lattice_flows.kernels.autograd import OpFunction
 
 __all__ = ["algebra_exp"]
 
@@ -101,9 +102,7 @@ def _(x, grad):
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-class _AlgebraExp(torch.autograd.Function):
-    """Around the ops rather than registered with them: what has no derivative then raises, forward mode too."""
-
+class _AlgebraExp(OpFunction):
     @staticmethod
     def forward(x):
         return _forward(x)

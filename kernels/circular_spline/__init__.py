@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build, gpu
+from lattice_flows.kernels.autograd import OpFunction
 from lattice_flows.kernels.circular_spline import reference
 from lattice_flows.kernels.circular_spline.reference import n_params
 
@@ -110,9 +111,7 @@ def _(angle, params, grad_step, grad_logdet, bins, inverse):
     return torch.empty_like(angle, memory_format=torch.contiguous_format), torch.empty_like(params)
 
 
-class _CircularSpline(torch.autograd.Function):
-    """Around the ops rather than registered with them: what has no derivative then raises, forward mode too."""
-
+class _CircularSpline(OpFunction):
     @staticmethod
     def forward(angle, params, bins, inverse):
         return _forward(angle, params, bins, inverse)

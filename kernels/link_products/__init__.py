@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build
+from lattice_flows.kernels.autograd import OpFunction
 from lattice_flows.kernels.link_products import reference
 
 __all__ = ["link_products"]
@@ -110,9 +111,7 @@ def _(links, table, forward, grad):
     return torch.empty_like(links, memory_format=torch.contiguous_format)
 
 
-class _LinkProducts(torch.autograd.Function):
-    """Around the ops rather than registered with them: what has no derivative then raises, forward mode too."""
-
+class _LinkProducts(OpFunction):
     @staticmethod
     def forward(links, table, forward):
         return _forward(links, table, forward)

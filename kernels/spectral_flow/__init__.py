@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.kernels import build, gpu
+from lattice_flows.kernels.autograd import OpFunction
 from lattice_flows.kernels.spectral_flow import reference
 from lattice_flows.kernels.spectral_flow.reference import n_params
 
@@ -49,9 +50,10 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
     if not w.is_complex() or w.ndim < 2 or n < 2 or w.shape[-2] != n:
         raise InvalidInput(f"spectral_flow needs complex (..., N, N) matrices, N >= 2, got {w.dtype} {tuple(w.shape)}")
     expected = (*batch, n_params(n, bins))
-    if params.shape != expected or params.dtype != w.real.dtype:
+    real = torch.float32 if w.dtype == torch.complex64 else torch.float64
+    if params.shape != expected or params.dtype != real:
         raise InvalidInput(
-            f"the parameters must be {w.real.dtype} of shape {expected} for {bins} bins and these matrices, "
+            f"the parameters must be {real} of shape {expected} for {bins} bins and these matrices, "
             f"got {params.dtype} of shape {tuple(params.shape)}"
         )
     # Two batch axes, so that parameters that come plane by plane, as from a convolution, need not be copied.
@@ -74,26 +76,26 @@ def _check(failures: int) -> None:
         raise NumericalFailure("spectral_flow: the matrices hold NaN or Inf, or are not unitary")
 
 
-def _new_frames(w: Tensor, keep: bool) -> Tensor:
+def _new_frames(w: Tensor, params: Tensor, keep: bool) -> Tensor:
     """Room for the eigenvectors of all matrices, in blocks of as many as the CPU has lanes, at most 16."""
     n = w.shape[-1]
     blocks = w.shape[0] * w.shape[1] + 16
-    return w.real.new_empty(blocks * (2 * n * n + 3 * n + 3) if keep else 0)
+    return params.new_empty(blocks * (2 * n * n + 3 * n + 3) if keep else 0)
 
 
 @torch.library.custom_op("lattice_flows::spectral_flow", mutates_args=())
 def _forward(w: Tensor, params: Tensor, bins: int, inverse: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     """g, logdet, and with `keep`, where the implementation has a use for it, the frames of eigenvectors."""
-    return *reference.spectral_flow(w, params, bins, inverse), _new_frames(w, keep)
+    return *reference.spectral_flow(w, params, bins, inverse), _new_frames(w, params, keep)
 
 
 @_forward.register_kernel("cpu")
 def _(w, params, bins, inverse, keep):
     library = _native(w)
     if library is None:
-        return *reference.spectral_flow(w, params, bins, inverse), _new_frames(w, keep)
+        return *reference.spectral_flow(w, params, bins, inverse), _new_frames(w, params, keep)
     w = w.contiguous()
-    g, logdet, frames = torch.empty_like(w), params.new_empty(w.shape[:2]), _new_frames(w, keep)
+    g, logdet, frames = torch.empty_like(w), params.new_empty(w.shape[:2]), _new_frames(w, params, keep)
     failures = build.call(
         library.spectral_flow, w, params, *params.stride(), *w.shape[:2], bins, inverse, g, logdet, frames,
         torch.get_num_threads(),
@@ -105,13 +107,13 @@ def _(w, params, bins, inverse, keep):
 @_forward.register_kernel("cuda")
 def _(w, params, bins, inverse, keep):
     kernel = gpu.implementation("spectral_flow", w.shape[-1])
-    return *kernel.spectral_flow(w, params, bins, inverse), _new_frames(w, keep)
+    return *kernel.spectral_flow(w, params, bins, inverse), _new_frames(w, params, keep)
 
 
 @_forward.register_fake
 def _(w, params, bins, inverse, keep):
     g = torch.empty_like(w, memory_format=torch.contiguous_format)
-    return g, params.new_empty(w.shape[:2]), _new_frames(w, keep)
+    return g, params.new_empty(w.shape[:2]), _new_frames(w, params, keep)
 
 
 @torch.library.custom_op("lattice_flows::spectral_flow_backward", mutates_args=())
@@ -147,9 +149,7 @@ def _(w, params, frames, grad_g, grad_logdet, bins, inverse):
     return torch.empty_like(w, memory_format=torch.contiguous_format), torch.empty_like(params)
 
 
-class _SpectralFlow(torch.autograd.Function):
-    """Around the ops rather than registered with them: what has no derivative then raises, forward mode too."""
-
+class _SpectralFlow(OpFunction):
     @staticmethod
     def forward(w, params, bins, inverse, keep):
         return _forward(w, params, bins, inverse, keep)

@@ -32,7 +32,7 @@ def matrices(kind: str, n: int, m: int, generator: torch.Generator, dtype: torch
     """
     frame = haar(n, m, generator)
     if kind == "haar":
-        return frame.to(dtype)
+        return frame.to(dtype).contiguous()
     name, _, number = kind.partition(" ")
     size = float(number or 0)
     phases = 2 * torch.rand(m, n, generator=generator, dtype=torch.float64) - 1
@@ -45,7 +45,7 @@ def matrices(kind: str, n: int, m: int, generator: torch.Generator, dtype: torch
     phases -= phases.mean(-1, keepdim=True)
     if name == "centre":
         phases += 2 * math.pi / n * (1 + torch.arange(m, dtype=torch.float64) % (n - 1)).unsqueeze(-1)
-    return ((frame * _turn(phases).unsqueeze(-2)) @ frame.mH).to(dtype)
+    return ((frame * _turn(phases).unsqueeze(-2)) @ frame.mH).to(dtype).contiguous()
 
 
 def parameters(n: int, bins: int, m: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.kernels import build
+from lattice_flows.kernels.autograd import OpFunction
 from lattice_flows.kernels.spectral_power import reference
 
 __all__ = ["spectral_power"]
@@ -129,9 +130,7 @@ def _(w, exponent, grad):
     return torch.empty_like(w, memory_format=torch.contiguous_format)
 
 
-class _SpectralPower(torch.autograd.Function):
-    """Around the ops rather than registered with them: what has no derivative then raises, forward mode too."""
-
+class _SpectralPower(OpFunction):
     @staticmethod
     def forward(w, exponent):
         return _forward(w, exponent)

@@ -1,0 +1,73 @@
+"""What the tests of ops share: values with gradients, and torch.compile and dispatch modes against eager calls."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@pytest.fixture
+def poisoned():
+    """Memory that an op allocates holds NaN until it is written."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+def pull(function, inputs, grads):
+    """Values, and gradients of the inputs, which keep their layout."""
+    inputs = [x.detach().requires_grad_() for x in inputs]
+    out = function(*inputs)
+    return *(x.detach() for x in out), *torch.autograd.grad(out, inputs, grads)
+
+
+def plain(view):
+    """The same numbers in a tensor without strides or lazy conjugation."""
+    return view.resolve_conj().clone(memory_format=torch.contiguous_format)
+
+
+def assert_close(left, right, tolerance):
+    for some, other in zip(left, right, strict=True):
+        torch.testing.assert_close(some, other, rtol=0, atol=tolerance)
+
+
+def assert_equal(left, right):
+    assert_close(left, right, 0.0)
+
+
+def assert_compiles(function, inputs, grads):
+    """Without graph breaks, to the numbers of eager calls; the first run is special: torch watches it in a mode."""
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    expected = pull(function, inputs, grads)
+    for _ in range(2):
+        assert_equal(pull(compiled, inputs, grads), expected)
+
+
+class Passing(TorchDispatchMode):
+    """A mode that changes nothing."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+def assert_no_second_derivatives(function, inputs):
+    """They are not defined: an error, never a silent zero."""
+    inputs = [x.detach().requires_grad_() for x in inputs]
+    out = sum(x.abs().sum() for x in function(*inputs))
+    for gradient in torch.autograd.grad(out, inputs, create_graph=True):
+        with pytest.raises(RuntimeError, match="no autograd formula"):
+            gradient.abs().sum().backward(retain_graph=True)
+
+
+def assert_no_forward_mode(function, inputs):
+    """With respect to each of the inputs, by torch.func.jvp and by dual numbers: an error, never a zero tangent."""
+    for index, x in enumerate(inputs):
+
+        def of_one(x, index=index):
+            return function(*inputs[:index], x, *inputs[index + 1 :])
+
+        with pytest.raises(NotImplementedError, match="jvp"):
+            torch.func.jvp(of_one, (x,), (x,))
+        with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
+            of_one(torch.autograd.forward_ad.make_dual(x, x))
