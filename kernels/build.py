@@ -104,10 +104,10 @@ def _warn(reason: str) -> None:
 
 def call(function: Any, *arguments: torch.Tensor | int) -> int:
     """Calls a function of a kernel, all of whose arguments are pointers or int64; what it returns is an int64."""
-    function.restype = ctypes.c_int64
-    return function(
-        *(ctypes.c_void_p(a.data_ptr()) if isinstance(a, torch.Tensor) else ctypes.c_int64(a) for a in arguments)
-    )
+    if function.argtypes is None:
+        function.restype = ctypes.c_int64
+        function.argtypes = [ctypes.c_void_p if isinstance(a, torch.Tensor) else ctypes.c_int64 for a in arguments]
+    return function(*(a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments))
 
 
 def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:

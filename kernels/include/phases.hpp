@@ -155,6 +155,10 @@ template <class V, int N, bool inverse> struct Phases {
 
     // Needs the arcs. Ratios are multiplied a few at a time: more could leave the range of float.
     INLINE V logdet() const {
+        if constexpr (N == 2) {
+            const V stretch = new_sine[0] * reciprocal(sine[0]);
+            return log_(stretch * stretch * factor(0));
+        }
         V sum = {}, above = splat<V>(1), below = splat<V>(1);
         for (int p = 0; p < PAIRS; p++) {
             above *= new_sine[p];
@@ -165,13 +169,12 @@ template <class V, int N, bool inverse> struct Phases {
             }
         }
         sum += sum;
-        V slopes = splat<V>(1), rest = splat<V>(1);
+        V factors = splat<V>(1);
         for (int k = 0; k < N - 1; k++) {
-            slopes *= inverse ? reciprocal(spline[k].slope()) : spline[k].slope();
-            if (k) rest *= new_left[k] * per_left[k];
+            factors *= factor(k);
             if (k % 2 == 1 || k == N - 2) {
-                sum += log_(slopes * rest);
-                slopes = rest = splat<V>(1);
+                sum += log_(factors);
+                factors = splat<V>(1);
             }
         }
         return sum;
@@ -237,6 +240,12 @@ template <class V, int N, bool inverse> struct Phases {
     }
 
    private:
+    // What the k-th piece stretches by, less the Vandermonde determinant.
+    INLINE V factor(int k) const {
+        const V slope = inverse ? reciprocal(spline[k].slope()) : spline[k].slope();
+        return k ? slope * new_left[k] * per_left[k] : slope;
+    }
+
     // Of 2 sum log(new_sine / sine). The poles 2 / arc of the cotangents cancel between old and new: they are taken
     // together, as derivatives of log(new gap / gap), and what is left of them for arcs of several gaps as a difference.
     INLINE void vandermonde(V g, V (&g_gap)[N], V (&g_new)[N], V (&g_ratio)[N]) const {
