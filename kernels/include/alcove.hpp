@@ -1,6 +1,6 @@
 // The eigenphases of SU(N) matrices in the Weyl alcove, kernels/spectrum.py on lanes, and matrices rebuilt from them.
 #pragma once
-#include "matrices.hpp"
+#include "unitary.hpp"
 
 // Whether every element of w^dagger w - 1 is at most this large; false for NaN. As in kernels/unitary_eig/reference.py.
 constexpr double NEARLY_UNITARY = 1e-3;

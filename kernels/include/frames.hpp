@@ -1,7 +1,7 @@
 // The frame of eigenvectors of a unitary matrix W, and what a spectral map does in it: g = v diag(exp(i shift)) v^dagger,
 // and the gradient of W from that of g. The maths is in kernels/spectral_flow/README.md.
 #pragma once
-#include "matrices.hpp"
+#include "unitary.hpp"
 #include "phases.hpp"
 
 template <int N> struct Frame {
