@@ -214,7 +214,8 @@ def _compile(command: Sequence[str], path: Path) -> None:
     try:
         result = _run([*command, "-o", partial])
         if result.returncode:
-            complaint = next(iter(result.stderr.decode(errors="replace").split("\n")), "").strip()
+            lines = result.stderr.decode(errors="replace").strip().splitlines()
+            complaint = next((line for line in lines if "error" in line), lines[0] if lines else "").strip()
             raise Unavailable(
                 f"{command[0]} failed ({complaint or f'exit code {result.returncode}'}); point CXX to a compiler of "
                 "C++17, such as g++ >= 9"

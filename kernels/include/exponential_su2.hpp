@@ -1,5 +1,6 @@
 // exp on the algebra of SU(2) and its derivative: x = i q . sigma, exp(x) = cos |q| + i sin|q| / |q| q . sigma.
 #pragma once
+#include "elementary.hpp"
 #include "matrices.hpp"
 
 namespace su2 {

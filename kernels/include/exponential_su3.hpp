@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "elementary.hpp"
 #include "matrices.hpp"
 
 namespace su3 {

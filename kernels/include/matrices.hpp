@@ -42,3 +42,16 @@ INLINE void multiply(const Matrix<N>& a, const Matrix<N>& b, Matrix<N>& c) {
             c.im[i][j] = im;
         }
 }
+
+// One Newton step towards the nearest unitary matrix, v (3 - v^dagger v) / 2: takes the rounding of many rotations away.
+template <int N> INLINE void orthonormalise(Matrix<N>& v) {
+    Matrix<N> square, product;
+    multiply<N, true>(v, v, square);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            square.re[i][j] = real(0.5) * (real(i == j ? 3 : 0) - square.re[i][j]);
+            square.im[i][j] *= real(-0.5);
+        }
+    multiply(v, square, product);
+    v = product;
+}

@@ -217,19 +217,6 @@ template <int N> INLINE Centre<N> nearest_centre(const Matrix<N>& w) {
     return z;
 }
 
-// One Newton step towards the nearest unitary matrix, v (3 - v^dagger v) / 2: takes the rounding of many rotations away.
-template <int N> INLINE void orthonormalise(Matrix<N>& v) {
-    Matrix<N> square, product;
-    multiply<N, true>(v, v, square);
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) {
-            square.re[i][j] = real(0.5) * (real(i == j ? 3 : 0) - square.re[i][j]);
-            square.im[i][j] *= real(-0.5);
-        }
-    multiply(v, square, product);
-    v = product;
-}
-
 // Rotates a normal matrix to diagonal form, v with it; false where it does not converge. `last_pair_first`: the first
 // sweep has the last pair alone to turn.
 template <int N> INLINE bool diagonalise(Matrix<N>& a, Matrix<N>& v, bool last_pair_first) {
