@@ -6,6 +6,8 @@ import importlib.util
 import logging
 import types
 
+from lattice_flows.kernels import build
+
 log = logging.getLogger(__name__)
 
 
@@ -18,8 +20,10 @@ def implementation(op: str, n: int | None = None) -> types.ModuleType:
         n: the size of the matrices, where kernels are written for each.
     """
     missing = importlib.util.find_spec("triton") is None
-    if not missing and n in (None, 2, 3):
+    wanted = not build.switched_off()
+    if wanted and not missing and n in (None, 2, 3):
         return importlib.import_module(f"lattice_flows.kernels.{op}.triton")
-    reason = "triton is not installed: pip install triton" if missing else f"none is written for N = {n}"
-    log.warning("no GPU kernel of %s: %s; the PyTorch reference runs, which is slower", op, reason)
+    if wanted:
+        reason = "triton is not installed: pip install triton" if missing else f"none is written for N = {n}"
+        log.warning("no GPU kernel of %s: %s; the PyTorch reference runs, which is slower", op, reason)
     return importlib.import_module(f"lattice_flows.kernels.{op}.reference")
