@@ -91,7 +91,7 @@ def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = Fa
     slope = size / target if inverse else target / size
     bend = low + high - 2 * slope
     # of the distances to the two ends of the bin, the one on the side of the nearer end of the interval has the digits
-    far = 2 * index >= bins
+    far = x > rest
     t = (torch.where(far, rest - end, x - start) / size).clamp(0, 1)
     if inverse:
         t = _solve(t, slope, torch.where(far, high, low), bend)

@@ -37,7 +37,7 @@ template <class V> INLINE void shares(const V* raw, V factor, int bins, V* share
 template <class V, bool ratios> struct Spline {
     V factor;                                     // SCALE times the scale of the parameters
     V start, size, end, new_start, target, new_end, raw_low, raw_high, index;
-    mask_of<V> far;                               // whether the bin lies in the upper half
+    mask_of<V> far;                               // whether the point lies in the upper half
     V t, u, s, low, high, bend, per_size, per_D, Q, m, m_rest;  // m = s t + low u, m_rest = s u + high t
 
     // The bin that holds a point of the domain, or with `inverse` of the image; fills shares[2 bins].
@@ -73,15 +73,18 @@ template <class V, bool ratios> struct Spline {
         low = softplus(factor * raw_low + S(UNIT)) + S(MIN_SLOPE);
         high = softplus(factor * raw_high + S(UNIT)) + S(MIN_SLOPE);
         bend = low + high - 2 * s;
-        far = index + index >= S(bins);
     }
 
     // Of the distances to the two ends of a bin, the one on the side of the nearer end of the interval keeps its digits.
     INLINE V nearer(V from_start, V from_end) const { return select<V>(far, from_end, from_start); }
 
-    INLINE void at_x(V x, V rest) { finish(clamp(nearer(x - start, rest - end) * per_size)); }
+    INLINE void at_x(V x, V rest) {
+        far = x > rest;
+        finish(clamp(nearer(x - start, rest - end) * per_size));
+    }
 
     INLINE void at_y(V y, V rest) {
+        far = y > rest;
         const V a = clamp(nearer(y - new_start, rest - new_end) * reciprocal(target));
         finish(solve(a, nearer(low, high)));
     }

@@ -77,10 +77,11 @@ def test_circle_closes_smoothly(generator):
 
 
 @pytest.mark.parametrize("inverse", [False, True])
-def test_both_ends_keep_relative_precision(inverse, generator):
+@pytest.mark.parametrize("bins", BINS)
+def test_both_ends_keep_relative_precision(bins, inverse, generator):
     """A point 1e-12 from either end is carried to a point in proportion to the slope there, also in float32."""
-    raw = torch.randn(100, n_knot_params(8), generator=generator)
-    curve = knots(raw, 8)
+    raw = torch.randn(100, n_knot_params(bins), generator=generator)
+    curve = knots(raw, bins)
     tiny = torch.full((100,), 1e-12)
     near_0, _, _ = rational_quadratic(tiny, 1 - tiny, curve, inverse)
     _, near_1, _ = rational_quadratic(1 - tiny, tiny, curve, inverse)
