@@ -17,11 +17,12 @@ def implementation(op: str, n: int | None = None) -> types.ModuleType:
 
     Args:
         op: the name of its folder.
-        n: the size of the matrices, where kernels are written for each.
+        n: the size of the matrices, where kernels are written for each, up to the op's LARGEST_ON_GPU.
     """
     missing = importlib.util.find_spec("triton") is None
     wanted = not build.switched_off()
-    if wanted and not missing and n in (None, 2, 3):
+    largest = getattr(importlib.import_module(f"lattice_flows.kernels.{op}"), "LARGEST_ON_GPU", 0)
+    if wanted and not missing and (n is None or n <= largest):
         return importlib.import_module(f"lattice_flows.kernels.{op}.triton")
     if wanted:
         reason = "triton is not installed: pip install triton" if missing else f"none is written for N = {n}"
