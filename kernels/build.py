@@ -107,7 +107,7 @@ def call(function: Any, *arguments: torch.Tensor | int) -> int:
     if function.argtypes is None:
         function.restype = ctypes.c_int64
         function.argtypes = [ctypes.c_void_p if isinstance(a, torch.Tensor) else ctypes.c_int64 for a in arguments]
-    return function(*(a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments))
+    return function(*[a if isinstance(a, int) else a.data_ptr() for a in arguments])
 
 
 def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:

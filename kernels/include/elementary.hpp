@@ -1,5 +1,5 @@
-// exp, log, sin, cos, atan2 on lanes. The polynomials are Chebyshev interpolants of the functions on the reduced ranges,
-// with relative errors below half a unit in the last place before rounding.
+// exp2, log, log1p, sin, cos, atan2 on lanes. The polynomials are Chebyshev interpolants of the functions on the reduced
+// ranges, with relative errors below half a unit in the last place before rounding.
 #pragma once
 #include "lanes.hpp"
 
@@ -13,8 +13,10 @@ template <class V, int n> INLINE V horner(V x, const scalar_of<V> (&c)[n]) {
 
 template <class V> struct coefficients;
 template <> struct coefficients<floats> {
-    static constexpr float exp[] = {0.5f, 0.1666657699f, 0.04166655462f, 0.008363179053f, 0.001392618359f};
+    static constexpr float exp2[] = {1.0f,           0.693147188f,   0.2402265076f,  0.05550357114f,
+                                     0.009618082557f, 0.001339086336f, 0.0001545316295f};
     static constexpr float log[] = {0.6666668506f, 0.3998877067f, 0.2958039828f};
+    static constexpr float artanh[] = {0.6666664034f, 0.4000756064f, 0.2823661981f, 0.2685149802f};
     static constexpr float sin[] = {-0.1666666466f, 0.008332748038f, -0.0001958784052f};
     static constexpr float cos[] = {0.04166666466f, -0.00138883028f, 2.454789162e-5f};
     static constexpr float atan[] = {-0.3333333176f, 0.1999954015f, -0.1426394391f, 0.1074360515f, -0.06451509517f};
@@ -22,16 +24,20 @@ template <> struct coefficients<floats> {
     static constexpr float half_pi[] = {1.5703125f, 4.837512969970703e-4f, 7.549789948768648e-8f};
     static constexpr float round = 12582912.0f;  // 1.5 * 2^23
     static constexpr int mantissa = 23, bias = 127;
-    static constexpr float largest = 87.0f;
+    static constexpr float largest = 126.0f;
 };
 template <> struct coefficients<doubles> {
-    static constexpr double exp[] = {0.5000000000000001022,    0.1666666666666666745,    0.04166666666662412787,
-                                     0.008333333333330061833,  0.00138888889172137169,   0.0001984126986305361688,
-                                     0.00002480152129595437513, 2.755726845999706477e-6, 2.762008844540974816e-7,
-                                     2.510038549551031908e-8};
+    static constexpr double exp2[] = {1.0,                       0.6931471805599453094,    0.2402265069591009822,
+                                      0.05550410866482159434,    0.009618129107606888527,  0.001333355814641693531,
+                                      0.0001540353044173605015,  0.00001525273382983611839, 1.321544258792168965e-6,
+                                      1.017806244584577352e-7,   7.0725859492692237e-9,    4.454960598186518394e-10};
     static constexpr double log[] = {0.6666666666666669695, 0.3999999999989923898, 0.2857142862609589156,
                                      0.2222221111514415868, 0.1818289055669576367, 0.1533167403016350906,
                                      0.1461703754883715133};
+    static constexpr double artanh[] = {0.6666666666666665856, 0.4000000000001458267, 0.2857142856710875716,
+                                        0.2222222271742786299, 0.1818178943613285817, 0.153855700649586231,
+                                        0.1331414420965493615, 0.1200107280959071254, 0.08800738485144673882,
+                                        0.1616404561194353222};
     static constexpr double sin[] = {-0.1666666666666666462,    0.008333333333330946103, -0.0001984126983675497001,
                                      2.755731610068302676e-6,   -2.505113145542756099e-8, 1.591810123025134737e-10};
     static constexpr double cos[] = {0.04166666666666666539,   -0.001388888888888739575, 0.00002480158729876343276,
@@ -44,27 +50,23 @@ template <> struct coefficients<doubles> {
     static constexpr double half_pi[] = {1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624879595063154e-21};
     static constexpr double round = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr int mantissa = 52, bias = 1023;
-    static constexpr double largest = 708.0;
+    static constexpr double largest = 1022.0;
 };
 
-template <class V> INLINE V exp_(V x) {
+template <class V> INLINE V exp2_(V x) {
     using C = coefficients<V>;
-    using S = scalar_of<V>;
 #if defined(__AVX512F__)
     V n;
-    if constexpr (sizeof(S) == 4) n = (V)_mm512_roundscale_ps((__m512)(x * S(LOG2_E)), 0);
-    else n = (V)_mm512_roundscale_pd((__m512d)(x * S(LOG2_E)), 0);
-    const V r = (x - n * C::ln2[0]) - n * C::ln2[1];
-    const V y = r * r * horner(r, C::exp) + (r + 1);
-    if constexpr (sizeof(S) == 4) return (V)_mm512_scalef_ps((__m512)y, (__m512)n);
+    if constexpr (sizeof(x[0]) == 4) n = (V)_mm512_roundscale_ps((__m512)x, 0);
+    else n = (V)_mm512_roundscale_pd((__m512d)x, 0);
+    const V y = horner(x - n, C::exp2);
+    if constexpr (sizeof(x[0]) == 4) return (V)_mm512_scalef_ps((__m512)y, (__m512)n);
     else return (V)_mm512_scalef_pd((__m512d)y, (__m512d)n);
 #else
     using M = mask_of<V>;
     x = max_(min_(x, splat<V>(C::largest)), splat<V>(-C::largest));
-    const V shifted = x * S(LOG2_E) + C::round;
-    const V n = shifted - C::round;
-    const V r = (x - n * C::ln2[0]) - n * C::ln2[1];
-    const V y = r * r * horner(r, C::exp) + (r + 1);
+    const V shifted = x + C::round;
+    const V y = horner(x - (shifted - C::round), C::exp2);
     return (V)((M)y + (((M)shifted - (M)splat<V>(C::round)) << C::mantissa));
 #endif
 }
@@ -81,10 +83,10 @@ template <class V> INLINE V log_(V x) {
     return n * C::ln2[0] + (s + (s + (n * C::ln2[1] + s * z * horner(z, C::log))));
 }
 
-// log(1 + x) for x >= 0, with the rounding of 1 + x made good.
+// log(1 + x) for 0 <= x <= 1, as 2 artanh(x / (2 + x)): 1 + x would round.
 template <class V> INLINE V log1p_(V x) {
-    const V u = x + 1;
-    return log_(u) + (x - (u - 1)) * reciprocal(u);
+    const V s = x * reciprocal(x + 2), z = s * s;
+    return s + (s + s * z * horner(z, coefficients<V>::artanh));
 }
 
 template <class V> INLINE void sincos_(V x, V& sine, V& cosine) {

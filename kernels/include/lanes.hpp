@@ -46,8 +46,24 @@ constexpr int L = lanes<vec>;
 
 template <class V> INLINE V splat(double x) { return V{} + scalar_of<V>(x); }
 template <class V> INLINE V select(mask_of<V> m, V a, V b) { return m ? a : b; }
-template <class V> INLINE V max_(V a, V b) { return a > b ? a : b; }
-template <class V> INLINE V min_(V a, V b) { return a < b ? a : b; }
+
+// The second of the two where one is NaN. GCC would compare and blend.
+template <class V> INLINE V max_(V a, V b) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(scalar_of<V>) == 4) return (V)_mm512_max_ps((__m512)a, (__m512)b);
+    else return (V)_mm512_max_pd((__m512d)a, (__m512d)b);
+#else
+    return a > b ? a : b;
+#endif
+}
+template <class V> INLINE V min_(V a, V b) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(scalar_of<V>) == 4) return (V)_mm512_min_ps((__m512)a, (__m512)b);
+    else return (V)_mm512_min_pd((__m512d)a, (__m512d)b);
+#else
+    return a < b ? a : b;
+#endif
+}
 
 template <class V> INLINE V abs_(V a) {
     using M = mask_of<V>;
@@ -145,89 +161,6 @@ INLINE void store_part(real* p, int count, vec v) {
 #else
     for (int i = 0; i < count; i++) p[i] = v[i];
 #endif
-}
-
-// Shuffles that every vector unit does in one instruction: within each 16 bytes, units of `size` numbers from the lower
-// (or upper) halves of a and b alternate; or the even (or odd) 16 bytes of a, then those of b.
-template <class V, int size, bool upper, int... I> INLINE V unpack(V a, V b, std::integer_sequence<int, I...>) {
-    constexpr int per = 16 / sizeof(scalar_of<V>);
-    return __builtin_shufflevector(a, b, (I / per * per + upper * per / 2 + I % per / (2 * size) * size + I % size +
-                                          (I / size % 2) * lanes<V>)...);
-}
-template <class V, bool odd, int... I> INLINE V gather_sixteenths(V a, V b, std::integer_sequence<int, I...>) {
-    constexpr int per = 16 / sizeof(scalar_of<V>), n = lanes<V>;
-    return __builtin_shufflevector(a, b, (I / (n / 2) * n + (I % (n / 2) / per * 2 + odd) * per + I % per)...);
-}
-
-// A square of lanes x lanes numbers.
-template <class V> INLINE void transpose(V (&rows)[lanes<V>]) {
-    constexpr int n = lanes<V>, per = 16 / sizeof(scalar_of<V>);
-    using index = std::make_integer_sequence<int, n>;
-    V next[n];
-    for (int i = 0; i < n; i += 2) {
-        next[i] = unpack<V, 1, false>(rows[i], rows[i + 1], index{});
-        next[i + 1] = unpack<V, 1, true>(rows[i], rows[i + 1], index{});
-    }
-    for (int i = 0; i < n; i++) rows[i] = next[i];
-    if constexpr (per == 4) {
-        for (int i = 0; i < n; i += 4)
-            for (int j = 0; j < 2; j++) {
-                next[i + 2 * j] = unpack<V, 2, false>(rows[i + j], rows[i + j + 2], index{});
-                next[i + 2 * j + 1] = unpack<V, 2, true>(rows[i + j], rows[i + j + 2], index{});
-            }
-        for (int i = 0; i < n; i++) rows[i] = next[i];
-    }
-    if constexpr (per < n) {
-        for (int step = per; step < n; step *= 2) {
-            for (int i = 0; i < n; i++)
-                if (!(i & step)) {
-                    next[i] = gather_sixteenths<V, false>(rows[i], rows[i + step], index{});
-                    next[i + step] = gather_sixteenths<V, true>(rows[i], rows[i + step], index{});
-                }
-            for (int i = 0; i < n; i++) rows[i] = next[i];
-        }
-    }
-}
-
-// L records of `width` numbers each, `stride` apart, to and from tiles in which lane l belongs to record l. A tile of a
-// block that is not full repeats its last record, so that no lane computes with numbers that nobody gave.
-INLINE void load_tile(const real* records, int64_t stride, int width, int count, vec* tile) {
-    for (int first = 0; first < width; first += L) {
-        vec rows[L];
-        const int size = std::min(L, width - first);
-        for (int l = 0; l < L; l++) rows[l] = load_part(records + std::min(l, count - 1) * stride + first, size);
-        transpose(rows);
-        for (int k = 0; k < size; k++) tile[first + k] = rows[k];
-    }
-}
-
-INLINE void store_tile(real* records, int64_t stride, int width, int count, const vec* tile) {
-    for (int first = 0; first < width; first += L) {
-        vec rows[L];
-        const int size = std::min(L, width - first);
-        for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
-        transpose(rows);
-        for (int l = 0; l < count; l++) store_part(records + l * stride + first, size, rows[l]);
-    }
-}
-
-// The same for records that follow each other, of a width that the compiler knows: it drops what that leaves idle.
-template <int width, int first = 0> INLINE void load_tile(const real* records, int count, vec (&tile)[width]) {
-    constexpr int size = std::min(L, width - first);
-    vec rows[L];
-    for (int l = 0; l < L; l++) rows[l] = load_part(records + std::min(l, count - 1) * width + first, size);
-    transpose(rows);
-    for (int k = 0; k < size; k++) tile[first + k] = rows[k];
-    if constexpr (first + L < width) load_tile<width, first + L>(records, count, tile);
-}
-
-template <int width, int first = 0> INLINE void store_tile(real* records, int count, const vec (&tile)[width]) {
-    constexpr int size = std::min(L, width - first);
-    vec rows[L];
-    for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
-    transpose(rows);
-    for (int l = 0; l < count; l++) store_part(records + l * width + first, size, rows[l]);
-    if constexpr (first + L < width) store_tile<width, first + L>(records, count, tile);
 }
 
 // Asks for what the next block will read while this one is computed with. Beyond the end it asks in vain, no more.

@@ -1,6 +1,6 @@
 // N x N complex matrices on lanes.
 #pragma once
-#include "lanes.hpp"
+#include "tiles.hpp"
 
 template <int N> struct Matrix {
     vec re[N][N], im[N][N];

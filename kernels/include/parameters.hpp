@@ -1,7 +1,7 @@
 // Parameters (outer, rows, n_params) in whatever layout they come: row by row as from a linear map, plane by plane as
 // from a convolution, or any other.
 #pragma once
-#include "lanes.hpp"
+#include "tiles.hpp"
 
 template <class T> struct Parameters {
     T* data;

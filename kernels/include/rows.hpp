@@ -1,6 +1,6 @@
 // Records that lie anywhere: gathered into tiles, in which lane l belongs to record l, and tiles added to records.
 #pragma once
-#include "lanes.hpp"
+#include "tiles.hpp"
 
 // Up to L numbers of every record at a time: how many is known to the compiler, which drops what they leave idle.
 template <int width, int first = 0> INLINE void gather_tile(const real* const (&record)[L], vec (&tile)[width]) {

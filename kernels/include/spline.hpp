@@ -20,15 +20,20 @@ template <class V> struct Cotangent {
     V y, ratio, rest_ratio, log_slope;
 };
 
-template <class V> INLINE V softplus(V x) { return max_(x, V{}) + log1p_(exp_(-abs_(x))); }
-template <class V> INLINE V sigmoid(V x) { return reciprocal(1 + exp_(-x)); }
+// log(1 + exp(x)) and its derivative
+template <class V> INLINE void softplus(V x, V& value, V& derivative) {
+    const V e = exp2_(abs_(x) * scalar_of<V>(-LOG2_E));
+    value = max_(x, V{}) + log1p_(e);
+    derivative = select<V>(x > 0, splat<V>(1), e) * reciprocal(1 + e);
+}
 
 // room * softmax(factor * raw): the sizes of the bins, less MIN_BIN
 template <class V> INLINE void shares(const V* raw, V factor, int bins, V* share) {
     V top = raw[0], sum = {};
     for (int j = 1; j < bins; j++) top = max_(top, raw[j]);
+    factor *= scalar_of<V>(LOG2_E);  // powers of 2 are cheaper than those of e
     top *= factor;
-    for (int j = 0; j < bins; j++) sum += share[j] = exp_(factor * raw[j] - top);
+    for (int j = 0; j < bins; j++) sum += share[j] = exp2_(factor * raw[j] - top);
     sum = scalar_of<V>(1 - bins * MIN_BIN) * reciprocal(sum);
     for (int j = 0; j < bins; j++) share[j] *= sum;
 }
@@ -36,7 +41,7 @@ template <class V> INLINE void shares(const V* raw, V factor, int bins, V* share
 // `ratios`: whether the two ratios are wanted; the circle has no ends.
 template <class V, bool ratios> struct Spline {
     V factor;                                     // SCALE times the scale of the parameters
-    V start, size, end, new_start, target, new_end, raw_low, raw_high, index;
+    V start, size, end, new_start, target, new_end, raw_low, raw_high, low_rise, high_rise, index;
     mask_of<V> far;                               // whether the point lies in the upper half
     V t, u, s, low, high, bend, per_size, per_D, Q, m, m_rest;  // m = s t + low u, m_rest = s u + high t
 
@@ -70,8 +75,9 @@ template <class V, bool ratios> struct Spline {
         new_end = select<V>(last, V{}, 1 - new_start - target);
         per_size = reciprocal(size);
         s = target * per_size;
-        low = softplus(factor * raw_low + S(UNIT)) + S(MIN_SLOPE);
-        high = softplus(factor * raw_high + S(UNIT)) + S(MIN_SLOPE);
+        softplus(factor * raw_low + S(UNIT), low, low_rise);
+        softplus(factor * raw_high + S(UNIT), high, high_rise);
+        low += S(MIN_SLOPE), high += S(MIN_SLOPE);
         bend = low + high - 2 * s;
     }
 
@@ -155,7 +161,7 @@ template <class V, bool ratios> struct Spline {
                            grad.widths);
         g_scale += spread(of_y, g_target, of_rest, new_start, target, new_end, bins, raw.heights, shares_ + bins,
                           grad.heights);
-        const V d_low = g_low * sigmoid(factor * raw_low + S(UNIT)), d_high = g_high * sigmoid(factor * raw_high + S(UNIT));
+        const V d_low = g_low * low_rise, d_high = g_high * high_rise;
         g_scale += d_low * raw_low + d_high * raw_high;
         const V by_low = factor * d_low, by_high = factor * d_high;
         *grad.first_slope += select<V>(index == 0, by_low, V{});
