@@ -16,6 +16,7 @@ Count = Annotated[int, at_least(1)]
 Steps = Annotated[int, at_least(0)]
 Seed = Annotated[int, Rule("from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)]
 Sites = Annotated[tuple[int, ...], Rule("2 to 4 extents, each >= 2", lambda v: 2 <= len(v) <= 4 and min(v) >= 2)]
+Designs = Annotated[tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))]
 Widths = Annotated[tuple[int, ...], Rule("widths, each >= 1", lambda v: all(width >= 1 for width in v))]
 Device = Annotated[str, Rule("auto, cpu, cuda or cuda:k", lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v)))]
 
@@ -43,10 +44,14 @@ class ActionConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig(Settings):
-    """``[flow]``: the architecture; ``auto`` is stripes in two dimensions and checkerboard in three and four."""
+    """``[flow]``: the architecture; ``auto`` is stripes in two dimensions and checkerboard in three and four.
 
-    architecture: Literal["auto", "stripes", "checkerboard"] = "auto"
+    ``layers`` and ``kernel_size`` belong to these two, ``levels`` to the hierarchical architecture.
+    """
+
+    architecture: Literal["auto", "stripes", "checkerboard", "hierarchical"] = "auto"
     layers: Count = 16
+    levels: Designs = ("cab", "c")
     bins: Annotated[int, at_least(2)] = 8
     hidden: Widths = (16, 16)
     kernel_size: Annotated[int, Rule("odd and >= 1", lambda v: v >= 1 and v % 2 == 1)] = 3
@@ -56,11 +61,17 @@ class FlowConfig(Settings):
 class TrainingConfig(Settings):
     """``[training]``: reverse KL with Adam, linear warm-up and a cosine schedule that ends at ``steps``.
 
+    A hierarchical flow can be trained level by level first, ``level_steps`` steps of ``level_batch`` rectangles each,
+    on the exact density that the Wilson action gives a level; ``steps`` steps of the whole flow follow.
+
     With ``anneal_steps``, beta rises from ``beta_start`` to its value in ``[action]`` over that many steps. Gradients
     are clipped to the norm ``clip``; ``max_bad_steps`` steps in a row without a finite loss end the training.
     """
 
-    steps: Count = 1000
+    steps: Steps = 1000
+    level_steps: Steps = 0
+    level_batch: Count = 1024
+    level_learning_rate: Positive = 0.01
     batch: Count = 128
     learning_rate: Positive = 1e-3
     warmup: Steps = 0
@@ -76,6 +87,8 @@ class TrainingConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.steps + self.level_steps == 0:
+            raise InvalidInput("steps and level_steps must not both be 0")
         if (self.anneal_steps > 0) != (self.beta_start is not None):
             raise InvalidInput(
                 "annealing needs both beta_start and anneal_steps >= 1, "
@@ -225,5 +238,5 @@ def _literal(value: Any) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
+        return f"[{', '.join(map(_literal, value))}]"
     return repr(value)

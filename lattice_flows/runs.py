@@ -57,7 +57,8 @@ def train_run(config: Config, folder: str | Path, source: str = "config") -> int
         state = TrainingState.start(flow.to(device), config.training, device)
         if checkpoint is not None:
             state.load_state_dict(checkpoint["training"])
-            log.info("%s goes on from step %d of %d", folder, state.step, config.training.steps)
+            total = training.total_steps(flow, action, config.training)
+            log.info("%s goes on from step %d of %d", folder, state.step, total)
         files.write(folder / "config.toml", to_toml(config, provenance()).encode())
         _train(config, folder, state, action.to(device))
         return state.step
@@ -66,15 +67,16 @@ def train_run(config: Config, folder: str | Path, source: str = "config") -> int
 def _train(config: Config, folder: Path, state: TrainingState, action: Action) -> None:
     settings = config.training
     text = to_toml(config)
+    total = training.total_steps(state.flow, action, settings)
     with (
         MetricsFile(folder / "metrics.jsonl", keep=state.step) as metrics,
-        tqdm(total=settings.steps, initial=state.step, desc="training", unit="step", disable=None) as bar,
+        tqdm(total=total, initial=state.step, desc="training", unit="step", disable=None) as bar,
     ):
         for record in training.train(state, action, settings):
             metrics.append(dataclasses.asdict(record))
             bar.update()
             bar.set_postfix(loss=f"{record.loss:.4g}", ess=f"{record.ess:.2f}", refresh=False)
-            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
+            if state.step % settings.checkpoint_every == 0 or state.step == total:
                 metrics.sync()
                 save_checkpoint(folder / "checkpoint.pt", {"config": text, "training": state.state_dict()})
 
@@ -150,16 +152,21 @@ def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
             config.flow.architecture,
             group,
             config.lattice.sites,
-            layers=config.flow.layers,
             bins=config.flow.bins,
             hidden=config.flow.hidden,
-            kernel_size=config.flow.kernel_size,
             seed=config.training.seed,
             dtype=_dtype(config),
+            **_own_settings(config),
         )
     except InvalidInput as error:
         raise InvalidInput(f"{error} ({source}: lattice.sites, flow)") from None
     return config, flow, actions.build(config.action.name, group, config.action.beta, dim=len(config.lattice.sites))
+
+
+def _own_settings(config: Config) -> dict[str, Any]:
+    """The settings that only some architectures have."""
+    names = ("levels",) if config.flow.architecture == "hierarchical" else ("layers", "kernel_size")
+    return {name: getattr(config.flow, name) for name in names}
 
 
 def _dtype(config: Config) -> torch.dtype:

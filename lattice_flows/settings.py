@@ -27,8 +27,8 @@ def at_least(bound: int) -> Rule:
 class Settings:
     """Base of frozen dataclasses of settings: converts and checks every field, in types and in its `Rule`s.
 
-    The types are str, int, float, `Literal`, tuple[int, ...], and each of them or None. An int is accepted for a float,
-    a list for a tuple, and a bool is neither.
+    The types are str, int, float, `Literal`, tuple[int, ...], tuple[str, ...], and each of them or None. An int is
+    accepted for a float, a list for a tuple, and a bool is neither.
 
     Example:
         >>> from dataclasses import dataclass
@@ -66,6 +66,9 @@ class Settings:
             raise InvalidInput(f"{error} ({where('')})") from None
 
 
+_PLURALS = {int: "integers", str: "strings"}
+
+
 def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
@@ -91,8 +94,9 @@ def _converted(value: Any, kind: Any) -> tuple[str, Any]:
         choices = get_args(kind)
         return f"one of {', '.join(choices)}", value if value in choices else None
     if get_origin(kind) is tuple:
-        integers = isinstance(value, list | tuple) and all(type(item) is int for item in value)
-        return "a list of integers", tuple(value) if integers else None
+        item_kind = get_args(kind)[0]
+        fits = isinstance(value, list | tuple) and all(type(item) is item_kind for item in value)
+        return f"a list of {_PLURALS[item_kind]}", tuple(value) if fits else None
     if kind is float:
         return "a number", float(value) if number and (isinstance(value, float) or abs(value) < 1e300) else None
     if kind is int:

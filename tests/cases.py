@@ -4,8 +4,9 @@ import torch
 
 from lattice_flows import SU, U1
 from lattice_flows.actions import ACTIONS
-from lattice_flows.flows.builders import checkerboard, conjugation_map, stripes
+from lattice_flows.flows.builders import checkerboard, stripes
 from lattice_flows.layers import ConvContext, GaugeCoupling, LinkPartition
+from lattice_flows.layers.conjugation import conjugation_map
 
 GROUPS = [U1(), SU(2), SU(3), SU(4), SU(5)]
 SITES = [(4, 6), (4, 2, 6), (2, 4, 4, 2)]

@@ -8,18 +8,13 @@ import torch
 from lattice_flows.errors import InvalidInput
 from lattice_flows.fields.layout import check_sites
 from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.hierarchical import hierarchical
 from lattice_flows.flows.prior import HaarPrior
-from lattice_flows.groups import SU, Group
-from lattice_flows.layers.base import ConjugationMap
-from lattice_flows.layers.conjugation import PhaseMap, SpectralMap
+from lattice_flows.groups import Group
+from lattice_flows.layers.conjugation import conjugation_map
 from lattice_flows.layers.context import ConvContext
 from lattice_flows.layers.coupling import GaugeCoupling
 from lattice_flows.layers.partition import LinkPartition, stripe_lines
-
-
-def conjugation_map(group: Group, bins: int) -> ConjugationMap:
-    """The spline map of a group: `PhaseMap` for U(1), `SpectralMap` for SU(N)."""
-    return SpectralMap(group, bins) if isinstance(group, SU) else PhaseMap(bins)
 
 
 def _coupling_flow(
@@ -125,7 +120,11 @@ def _widest(lines: list[int], extent: int) -> int:
     return max(after - before for before, after in itertools.pairwise([*lines, extent]))
 
 
-ARCHITECTURES: dict[str, Callable[..., Flow]] = {"stripes": stripes, "checkerboard": checkerboard}
+ARCHITECTURES: dict[str, Callable[..., Flow]] = {
+    "stripes": stripes,
+    "checkerboard": checkerboard,
+    "hierarchical": hierarchical,
+}
 
 
 def build(architecture: str, group: Group, sites, **settings) -> Flow:

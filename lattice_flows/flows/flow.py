@@ -10,6 +10,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.prior import HaarPrior
 from lattice_flows.groups import Group
 from lattice_flows.layers.base import Transform
+from lattice_flows.layers.perceptron import Coupling
 
 
 class Weighted(NamedTuple):
@@ -53,6 +54,11 @@ class Flow(nn.Module):
     def sites(self) -> tuple[int, ...]:
         """The extents of the lattice."""
         return self.prior.sites
+
+    @property
+    def coupling(self) -> Coupling | None:
+        """The coupling that the flow is asked for, where its contexts see one."""
+        return next((module for module in self.modules() if isinstance(module, Coupling)), None)
 
     @property
     def n_parameters(self) -> int:

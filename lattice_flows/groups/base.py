@@ -132,6 +132,10 @@ class Group(ABC):
         """The element with these eigenphases in this frame, the inverse of `eigenphases`."""
 
     @abstractmethod
+    def power(self, a: Tensor, exponent: float) -> Tensor:
+        """The principal real power: the phases, as `eigenphases` gives them, times the exponent, in the same frame."""
+
+    @abstractmethod
     def log_vandermonde(self, phases: Tensor) -> Tensor:
         """Log-density `(...)` of the eigenphases under the Haar measure, up to a constant."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups.base import Group, check_precision
-from lattice_flows.kernels import algebra_exp, spectrum
+from lattice_flows.kernels import algebra_exp, spectral_power, spectrum
 
 
 def _traceless(m: Tensor) -> Tensor:
@@ -150,6 +150,9 @@ class SU(Group):
 
     def rebuild(self, phases: Tensor, frame: Tensor) -> Tensor:
         return (frame * torch.polar(torch.ones_like(phases), phases).unsqueeze(-2)) @ frame.mH
+
+    def power(self, a: Tensor, exponent: float) -> Tensor:
+        return a if exponent == 1 else spectral_power(a, exponent)
 
     def log_vandermonde(self, phases: Tensor) -> Tensor:
         return spectrum.log_vandermonde(spectrum.gaps(phases))

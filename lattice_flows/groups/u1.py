@@ -97,5 +97,8 @@ class U1(Group):
     def rebuild(self, phases: Tensor, frame: Tensor) -> Tensor:
         return phases.squeeze(-1)
 
+    def power(self, a: Tensor, exponent: float) -> Tensor:
+        return wrap(a * exponent)
+
     def log_vandermonde(self, phases: Tensor) -> Tensor:
         return torch.zeros_like(phases[..., 0])

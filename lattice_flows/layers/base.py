@@ -23,9 +23,13 @@ class ConjugationMap(nn.Module):
     Both directions give the factor that moves W there, g = h(W) W^-1 (or h^-1(W) W^-1) `(..., *element)`, and the
     log-determinant of the map at each element `(...)`. Parameters are unconstrained, `(..., n_params)`, and the map
     is the identity where they are 0.
+
+    A map that `sees_boundary` is given the frozen loop W that the active loop is a part of as a third argument, and
+    turns with both: h(V W_a V^-1 | p, V W V^-1) = V h(W_a | p, W) V^-1.
     """
 
     n_params: int
+    sees_boundary: bool = False
 
     @abstractmethod
     def forward(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:

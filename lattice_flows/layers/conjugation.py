@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.groups import SU
+from lattice_flows.groups import SU, Group
 from lattice_flows.kernels.circular_spline import circular_spline
 from lattice_flows.kernels.circular_spline import n_params as n_circular_params
 from lattice_flows.kernels.spectral_flow import n_params as n_spectral_params
@@ -101,3 +101,8 @@ class SpectralMap(ConjugationMap):
 
     def extra_repr(self) -> str:
         return f"{self.group}, bins={self.bins}"
+
+
+def conjugation_map(group: Group, bins: int) -> ConjugationMap:
+    """The spline map of a group: `PhaseMap` for U(1), `SpectralMap` for SU(N)."""
+    return SpectralMap(group, bins) if isinstance(group, SU) else PhaseMap(bins)

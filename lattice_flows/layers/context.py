@@ -37,6 +37,26 @@ def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) 
     return torch.cat(channels, dim=-2).unflatten(-1, partition.sites)
 
 
+def n_boundary_features(group: Group) -> int:
+    """The number of channels that `boundary_features` gives."""
+    return 4 * max(1, group.n - 1)
+
+
+def boundary_features(boundary: Tensor, group: Group) -> Tensor:
+    """Re and Im of tr W^(k/2) / N for k = 1 ... 2 max(1, N - 1), W^(1/2) the principal root: `(..., channels)`.
+
+    They determine the class of W. Half powers jump where the principal root does, and so can what is learned about a
+    loop that is centred by one.
+
+    Args:
+        boundary: loops W `(..., *element)`.
+    """
+    phases, _ = group.eigenphases(boundary)
+    k = torch.arange(1, n_boundary_features(group) // 2 + 1, dtype=phases.dtype, device=phases.device) / 2
+    angles = phases.unsqueeze(-1) * k
+    return torch.cat((angles.cos().mean(-2), angles.sin().mean(-2)), dim=-1)
+
+
 class PeriodicConv(nn.Module):
     """A convolution on a periodic lattice of 2, 3 or 4 dimensions, `(*batch, channels, *sites)`.
 

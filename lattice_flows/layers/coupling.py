@@ -7,7 +7,7 @@ from lattice_flows.fields.layout import flatten_links, site_axis
 from lattice_flows.fields.loops import follow
 from lattice_flows.groups import Group
 from lattice_flows.layers.base import ConjugationMap, Transform
-from lattice_flows.layers.context import frozen_features
+from lattice_flows.layers.context import boundary_features, frozen_features
 from lattice_flows.layers.partition import LinkPartition
 
 
@@ -18,13 +18,21 @@ class GaugeCoupling(Transform):
     layer commutes with gauge transformations. Only active links are computed. The log-determinant is that of h,
     because Haar measure is invariant under U -> W.
 
+    Where the partition has boundaries B, the loop can be centred: W B^-s moves as W did. A principal power of a
+    covariant loop is covariant, and s = 1 is the loop around the rest of the rectangle.
+
     Args:
         group: the gauge group.
         partition: active links, their loops, and the frozen loops.
-        conjugation: the map h, `PhaseMap` for U(1) or `SpectralMap` for SU(N).
+        conjugation: the map h, such as `PhaseMap` for U(1) or `SpectralMap` for SU(N).
         context: any module that turns features `(*batch, channels, *sites)` of frozen loops into parameters, either
             `(*batch, n_params, *sites)` or, for the active links alone, `(*batch, n_active, n_params)`. The number of
-            channels is `lattice_flows.layers.n_frozen_features(partition, group)`.
+            channels is `lattice_flows.layers.n_frozen_features(partition, group)`. Where the partition has boundaries,
+            the features are `(*batch, n_active, channels)`, and channels `n_boundary_features(group)`.
+        centre: the power s of the boundary.
+
+    Raises:
+        InvalidInput: a centre, or a map that sees the boundary, without boundaries; or links of other shapes.
 
     Example:
         >>> import torch
@@ -40,12 +48,28 @@ class GaugeCoupling(Transform):
         (torch.Size([10, 2, 8, 8, 2, 2]), torch.Size([10]))
     """
 
-    def __init__(self, group: Group, partition: LinkPartition, conjugation: ConjugationMap, context: nn.Module):
+    def __init__(
+        self,
+        group: Group,
+        partition: LinkPartition,
+        conjugation: ConjugationMap,
+        context: nn.Module,
+        centre: float = 0.0,
+    ):
         super().__init__()
+        if partition.boundary is None and (centre or conjugation.sees_boundary):
+            raise InvalidInput(
+                f"centre = {centre} and {conjugation} need a partition with boundaries, as LinkPartition.rectangles has"
+            )
         self.group = group
         self.partition = partition
         self.conjugation = conjugation
         self.context = context
+        self.centre = centre
+
+    def on(self, partition: LinkPartition) -> "GaugeCoupling":
+        """This layer on another partition, with the same map, context and parameters."""
+        return GaugeCoupling(self.group, partition, self.conjugation, self.context, self.centre)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self._move(x, self.conjugation.forward)
@@ -63,19 +87,25 @@ class GaugeCoupling(Transform):
                 f"{', N, N' if group.element_shape else ''}), got shape {tuple(links.shape)}"
             )
         flat = flatten_links(links, group, dim)
-        params = self._params(flat)
-        g, logdet = conjugation(follow(flat, partition.active_loops, group), params)
+        loop = follow(flat, partition.active_loops, group)
+        if partition.boundary is None:
+            g, logdet = conjugation(loop, self._params(frozen_features(flat, partition, group)))
+        else:
+            boundary = follow(flat, partition.boundary_loops, group)
+            if self.centre:
+                loop = group.compose(loop, group.inverse(group.power(boundary, self.centre)))
+            params = self._params(boundary_features(boundary, group))
+            g, logdet = conjugation(loop, params, *([boundary] if self.conjugation.sees_boundary else []))
         active = group.compose(g, flat.index_select(axis, partition.active_links))
         return flat.index_copy(axis, partition.active_links, active).reshape(links.shape), logdet.sum(-1)
 
-    def _params(self, flat: Tensor) -> Tensor:
-        features = frozen_features(flat, self.partition, self.group)
-        params = self.context(features)
-        if params.ndim == features.ndim:
-            params = params.flatten(-self.partition.dim).index_select(-1, self.partition.active_sites).mT
-        if params.shape[-2:] != (self.partition.n_active, self.conjugation.n_params):
+    def _params(self, features: Tensor) -> Tensor:
+        partition, params = self.partition, self.context(features)
+        if partition.boundary is None and params.ndim == features.ndim:
+            params = params.flatten(-partition.dim).index_select(-1, partition.active_sites).mT
+        if params.shape[-2:] != (partition.n_active, self.conjugation.n_params):
             raise InvalidInput(
-                f"the context must give {self.conjugation.n_params} parameters a site, or ({self.partition.n_active}, "
+                f"the context must give {self.conjugation.n_params} parameters a site, or ({partition.n_active}, "
                 f"{self.conjugation.n_params}) for the active links, got shape {tuple(params.shape)}"
             )
         return params

@@ -25,9 +25,11 @@ class LinkPartition(nn.Module):
         path: the closed path of the active loops, beginning with a forward step along mu.
         context: the paths of the loops that can be context. Default: the plaquettes of every plane and, in two
             dimensions, the rectangles of two plaquettes.
+        boundary: the path of a frozen loop from where an active link begins, of whose inside the active loop is the
+            boundary of a part. With it, this loop alone is the context of each active link.
 
     Raises:
-        InvalidInput: an active link is not closed by a loop of its own.
+        InvalidInput: an active link is not closed by a loop of its own, or its boundary is not frozen.
 
     Example:
         >>> partition = LinkPartition.stripes((8, 8), mu=0, offset=1)
@@ -42,7 +44,15 @@ class LinkPartition(nn.Module):
     """Flat indices `(n_active,)` of the active links."""
     _loop_links: Tensor
 
-    def __init__(self, sites, mu: int, active: Tensor, path: Path, context: Sequence[Path] | None = None):
+    def __init__(
+        self,
+        sites,
+        mu: int,
+        active: Tensor,
+        path: Path,
+        context: Sequence[Path] | None = None,
+        boundary: Path | None = None,
+    ):
         super().__init__()
         self.sites = check_sites(sites)
         self.dim = len(self.sites)
@@ -63,6 +73,12 @@ class LinkPartition(nn.Module):
                 f"extents {self.sites} are too small, or of the wrong parity, for this partition: the loop {path} of "
                 f"an active link runs through another active link"
             )
+        self.boundary = boundary
+        if boundary is not None:
+            if not self.frozen(boundary).flatten()[active_sites].all():
+                raise InvalidInput(f"the boundary {boundary} of an active link runs through an active link")
+            self.register_buffer("_boundary_links", lay(boundary, self.sites).links[:, active_sites], persistent=False)
+            context = ()
         self.frozen_paths = tuple(
             path for path in (_small_loops(self.dim) if context is None else context) if self.frozen(path).any()
         )
@@ -95,6 +111,12 @@ class LinkPartition(nn.Module):
     def active_loops(self) -> Walk:
         """The walks of the loops that the active links are closed with, `(steps, n_active)`."""
         return Walk(self._loop_links, self._loop_forward)
+
+    @property
+    def boundary_loops(self) -> Walk:
+        """The walks of the boundaries, `(steps, n_active)`, of a partition that has them."""
+        assert self.boundary is not None
+        return Walk(self.get_buffer("_boundary_links"), tuple(sign > 0 for _, sign in unit_steps(self.boundary)))
 
     def frozen_loops(self) -> list[tuple[Walk, Tensor]]:
         """For every path with frozen loops: their walks `(steps, n)`, and the flat sites `(n,)` where they begin."""
@@ -156,16 +178,60 @@ class LinkPartition(nn.Module):
         even = coordinates(sites).sum(0) % 2 == parity
         return cls(sites, mu, even.reshape(sites), rectangle(mu, 1, nu, 1))
 
+    @classmethod
+    def rectangles(cls, sites, shape: Sequence[int], corners: Sequence[Sequence[int]] | None = None) -> "LinkPartition":
+        """Two dimensions: rectangles of one shape, each cut in two by a line of links across its longer side.
+
+        One link of the line is active, its first. Its loop W_a is the boundary of the part at the lower corner, and
+        the boundary W of the rectangle is frozen: from where the active link begins, W = W_b W_a with W_b around the
+        other part (A. A. Migdal, Sov. Phys. JETP 42 (1975) 413).
+
+        Args:
+            sites: the extents of the lattice.
+            shape: the extents of the rectangles, at most those of the lattice.
+            corners: their lowest corners; the rectangles must not overlap. Default: as many as fit side by side.
+
+        Raises:
+            InvalidInput: not two dimensions, or rectangles that do not fit, overlap, or are single plaquettes.
+
+        Example:
+            >>> LinkPartition.rectangles((8, 8), (2, 4))
+            LinkPartition(8x8, mu=0, active links: 8 of 128, each with the boundary of its rectangle)
+        """
+        sites, shape = check_sites(sites), tuple(shape)
+        if len(sites) != 2 or len(shape) != 2:
+            raise InvalidInput(f"rectangles are for two dimensions, got sites {sites}, shape {shape}")
+        if min(shape) < 1 or max(shape) < 2 or any(s > extent for s, extent in zip(shape, sites, strict=True)):
+            raise InvalidInput(f"rectangles to be cut need two plaquettes or more and fit {sites}, got shape {shape}")
+        if corners is None:
+            fit = (range(0, extent - s + 1, s) for s, extent in zip(shape, sites, strict=True))
+            corners = list(itertools.product(*fit))
+        covered = torch.zeros(sites, dtype=torch.int64)
+        active = torch.zeros(sites, dtype=torch.bool)
+        across = 0 if shape[0] >= shape[1] else 1
+        first, along = shape[across] // 2, 1 - across
+        for corner in corners:
+            x, y = (torch.arange(c, c + s) % extent for c, s, extent in zip(corner, shape, sites, strict=True))
+            covered[x[:, None], y[None, :]] += 1
+            start = [corner[direction] + first * (direction == across) for direction in (0, 1)]
+            active[start[0] % sites[0], start[1] % sites[1]] = True
+        if covered.max() > 1:
+            raise InvalidInput(f"rectangles of shape {shape} overlap at corners {corners}")
+        rest, line = shape[across] - first, shape[along]
+        part = ((along, line), (across, -first), (along, -line), (across, first))
+        whole = ((across, rest), (along, line), (across, -shape[across]), (along, -line), (across, first))
+        return cls(sites, along, active, part, boundary=whole)
+
     def __repr__(self) -> str:
         frozen = ", ".join(
             f"{len(where)} of {path}" for path, (_, where) in zip(self.frozen_paths, self.frozen_loops(), strict=True)
         )
         extents = "x".join(map(str, self.sites))
         links = self.dim * volume(self.sites)
-        return (
-            f"LinkPartition({extents}, mu={self.mu}, active links: {self.n_active} of {links}, "
-            f"frozen loops: {frozen or 'none'})"
+        context = (
+            f"frozen loops: {frozen or 'none'}" if self.boundary is None else "each with the boundary of its rectangle"
         )
+        return f"LinkPartition({extents}, mu={self.mu}, active links: {self.n_active} of {links}, {context})"
 
 
 def _small_loops(dim: int) -> list[Path]:

@@ -1,17 +1,32 @@
 """Training: estimators of the reverse KL gradient, and a loop that yields records."""
 
-from lattice_flows.training.loop import StepRecord, TrainingState, learning_rate, select_device, train
-from lattice_flows.training.losses import ESTIMATORS, ReverseKL, path, reinforce, reparametrisation
+from lattice_flows.training.loop import StepRecord, TrainingState, select_device, train
+from lattice_flows.training.losses import (
+    ESTIMATORS,
+    ForwardKL,
+    ReverseKL,
+    likelihood,
+    path,
+    reinforce,
+    reparametrisation,
+)
+from lattice_flows.training.splits import split
+from lattice_flows.training.stages import learning_rate, stages, total_steps
 
 __all__ = [
     "ESTIMATORS",
+    "ForwardKL",
     "ReverseKL",
     "StepRecord",
     "TrainingState",
     "learning_rate",
+    "likelihood",
     "path",
     "reinforce",
     "reparametrisation",
     "select_device",
+    "split",
+    "stages",
+    "total_steps",
     "train",
 ]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from lattice_flows.actions import Action, ActionLike
+from lattice_flows.actions import Action
 from lattice_flows.config import TrainingConfig
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows import Flow
 from lattice_flows.measurement import ess
-from lattice_flows.training.losses import ESTIMATORS
+from lattice_flows.training.stages import Gradient, stages
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,10 @@ class StepRecord:
 
     step: int
     """Steps done, this one included."""
+    stage: str
+    """`flow`, or the areas of the two parts of the rectangles whose level is trained alone, such as `1+1`."""
     loss: float
-    """The mean of log q + S over the batch: KL(q | p) - log Z, at the coupling of this step."""
+    """An estimate of KL(q | p) - log Z, log Z being 0 for a level alone; at its start, of KL(p | q)."""
     ess: float
     """Effective sample size of the batch, per sample, in (0, 1]."""
     grad_norm: float
@@ -105,33 +107,8 @@ class TrainingState:
         self.bad_steps = saved["bad_steps"]
 
 
-def learning_rate(step: int, settings: TrainingConfig) -> float:
-    """Linear warm-up over `warmup` steps, then a cosine from `learning_rate` to 0 at `steps`.
-
-    Example:
-        >>> settings = TrainingConfig(steps=100, learning_rate=1.0, warmup=10)
-        >>> [round(learning_rate(step, settings), 3) for step in (0, 9, 10, 55, 99)]
-        [0.1, 1.0, 1.0, 0.5, 0.0]
-    """
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-
-
-def annealed_beta(step: int, beta: float, settings: TrainingConfig) -> float:
-    """The coupling of a step: linear from `beta_start` to `beta` over `anneal_steps`."""
-    if settings.beta_start is None or step >= settings.anneal_steps:
-        return beta
-    return settings.beta_start + (beta - settings.beta_start) * step / settings.anneal_steps
-
-
-def _scaled(action: Action, factor: float) -> ActionLike:
-    return lambda links: factor * action(links)
-
-
 def train(state: TrainingState, action: Action, settings: TrainingConfig) -> Iterator[StepRecord]:
-    """Minimise the reverse KL divergence from `state.step` to `settings.steps`, yielding a record after every step.
+    """Train through all `stages` from `state.step` on, yielding a record after every step.
 
     Between two records the state is consistent: it can be saved, and training continued from it gives the same numbers
     to the last bit on the same machine and number of threads. A step whose loss or gradient is not finite leaves the
@@ -151,32 +128,41 @@ def train(state: TrainingState, action: Action, settings: TrainingConfig) -> Ite
         >>> records[-1].step, records[-1].loss < records[0].loss
         (20, True)
     """
-    estimate = ESTIMATORS[settings.estimator]
-    while state.step < settings.steps:
-        begin = time.perf_counter()
-        rate = learning_rate(state.step, settings)
-        beta = annealed_beta(state.step, action.beta, settings)
+    end = 0
+    for stage in stages(state.flow, action, settings):
+        begin, end = end, end + stage.steps
+        if state.step >= end:
+            continue
+        gradient = stage.start()
+        while state.step < end:
+            yield _step(state, stage.name, gradient, state.step - begin, settings)
+            if state.bad_steps >= settings.max_bad_steps:
+                raise NumericalFailure(
+                    f"training stopped at step {state.step}: loss or gradient not finite {state.bad_steps} times in a "
+                    "row; try a smaller training.learning_rate or training.clip, or training.dtype = 'float64'"
+                )
+
+
+def _step(state: TrainingState, name: str, gradient: Gradient, step: int, settings: TrainingConfig) -> StepRecord:
+    """One step of a stage."""
+    begin = time.perf_counter()
+    state.optimizer.zero_grad()
+    rate, beta, sample_size = math.nan, math.nan, math.nan
+    try:
+        value, rate, beta = gradient(step, state.generator)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        state.optimizer.zero_grad()
-        try:
-            value = estimate(state.flow, _scaled(action, beta / action.beta), settings.batch, state.generator)
-            value.surrogate.backward()
-            loss = -value.log_w.mean().item()
-            parameters = list(state.flow.parameters())
-            grad_norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip).item()
-            sample_size = ess(value.log_w).item() if math.isfinite(loss) else math.nan
-        except NumericalFailure:
-            loss = grad_norm = sample_size = math.nan
-        skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
-        if not skipped:
-            state.optimizer.step()
-        state.step += 1
-        state.bad_steps = state.bad_steps + 1 if skipped else 0
-        seconds = time.perf_counter() - begin
-        yield StepRecord(state.step, loss, sample_size, grad_norm, rate, beta, seconds, skipped)
-        if state.bad_steps >= settings.max_bad_steps:
-            raise NumericalFailure(
-                f"training stopped at step {state.step}: loss or gradient not finite {state.bad_steps} times in a row; "
-                f"try a smaller training.learning_rate or training.clip, or training.dtype = 'float64'"
-            )
+        value.surrogate.backward()
+        loss = value.loss
+        # levels that take no part have no gradient
+        parameters = [parameter for parameter in state.flow.parameters() if parameter.grad is not None]
+        grad_norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip).item()
+        sample_size = ess(value.log_w).item() if math.isfinite(loss) else math.nan
+    except NumericalFailure:
+        loss = grad_norm = math.nan
+    skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
+    if not skipped:
+        state.optimizer.step()
+    state.step += 1
+    state.bad_steps = state.bad_steps + 1 if skipped else 0
+    return StepRecord(state.step, name, loss, sample_size, grad_norm, rate, beta, time.perf_counter() - begin, skipped)

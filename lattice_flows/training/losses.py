@@ -1,7 +1,7 @@
-"""Three estimators of the gradient of the reverse Kullback-Leibler divergence, behind one interface.
+"""Three estimators of the gradient of the reverse Kullback-Leibler divergence, behind one interface, and a forward one.
 
-All of them draw links from q and estimate the gradient of E_q[log q + S] = KL(q | p) - log Z. They agree in
-expectation and differ in variance and cost.
+The three draw links from q and estimate the gradient of E_q[log q + S] = KL(q | p) - log Z. They agree in
+expectation and differ in variance and cost. The forward divergence needs samples of the target.
 """
 
 from typing import NamedTuple
@@ -15,13 +15,27 @@ from lattice_flows.flows.flow import Flow
 
 
 class ReverseKL(NamedTuple):
-    """`surrogate`, a scalar whose gradient is the estimate, and the log-weights log w = -S - log q `(n,)` behind it.
-
-    The value of the loss is the mean of -log w.
-    """
+    """`surrogate`, a scalar whose gradient is the estimate, and the log-weights log w = -S - log q `(n,)` behind it."""
 
     surrogate: Tensor
     log_w: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The mean of -log w: KL(q | p) - log Z."""
+        return -self.log_w.mean().item()
+
+
+class ForwardKL(NamedTuple):
+    """As `ReverseKL`, with log-weights of samples of the target."""
+
+    surrogate: Tensor
+    log_w: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The mean of log w: KL(p | q) + log Z."""
+        return self.log_w.mean().item()
 
 
 def reparametrisation(flow: Flow, action: ActionLike, n: int, generator: torch.Generator | None = None) -> ReverseKL:
@@ -58,6 +72,12 @@ def reinforce(flow: Flow, action: ActionLike, n: int, generator: torch.Generator
         # n - 1: each sample's baseline is the mean of the others
         advantage = (terms - terms.mean()) / (n - 1)
     return ReverseKL((advantage * flow.log_prob(links)).sum(), -terms)
+
+
+def likelihood(flow: Flow, action: ActionLike, links: Tensor) -> ForwardKL:
+    """Maximum likelihood on independent samples of the target: what the flow leaves out is what it costs."""
+    log_q = flow.log_prob(links)
+    return ForwardKL(-log_q.mean(), (-action(links) - log_q).detach())
 
 
 ESTIMATORS = {"reparametrisation": reparametrisation, "path": path, "reinforce": reinforce}

@@ -8,8 +8,8 @@ import torch
 
 from lattice_flows import SU, U1
 from lattice_flows.errors import InvalidInput
-from lattice_flows.flows.builders import conjugation_map
 from lattice_flows.layers import PhaseMap, SpectralMap
+from lattice_flows.layers.conjugation import conjugation_map
 from lattice_flows.testing import assert_conjugation_map, distance
 
 by_group = pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.GROUPS))

@@ -1,0 +1,130 @@
+"""The stages of a training: the levels of a hierarchy one at a time, where that is asked for, then the whole flow."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from lattice_flows.actions import Action, ActionLike, Wilson
+from lattice_flows.config import TrainingConfig
+from lattice_flows.errors import InvalidInput
+from lattice_flows.flows import Flow
+from lattice_flows.layers.level import Level
+from lattice_flows.measurement.loop_density import plaquettes
+from lattice_flows.training.losses import ESTIMATORS, ForwardKL, ReverseKL, likelihood, path
+from lattice_flows.training.splits import POOL, matters, split
+
+Gradient = Callable[[int, torch.Generator], tuple[ReverseKL | ForwardKL, float, float]]
+"""From the step of a stage: an estimate, and the learning rate and the coupling that go with it."""
+
+LIKELIHOOD_SHARE = 0.15
+"""The first part of a level's steps, on exact samples, so that no part of the target is left out from the start."""
+
+
+class Stage(NamedTuple):
+    """A number of steps, and what makes their gradients, which is prepared by `start`."""
+
+    name: str
+    steps: int
+    start: Callable[[], Gradient]
+
+
+def stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[Stage]:
+    """All stages of a training, in order.
+
+    Raises:
+        InvalidInput: levels are to be trained of a flow that has none, or for another action than Wilson's.
+    """
+    levels = _level_stages(flow, action, settings) if settings.level_steps else []
+    return [*levels, Stage("flow", settings.steps, lambda: _whole(flow, action, settings))]
+
+
+def total_steps(flow: Flow, action: Action, settings: TrainingConfig) -> int:
+    """The number of steps of all stages."""
+    return sum(stage.steps for stage in stages(flow, action, settings))
+
+
+def learning_rate(step: int, settings: TrainingConfig, steps: int | None = None, peak: float | None = None) -> float:
+    """Linear warm-up over `warmup` steps, then a cosine from the peak to 0 at `steps`.
+
+    Args:
+        steps, peak: of the stage. Default: those of the whole flow.
+
+    Example:
+        >>> settings = TrainingConfig(steps=100, learning_rate=1.0, warmup=10)
+        >>> [round(learning_rate(step, settings), 3) for step in (0, 9, 10, 55, 99)]
+        [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
+    steps = settings.steps if steps is None else steps
+    peak = settings.learning_rate if peak is None else peak
+    if step < settings.warmup:
+        return peak * (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(1, steps - settings.warmup)
+    return peak * (1 + math.cos(math.pi * progress)) / 2
+
+
+def annealed_beta(step: int, beta: float, settings: TrainingConfig) -> float:
+    """The coupling of a step: linear from `beta_start` to `beta` over `anneal_steps`."""
+    if settings.beta_start is None or step >= settings.anneal_steps:
+        return beta
+    return settings.beta_start + (beta - settings.beta_start) * step / settings.anneal_steps
+
+
+def _whole(flow: Flow, action: Action, settings: TrainingConfig) -> Gradient:
+    estimate = ESTIMATORS[settings.estimator]
+
+    def gradient(step: int, generator: torch.Generator) -> tuple[ReverseKL | ForwardKL, float, float]:
+        beta = annealed_beta(step, action.beta, settings)
+        if flow.coupling is not None:
+            low, high = flow.coupling.low, flow.coupling.high
+            beta = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
+            flow.coupling.set(beta)
+        value = estimate(flow, _scaled(action, beta / action.beta), settings.batch, generator)
+        return value, learning_rate(step, settings), beta
+
+    return gradient
+
+
+def _scaled(action: Action, factor: float) -> ActionLike:
+    return lambda links: factor * action(links)
+
+
+def _level_stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[Stage]:
+    levels = [layer for layer in flow.layers if isinstance(layer, Level)]
+    if not levels or type(action) is not Wilson or flow.coupling is not None:
+        raise InvalidInput(
+            "level_steps > 0 needs a hierarchical flow for one coupling of the Wilson action; set level_steps = 0"
+        )
+    pool: list[torch.Tensor] = []
+
+    def start(level: Level) -> Callable[[], Gradient]:
+        def prepare() -> Gradient:
+            if not pool:
+                generator = torch.Generator().manual_seed(settings.seed)
+                pool.append(plaquettes(action.group, action.beta, POOL, generator))
+            return _level(level, action, pool[0], settings)
+
+        return prepare
+
+    return [
+        Stage("+".join(map(str, level.areas)), settings.level_steps, start(level))
+        for level in levels
+        if matters(level, action)
+    ]
+
+
+def _level(level: Level, action: Wilson, pool: torch.Tensor, settings: TrainingConfig) -> Gradient:
+    flow, prior, target = split(level, action, pool, settings.seed)
+    dtype = next(level.parameters()).dtype
+
+    def gradient(step: int, generator: torch.Generator) -> tuple[ReverseKL | ForwardKL, float, float]:
+        n = settings.level_batch
+        value: ReverseKL | ForwardKL
+        if step < LIKELIHOOD_SHARE * settings.level_steps:
+            value = likelihood(flow, target, prior.target(n, generator, dtype))
+        else:
+            value = path(flow, target, n, generator)
+        return value, learning_rate(step, settings, settings.level_steps, settings.level_learning_rate), action.beta
+
+    return gradient
