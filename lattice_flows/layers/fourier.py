@@ -1,5 +1,7 @@
 """The U(1) map whose density is a smooth exponential family: no knots, and tails as thin as they have to be."""
 
+import copy
+import functools
 import math
 
 import torch
@@ -10,7 +12,7 @@ from lattice_flows.groups import Group
 from lattice_flows.kernels.circular_spline.reference import wrap
 from lattice_flows.layers.base import ConjugationMap
 
-SHARPEST = 48.0
+SHARPEST = 80.0
 """What sum_k k^2 |c_k| stays below, so that the sums over GRID points below are integrals to the last digit."""
 GRID = 128
 
@@ -60,9 +62,9 @@ class FourierMap(ConjugationMap):
         target = (loop + math.pi) / (2 * math.pi)
         with torch.no_grad():
             angle = density.solve(target)
+            slope = density.log(angle).exp() / (2 * math.pi)
         # one step of Newton's method more, which is what carries the gradient
-        log_q = density.log(angle)
-        angle = angle - (density.cumulative(angle) - target) * torch.exp(-log_q.detach()) * (2 * math.pi)
+        angle = angle - (density.cumulative(angle) - target) / slope
         return wrap(angle - loop), -density.log(angle)
 
     def inverse(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,30 +79,22 @@ class _Density:
     """q(a) of parameters `(..., 2 harmonics)`, relative to the uniform density."""
 
     def __init__(self, params: Tensor, harmonics: int):
-
-        def integers(first: int, last: int) -> Tensor:
-            return torch.arange(first, last + 1, dtype=params.dtype, device=params.device)
-
-        k = integers(1, harmonics)
-        cosines, sines = params.unflatten(-1, (2, harmonics)).unbind(-2)
-        sharpness = (k**2 * (cosines**2 + sines**2 + torch.finfo(params.dtype).tiny).sqrt()).sum(-1, keepdim=True)
-        # the identity to first order for parameters of unit size
+        self.k, waves, self.n, moments = _waves(harmonics, params.dtype, params.device)
+        coefficients = params.unflatten(-1, (2, harmonics))
+        tiny = torch.finfo(params.dtype).tiny
+        sharpness = (self.k**2 * (coefficients.square().sum(-2) + tiny).sqrt()).sum(-1)
+        # the identity to second order, where tanh is
         squeeze = SHARPEST * torch.tanh(sharpness / SHARPEST) / sharpness
-        self.k, self.cosines, self.sines = k, cosines * squeeze, sines * squeeze
-        grid = (2 * math.pi / GRID) * integers(0, GRID - 1) - math.pi
-        waves = grid.unsqueeze(-1) * k
-        exponent = self.cosines @ waves.cos().T + self.sines @ waves.sin().T
+        self.coefficients = coefficients.flatten(-2) * squeeze.unsqueeze(-1)
+        exponent = self.coefficients @ waves
         self.log_z = exponent.logsumexp(-1) - math.log(GRID)
         self.weights = (exponent - self.log_z.unsqueeze(-1)).exp() / GRID
-        # beyond half the highest frequency of the grid nothing is left, and the other half would be its mirror image
-        self.n = integers(1, GRID // 2 - 1)
-        moments = grid.unsqueeze(-1) * self.n
-        self.even, self.odd = self.weights @ (moments.cos() / self.n), self.weights @ (moments.sin() / self.n)
+        self.moments = self.weights @ moments
         self.start = self._series(torch.full_like(self.log_z, -math.pi))
 
     def log(self, angle: Tensor) -> Tensor:
         waves = angle.unsqueeze(-1) * self.k
-        return (self.cosines * waves.cos() + self.sines * waves.sin()).sum(-1) - self.log_z
+        return (self.coefficients * torch.cat((waves.cos(), waves.sin()), dim=-1)).sum(-1) - self.log_z
 
     def cumulative(self, angle: Tensor) -> Tensor:
         """F(a), 0 at -pi and 1 at pi."""
@@ -108,22 +102,53 @@ class _Density:
 
     def _series(self, angle: Tensor) -> Tensor:
         waves = angle.unsqueeze(-1) * self.n
-        return (self.even * waves.sin() - self.odd * waves.cos()).sum(-1)
+        return (self.moments * torch.cat((waves.sin(), -waves.cos()), dim=-1)).sum(-1)
+
+    def _at(self, where: Tensor) -> "_Density":
+        """The densities at these places of the flattened batch."""
+        part = copy.copy(self)
+        part.coefficients, part.moments = (x.flatten(0, -2)[where] for x in (self.coefficients, self.moments))
+        part.log_z, part.start = (x.flatten()[where] for x in (self.log_z, self.start))
+        return part
 
     def solve(self, target: Tensor) -> Tensor:
-        """The angle where F is `target`, by Newton's method inside a bracket that shrinks."""
-        low, high = torch.full_like(target, -math.pi), torch.full_like(target, math.pi)
-        # F at the middles between points of the grid, as good as the midpoint rule
-        steps = (self.weights.cumsum(-1) < target.unsqueeze(-1)).sum(-1)
-        angle = ((2 * math.pi / GRID) * steps - math.pi).clamp(-math.pi, math.pi)
+        """The angle where F is `target`, by Newton's method inside a bracket that shrinks, to the root of rounding."""
+        steps = (self.weights.cumsum(-1) < target.unsqueeze(-1)).sum(-1, dtype=target.dtype)
+        solution = ((2 * math.pi / GRID) * steps - math.pi).clamp(-math.pi, math.pi).flatten()
+        where = torch.arange(solution.numel(), device=target.device)
+        low, high = torch.full_like(solution, -math.pi), torch.full_like(solution, math.pi)
+        angle, target = solution, target.flatten()
+        small = torch.finfo(angle.dtype).eps ** 0.5
         for _ in range(60):
-            error = self.cumulative(angle) - target
+            density = self._at(where)
+            error = density.cumulative(angle) - target
             low, high = torch.where(error < 0, angle, low), torch.where(error > 0, angle, high)
-            step = error * torch.exp(-self.log(angle)) * (2 * math.pi)
-            new = angle - step
-            inside = (new > low) & (new < high)
-            new = torch.where(inside, new, (low + high) / 2)
-            if ((new - angle).abs() < 1e-3 * torch.finfo(angle.dtype).eps ** 0.25).all():
-                return new
-            angle = new
-        return angle
+            new = angle - error * torch.exp(-density.log(angle)) * (2 * math.pi)
+            new = torch.where((new >= low) & (new <= high), new, (low + high) / 2)
+            solution = solution.index_copy(0, where, new)
+            # few need many steps, in the tails
+            left = (new - angle).abs() > small
+            if not left.any():
+                break
+            where, angle, target, low, high = (x[left] for x in (where, new, target, low, high))
+        return solution.reshape(steps.shape)
+
+
+@functools.lru_cache(maxsize=16)
+def _waves(harmonics: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """k and cos, sin (k a) `(2 harmonics, GRID)` on the grid; n and cos, sin (n a) / n `(GRID, 2 (GRID / 2 - 1))`.
+
+    Beyond half the highest frequency of the grid, the moments are the mirror image of those below.
+    """
+    grid = (2 * math.pi / GRID) * torch.arange(GRID, dtype=torch.float64) - math.pi
+    k, n = torch.arange(1, harmonics + 1, dtype=torch.float64), torch.arange(1, GRID // 2, dtype=torch.float64)
+    waves, moments = grid * k.unsqueeze(-1), grid.unsqueeze(-1) * n
+    return tuple(  # type: ignore[return-value]
+        x.to(device, dtype)
+        for x in (
+            k,
+            torch.cat((waves.cos(), waves.sin())),
+            n,
+            torch.cat((moments.cos() / n, moments.sin() / n), dim=-1),
+        )
+    )
