@@ -1,6 +1,7 @@
-"""The command line: ``lattice-flows train | sample | measure | show | demo | kernels``."""
+"""The command line: ``lattice-flows train | sample | measure | show | export | models | demo | kernels``."""
 
 import argparse
+import functools
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     elif rest:
         arguments.overrides += rest
+    getattr(arguments, "check", lambda _: None)(arguments)
     logging.basicConfig(level=logging.WARNING, format="lattice-flows: %(message)s")
     logging.getLogger("lattice_flows").setLevel(logging.INFO)
     try:
@@ -47,16 +49,23 @@ def _fail(message: str) -> int:
 def _train(arguments: argparse.Namespace) -> None:
     from lattice_flows import config, runs
 
-    step = runs.train_run(config.load(arguments.config, arguments.overrides), arguments.out, arguments.config)
+    settings = config.load(arguments.config, arguments.overrides)
+    step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin)
     print(f"trained for {step} steps; next: lattice-flows sample {arguments.out}")
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from lattice_flows import runs
+    from lattice_flows import exchange, runs
 
-    overrides = [*arguments.overrides, *([f"sampling.n={arguments.n}"] if arguments.n is not None else [])]
-    n = runs.sample_run(arguments.run, overrides)
-    print(f"{n} configurations; next: lattice-flows measure {arguments.run}")
+    words = [*arguments.overrides, *([f"sampling.n={arguments.n}"] if arguments.n is not None else [])]
+    if arguments.model is None:
+        run, *overrides = words
+    else:
+        overrides = words
+        run = arguments.out or Path(arguments.model).name.removesuffix(".safetensors")
+        exchange.start_run(arguments.model, run, arguments.sites, overrides)
+    n = runs.sample_run(run, overrides)
+    print(f"{n} configurations; next: lattice-flows measure {run}")
 
 
 def _measure(arguments: argparse.Namespace) -> None:
@@ -70,6 +79,21 @@ def _show(arguments: argparse.Namespace) -> None:
     from lattice_flows import results
 
     print(results.show_run(arguments.run), end="")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from lattice_flows import exchange, report
+
+    model = exchange.export_run(arguments.run, arguments.file, arguments.n)
+    size = Path(arguments.file).stat().st_size
+    print(f"{report.in_words(model.name, model.facts)}\n{arguments.file}: {size:,} bytes")
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    from lattice_flows import models, report
+
+    headers = [models.read_header(models.find(name)) for name in models.available()]
+    print(report.models_table(headers), end="")
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -133,18 +157,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("config", metavar="CONFIG", help="TOML file of settings")
     train.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, made if it is not there")
+    train.add_argument(
+        "--from",
+        dest="begin",
+        metavar="MODEL",
+        help="begin from these weights instead of random ones: a model (lattice-flows models), a .safetensors file, or "
+        "the folder of a run, of the same [flow]; a hierarchical flow is carried to the extents of the config",
+    )
     _add_overrides(train, "settings that replace those in the file")
 
     sample = command(
         "sample",
         _sample,
-        "make the Markov chain of a trained run",
-        "Goes on with the chain that is there, until it has N configurations.",
-        "lattice-flows sample runs/su2 -n 50000 sampling.batch=1000",
+        "make the Markov chain of a trained run, or of a trained model",
+        "Goes on with the chain that is there, until it has N configurations. With --model it first makes the folder "
+        "of a run that has the weights of that model, in which sample, measure, show and train then work.",
+        "lattice-flows sample --model u1_2d_L16_beta7 -n 10000",
     )
-    _add_run(sample)
+    sample.usage = (
+        "lattice-flows sample [-h] (RUN | --model MODEL [--out FOLDER] [--sites L,L]) [-n N] [section.key=value ...]"
+    )
     sample.add_argument("-n", metavar="N", help="length of the chain (default: sampling.n of the run)")
-    _add_overrides(sample, "settings of [sampling], or training.device")
+    sample.add_argument("--model", metavar="MODEL", help="a model (lattice-flows models), file or run to make a run of")
+    sample.add_argument("--out", metavar="FOLDER", help="with --model: folder of the run (default: the model's name)")
+    sample.add_argument(
+        "--sites", type=_sites, metavar="L,L", help="with --model: other extents, for a hierarchical flow"
+    )
+    # argparse cannot tell a run that may be missing from an override
+    sample.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="RUN, section.key=value",
+        help="folder of the run, unless there is --model; then settings of [sampling], or training.device",
+    )
+    sample.set_defaults(check=functools.partial(_check_sample, sample))
 
     measure = command(
         "measure",
@@ -157,6 +203,28 @@ def _parser() -> argparse.ArgumentParser:
 
     show = command("show", _show, "say what a run is and how far it is", "", "lattice-flows show runs/su2")
     _add_run(show)
+
+    export = command(
+        "export",
+        _export,
+        "write the trained model of a run to one file",
+        "The file holds weights, config, training cost, and the ESS of N fresh proposals. It is loaded by "
+        "lattice_flows.load(FILE), and sampled by lattice-flows sample --model FILE.",
+        "lattice-flows export runs/su2 su2.safetensors",
+    )
+    _add_run(export)
+    export.add_argument("file", metavar="FILE", help="the file, whose name ends in .safetensors")
+    export.add_argument(
+        "-n", metavar="N", type=int, default=10_000, help="proposals for the ESS (default: %(default)s)"
+    )
+
+    command(
+        "models",
+        _models,
+        "list the trained models that the package brings",
+        "",
+        "lattice-flows models",
+    )
 
     demo = command(
         "demo",
@@ -177,6 +245,20 @@ def _parser() -> argparse.ArgumentParser:
         "CXX=clang++ lattice-flows kernels",
     )
     return parser
+
+
+def _sites(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(extent) for extent in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"extents such as 32,32 are expected, got {text!r}") from None
+
+
+def _check_sample(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    if arguments.model is None and not arguments.overrides:
+        parser.error("the following arguments are required: RUN, or --model MODEL")
+    if arguments.model is None and (arguments.out or arguments.sites):
+        parser.error("--out and --sites need --model")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -59,7 +59,7 @@ class FlowConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Settings):
-    """``[training]``: reverse KL with Adam, linear warm-up and a cosine schedule that ends at ``steps``.
+    """``[training]``: reverse KL with Adam or SOAP, linear warm-up and a cosine schedule that ends at ``steps``.
 
     A hierarchical flow can be trained level by level first, ``level_steps`` steps of ``level_batch`` rectangles each,
     on the exact density that the Wilson action gives a level; ``steps`` steps of the whole flow follow.
@@ -76,6 +76,7 @@ class TrainingConfig(Settings):
     learning_rate: Positive = 1e-3
     warmup: Steps = 0
     clip: Positive = 10.0
+    optimizer: Literal["adam", "soap"] = "adam"
     estimator: Literal["reparametrisation", "path", "reinforce"] = "path"
     beta_start: Annotated[float, FINITE, at_least(0)] | None = None
     anneal_steps: Steps = 0

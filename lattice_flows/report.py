@@ -1,6 +1,6 @@
-"""The report of an ensemble: a dict for report.json and a table for people."""
+"""The report of an ensemble, a dict for report.json and a table for people; and what is said of trained models."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from lattice_flows.measurement import (
     exact_value,
     longest_rejection_run,
 )
+from lattice_flows.models import Facts, Header
 
 Report = dict[str, Any]
 
@@ -76,6 +77,34 @@ def table(config: Config, report: Report) -> str:
     if short:
         lines.append(f"the chain is too short for {', '.join(short)}: do not trust the errors")
     return "\n".join(lines) + "\n"
+
+
+def in_words(name: str, facts: Facts) -> str:
+    """A trained model in one line.
+
+    Example:
+        >>> in_words("u1", Facts(version="0.1.0", step=9, training_cpu_minutes=2.0, ess=0.91, ess_error=0.02))
+        'u1: ESS 0.91(2), 9 steps in 2 CPU minutes'
+    """
+    return f"{name}: ESS {_ess(facts)}, {facts.step:,} steps in {facts.training_cpu_minutes:.3g} CPU minutes"
+
+
+def models_table(headers: Iterable[Header]) -> str:
+    """Trained models, a line each."""
+    rows = [("model", "group", "sites", "action", "beta", "ESS", "CPU minutes")]
+    for name, config, facts in headers:
+        sites = "x".join(map(str, config.lattice.sites))
+        cost = f"{facts.training_cpu_minutes:.3g}"
+        rows.append(
+            (name, config.lattice.group, sites, config.action.name, f"{config.action.beta:g}", _ess(facts), cost)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _ess(facts: Facts) -> str:
+    return "-" if facts.ess is None or facts.ess_error is None else bracketed(facts.ess, facts.ess_error)
 
 
 def bracketed(value: float, error: float) -> str:

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lattice_flows import training
 from lattice_flows.config import Config, loads
 from lattice_flows.errors import InvalidInput
+from lattice_flows.folders import beginning, load_run
 from lattice_flows.groups import from_name
 from lattice_flows.io import Ensemble, files, read_metrics
 from lattice_flows.measurement import standard_observables
-from lattice_flows.report import LABELS, Report, make_report, table
-from lattice_flows.runs import build_run, load_run, sample_run, train_run
+from lattice_flows.report import LABELS, Report, in_words, make_report, table
+from lattice_flows.runs import sample_run, train_run
 
 
 def measure_run(folder: str | Path) -> Report:
@@ -58,10 +60,10 @@ def show_run(folder: str | Path) -> str:
         InvalidInput: there is no run, or a broken file.
     """
     folder = Path(folder)
-    config = load_run(folder)
-    _, flow, action = build_run(config, str(folder / "config.toml"))
+    config, flow, action, model = beginning(folder, load_run(folder))
     metrics = read_metrics(folder / "metrics.jsonl")
-    training_line = f"{len(metrics)} of {config.training.steps} steps"
+    training_line = f"{len(metrics)} of {training.total_steps(flow, action, config.training)} steps"
+    model_line = f"begins from: {in_words(model.name, model.facts)}\n" if model else ""
     if metrics:
         recent = metrics[-max(1, len(metrics) // 20) :]
         loss, ess, seconds = (_mean(record[key] for record in recent) for key in ("loss", "ess", "seconds"))
@@ -70,7 +72,7 @@ def show_run(folder: str | Path) -> str:
     path = folder / "ensemble.h5"
     ensemble_line = f"{len(Ensemble(path))} configurations" if path.exists() else "none yet"
     report = folder / "report.txt"
-    return f"{folder}\n{flow}\n{action}\ntraining: {training_line}\nensemble: {ensemble_line}\n" + (
+    return f"{folder}\n{flow}\n{action}\n{model_line}training: {training_line}\nensemble: {ensemble_line}\n" + (
         f"\n{report.read_text(encoding='utf-8')}" if report.exists() else ""
     )
 

@@ -1,14 +1,14 @@
 """A run is one folder; here is decided what is written where, and how a run goes on after it was killed.
 
-config.toml     the resolved settings, and the version they were run with
-metrics.jsonl   one JSON object a training step
-checkpoint.pt   weights, optimizer and random states of the last `checkpoint_every` steps
-ensemble.h5     the Markov chain
+config.toml        the resolved settings, and the version they were run with
+model.safetensors  the model that the run began from, if there was one
+metrics.jsonl      one JSON object a training step
+checkpoint.pt      weights, optimizer and random states of the last `checkpoint_every` steps
+ensemble.h5        the Markov chain
 report.json  report.txt  figures/*.png
 """
 
 import dataclasses
-import hashlib
 import logging
 import time
 from collections.abc import Iterable
@@ -18,13 +18,24 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lattice_flows import actions, flows, training
+from lattice_flows import models, training
 from lattice_flows.actions import Action
-from lattice_flows.config import Config, load, loads, resume_conflicts, to_toml
+from lattice_flows.config import Config, to_toml
 from lattice_flows.errors import InvalidInput
-from lattice_flows.flows import Flow
-from lattice_flows.groups import from_name
-from lattice_flows.io import Ensemble, MetricsFile, appending, files, load_checkpoint, save_checkpoint
+from lattice_flows.folders import (
+    CHECKPOINT,
+    CONFIG,
+    ENSEMBLE,
+    METRICS,
+    MODEL,
+    beginning,
+    check_same_run,
+    load_model,
+    load_run,
+    trained_model,
+)
+from lattice_flows.io import Ensemble, MetricsFile, appending, files, save_checkpoint
+from lattice_flows.models import Model, build_run, carried, digest
 from lattice_flows.provenance import provenance
 from lattice_flows.sampling import ChainState, IndependenceMetropolis
 from lattice_flows.training import TrainingState
@@ -34,7 +45,7 @@ log = logging.getLogger(__name__)
 COMMIT_SECONDS = 60.0  # what a kill during sampling costs at most
 
 
-def train_run(config: Config, folder: str | Path, source: str = "config") -> int:
+def train_run(config: Config, folder: str | Path, source: str = "config", begin: str | Path | None = None) -> int:
     """Trains the flow of a config in a folder, from the start or from the folder's checkpoint; returns the last step.
 
     A run that was killed and goes on has the same weights and metrics, bit for bit, as one that was not, on the same
@@ -42,6 +53,8 @@ def train_run(config: Config, folder: str | Path, source: str = "config") -> int
 
     Args:
         source: where the config came from, for errors.
+        begin: a trained model, as in `load_model`, whose weights training begins from; the folder keeps it, and where
+            it has one already, training begins from that. A hierarchical flow is carried to the extents of the config.
 
     Raises:
         InvalidInput: settings that do not fit each other or the run in the folder, or a broken checkpoint.
@@ -50,16 +63,34 @@ def train_run(config: Config, folder: str | Path, source: str = "config") -> int
     """
     folder = Path(folder)
     config, flow, action = build_run(config, source)  # first, so that what does not fit leaves no trace
+    model = None if begin is None else load_model(begin)
+    if model is not None:
+        flow = carried(model, config, source)
     device = training.select_device(config.training.device)
     files.make_folder(folder)
     with files.locked(folder):
-        checkpoint = _check_same_run(folder, config)
+        checkpoint = check_same_run(folder, config)
+        if (folder / MODEL).exists():
+            begun = beginning(folder, config).flow
+            if model is not None and digest(begun) != digest(flow):
+                raise InvalidInput(
+                    f"{folder} holds a run that began from other weights ({folder / MODEL}): "
+                    "leave --from out to go on with it, or take another folder"
+                )
+            flow = begun
+        elif model is not None:
+            if checkpoint is not None:
+                raise InvalidInput(
+                    f"{folder} holds a run that began from random weights: "
+                    "leave --from out to go on with it, or take another folder"
+                )
+            models.save(model, folder / MODEL)
         state = TrainingState.start(flow.to(device), config.training, device)
         if checkpoint is not None:
             state.load_state_dict(checkpoint["training"])
             total = training.total_steps(flow, action, config.training)
             log.info("%s goes on from step %d of %d", folder, state.step, total)
-        files.write(folder / "config.toml", to_toml(config, provenance()).encode())
+        files.write(folder / CONFIG, to_toml(config, provenance()).encode())
         _train(config, folder, state, action.to(device))
         return state.step
 
@@ -69,16 +100,18 @@ def _train(config: Config, folder: Path, state: TrainingState, action: Action) -
     text = to_toml(config)
     total = training.total_steps(state.flow, action, settings)
     with (
-        MetricsFile(folder / "metrics.jsonl", keep=state.step) as metrics,
+        MetricsFile(folder / METRICS, keep=state.step) as metrics,
         tqdm(total=total, initial=state.step, desc="training", unit="step", disable=None) as bar,
     ):
+        spent = time.process_time()
         for record in training.train(state, action, settings):
-            metrics.append(dataclasses.asdict(record))
+            before, spent = spent, time.process_time()
+            metrics.append({**dataclasses.asdict(record), "cpu_seconds": spent - before})
             bar.update()
             bar.set_postfix(loss=f"{record.loss:.4g}", ess=f"{record.ess:.2f}", refresh=False)
             if state.step % settings.checkpoint_every == 0 or state.step == total:
                 metrics.sync()
-                save_checkpoint(folder / "checkpoint.pt", {"config": text, "training": state.state_dict()})
+                save_checkpoint(folder / CHECKPOINT, {"config": text, "training": state.state_dict()})
 
 
 def sample_run(folder: str | Path, overrides: Iterable[str] = ()) -> int:
@@ -98,14 +131,15 @@ def sample_run(folder: str | Path, overrides: Iterable[str] = ()) -> int:
     config = load_run(folder, overrides)
     device = training.select_device(config.training.device)
     with files.locked(folder):
-        path = folder / "ensemble.h5"
-        flow, action, attributes = _trained(folder, config, device)
-        sampler = IndependenceMetropolis(flow, action, config.sampling.batch)
+        path = folder / ENSEMBLE
+        model = trained_model(folder, config, device)
+        attributes = _attributes(model, device)
+        sampler = IndependenceMetropolis(model.flow, model.action, config.sampling.batch)
         generator = torch.Generator(device).manual_seed(config.sampling.seed)
         state, n = None, 0
         if path.exists():
             stored = Ensemble(path)
-            state, n = _chain_end(stored, attributes, generator, _dtype(config)), len(stored)
+            state, n = _chain_end(stored, attributes, generator, models.dtype(config)), len(stored)
         if n >= config.sampling.n:
             log.info("%s holds %d configurations already", path, n)
         with tqdm(total=config.sampling.n, initial=n, desc="sampling", unit="conf", disable=None) as bar:
@@ -128,90 +162,10 @@ def sample_run(folder: str | Path, overrides: Iterable[str] = ()) -> int:
     return n
 
 
-def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
-    """The config of a run, with overrides of what may still change after training."""
-    path = folder / "config.toml"
-    if not path.exists():
-        raise InvalidInput(f"a folder made by lattice-flows train is expected, this holds no config.toml ({folder})")
-    config = load(path, overrides)
-    stored = load(path)
-    if conflicts := resume_conflicts(stored, config):
-        raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
-    return config
-
-
-def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
-    """The config with the group's own name, the untrained flow, the action; `source` names the config in errors."""
-    try:
-        group = from_name(config.lattice.group)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice.group)") from None
-    config = dataclasses.replace(config, lattice=dataclasses.replace(config.lattice, group=group.name))
-    try:
-        flow = flows.build(
-            config.flow.architecture,
-            group,
-            config.lattice.sites,
-            bins=config.flow.bins,
-            hidden=config.flow.hidden,
-            seed=config.training.seed,
-            dtype=_dtype(config),
-            **_own_settings(config),
-        )
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice.sites, flow)") from None
-    return config, flow, actions.build(config.action.name, group, config.action.beta, dim=len(config.lattice.sites))
-
-
-def _own_settings(config: Config) -> dict[str, Any]:
-    """The settings that only some architectures have."""
-    names = ("levels",) if config.flow.architecture == "hierarchical" else ("layers", "kernel_size")
-    return {name: getattr(config.flow, name) for name in names}
-
-
-def _dtype(config: Config) -> torch.dtype:
-    return torch.float64 if config.training.dtype == "float64" else torch.float32
-
-
-def _check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
-    """The checkpoint to go on from, if there is one, when nothing in the folder contradicts the config."""
-    stored = [load(folder / "config.toml")] if (folder / "config.toml").exists() else []
-    checkpoint = None
-    if (folder / "checkpoint.pt").exists():
-        checkpoint = _load_checkpoint(folder)
-        stored.append(loads(checkpoint["config"], str(folder / "checkpoint.pt")))
-    for old in stored:
-        if conflicts := resume_conflicts(old, config):
-            raise InvalidInput(
-                f"{folder} holds a run with other settings: {'; '.join(conflicts)}; "
-                "take another folder, or the settings that it was started with"
-            )
-    return checkpoint
-
-
-def _load_checkpoint(folder: Path) -> dict[str, Any]:
-    path = folder / "checkpoint.pt"
-    if not path.exists():
-        raise InvalidInput(f"nothing is trained yet: lattice-flows train CONFIG --out {folder} does that ({path})")
-    checkpoint = load_checkpoint(path)
-    if not {"config", "training"} <= checkpoint.keys():
-        raise InvalidInput(f"a checkpoint of a run is expected, got one with {', '.join(checkpoint)} ({path})")
-    return checkpoint
-
-
-def _trained(folder: Path, config: Config, device: torch.device) -> tuple[Flow, Action, dict[str, Any]]:
-    """The trained flow, the action, and what an ensemble of it remembers."""
-    checkpoint = _load_checkpoint(folder)
-    trained = loads(checkpoint["config"], str(folder / "checkpoint.pt"))
-    if conflicts := resume_conflicts(trained, config):
-        raise InvalidInput(f"{folder}: checkpoint.pt and config.toml contradict each other: {'; '.join(conflicts)}")
-    config, flow, action = build_run(config, str(folder / "config.toml"))
-    state = TrainingState.start(flow.to(device), config.training, device)
-    state.load_state_dict(checkpoint["training"])
-    digest = hashlib.sha256()
-    for tensor in flow.state_dict().values():
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    attributes = {
+def _attributes(model: Model, device: torch.device) -> dict[str, Any]:
+    """What an ensemble remembers of its run."""
+    config = model.config
+    return {
         "group": config.lattice.group,
         "sites": config.lattice.sites,
         "action": config.action.name,
@@ -219,11 +173,10 @@ def _trained(folder: Path, config: Config, device: torch.device) -> tuple[Flow, 
         "config": to_toml(config),
         "seed": config.sampling.seed,
         "device": device.type,
-        "weights": digest.hexdigest(),
-        "step": state.step,
+        "weights": digest(model.flow),
+        "step": model.facts.step,
         **provenance(),
     }
-    return flow.eval(), action.to(device), attributes
 
 
 def _chain_end(

@@ -155,6 +155,7 @@ def assert_conjugation_map(
     params: Tensor,
     group: Group,
     *,
+    boundary: Tensor | None = None,
     atol: float = 1e-10,
     generator: torch.Generator | None = None,
 ) -> None:
@@ -163,16 +164,27 @@ def assert_conjugation_map(
     Args:
         loop: elements W `(n, *element)`.
         params: `(n, n_params)`.
+        boundary: for a map that sees them, boundaries `(n, *element)`, which turn along with the loops.
+
+    Example:
+        >>> import torch
+        >>> from lattice_flows import SU
+        >>> from lattice_flows.layers import ResidualMap
+        >>> residual, generator = ResidualMap(SU(2)), torch.Generator().manual_seed(0)
+        >>> loop, boundary = SU(2).haar(2, 10, generator=generator, dtype=torch.float64)
+        >>> params = torch.randn(10, residual.n_params, generator=generator, dtype=torch.float64)
+        >>> assert_conjugation_map(residual, loop, params, SU(2), boundary=boundary)
     """
+    seen = () if boundary is None else (boundary,)
     for there, back in ((conjugation.forward, conjugation.inverse), (conjugation.inverse, conjugation.forward)):
-        g, logdet = there(loop, params)
+        g, logdet = there(loop, params, *seen)
         moved = group.compose(g, loop)
-        g_back, logdet_back = back(moved, params)
+        g_back, logdet_back = back(moved, params, *seen)
         _assert_small(distance(group.compose(g_back, moved), loop, group), atol, "the inverse of h undoes h")
         _assert_small(logdet + logdet_back, atol, "the log-determinants cancel")
         _assert_small(group.defect(moved), atol, "h(W) is in the group")
         V = group.haar(len(loop), generator=generator, dtype=loop.dtype, device=loop.device)
-        turned_g, turned_logdet = there(group.compose(group.compose(V, loop), group.inverse(V)), params)
-        expected = group.compose(group.compose(V, g), group.inverse(V))
-        _assert_small(distance(turned_g, expected, group), atol, "h(V W V^-1) = V h(W) V^-1")
+        turned = [group.compose(group.compose(V, x), group.inverse(V)) for x in (loop, g, *seen)]
+        turned_g, turned_logdet = there(turned[0], params, *turned[2:])
+        _assert_small(distance(turned_g, turned[1], group), atol, "h(V W V^-1) = V h(W) V^-1")
         _assert_small(turned_logdet - logdet, atol, "logdet(V W V^-1) = logdet(W)")

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 # A module may import from the rooms before its own.
 ORDER = (
     "errors", "kernels", "groups", "fields", "actions", "layers", "flows", "testing", "measurement",
-    "settings", "config", "provenance", "training", "sampling", "io", "report", "figures", "runs", "results", "cli",
+    "settings", "config", "provenance", "training", "sampling", "io", "models", "folders", "exchange",
+    "report", "figures", "runs", "results", "cli",
 )  # fmt: skip
 
 # Rooms that may import less than that.
@@ -131,7 +132,7 @@ def test_no_printing_and_no_global_seeds(name):
 
 def test_import_has_no_side_effects():
     """Neither output nor the heavy libraries, so that help and completion do not wait for them."""
-    heavy = {"torch", "numpy", "scipy", "matplotlib", "mpi4py", "h5py", "pyerrors"}
+    heavy = {"torch", "numpy", "scipy", "matplotlib", "mpi4py", "h5py", "safetensors", "pyerrors"}
     code = f"import sys, lattice_flows; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+import lattice_flows
 from lattice_flows import cli, runs
 from lattice_flows.config import load, to_toml
 
@@ -90,7 +92,7 @@ def test_demo(tmp_path, capsys, monkeypatch):
 
 def test_help_is_instant_and_version_says_which():
     start = time.monotonic()
-    for command in ("train", "sample", "measure", "show", "demo", "kernels"):
+    for command in ("train", "sample", "measure", "show", "export", "models", "demo", "kernels"):
         with pytest.raises(SystemExit) as end:
             cli.main([command, "--help"])
         assert end.value.code == 0
@@ -103,7 +105,22 @@ def test_help_is_instant_and_version_says_which():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["train"], ["train", "x.toml"], ["show"], ["demo", "training.steps=3"], ["show", "run", "--fast"]],
+    [
+        [],
+        ["fly"],
+        ["train"],
+        ["train", "x.toml"],
+        ["show"],
+        ["demo", "training.steps=3"],
+        ["show", "run", "--fast"],
+        ["sample"],
+        ["sample", "-n", "5"],
+        ["sample", "run", "--out", "other"],
+        ["sample", "run", "--sites", "8,8"],
+        ["sample", "--model", "u1", "--sites", "large"],
+        ["export", "run"],
+        ["export", "run", "u1.safetensors", "-n", "x"],
+    ],
 )
 def test_usage(arguments, capsys):
     with pytest.raises(SystemExit) as end:
@@ -116,7 +133,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(config, tmp_path, capsys):
     out = str(tmp_path / "run")
     cases = {
         "action.beta=-1.0": "beta must be > 0, got -1.0 (command line: action.beta)",
-        "training.stepz=3": "unknown key 'stepz', valid keys: steps, batch,",
+        "training.stepz=3": "unknown key 'stepz', valid keys: steps, level_steps,",
         "training.steps=many": "steps must be an integer, got 'many'",
         "lattice.group=E8": f"available: U(1), and SU(N) for every N >= 2 ({config}: lattice.group)",
         "lattice.sites=[2, 8]": "extents too small for stripes",
@@ -130,6 +147,91 @@ def test_bad_input_is_one_line_and_leaves_nothing(config, tmp_path, capsys):
     for command in ("sample", "measure", "show"):
         assert "a folder made by lattice-flows train is expected" in fails(capsys, command, str(tmp_path / "none"))
     assert os.listdir(tmp_path) == ["config.toml"]
+
+
+HIERARCHICAL = CONFIG.replace("layers = 4", 'architecture = "hierarchical"').replace("SU2", "U1")
+
+
+def test_a_model_from_run_to_run(tmp_path, capsys, monkeypatch):
+    """What a person does with a trained model, from its export to a run that is trained further on other extents."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.toml").write_text(HIERARCHICAL)
+
+    def out(*arguments):
+        assert cli.main(arguments) == 0
+        return capsys.readouterr().out
+
+    out("train", "config.toml", "--out", "run")
+    first, second = out("export", "run", "tiny.safetensors", "-n", "500").splitlines()
+    assert re.fullmatch(r"tiny: ESS 0\.\d+\(\d+\), 4 steps in \S+ CPU minutes", first)
+    size = os.stat("tiny.safetensors").st_size
+    assert second == f"tiny.safetensors: {size:,} bytes"
+    assert lattice_flows.load("tiny.safetensors").flow.sample(3).links.shape == (3, 2, 4, 4)
+
+    line = "101 configurations; next: lattice-flows measure tiny\n"
+    assert out("sample", "--model", "tiny.safetensors", "-n", "60", "sampling.batch=50") == line
+    assert out("sample", "--model", "tiny.safetensors", "-n", "101") == line
+    assert out("sample", "-n", "120", "tiny").startswith("151 configurations")
+    assert re.search(r"plaquette +-?0\.\d+\(\d+\) +0\.44\d+", out("measure", "tiny"))
+    assert f"begins from: {first}\ntraining: 0 of 4 steps\nensemble: 151 configurations" in out("show", "tiny")
+
+    larger = ("sample", "--model", "tiny.safetensors", "--out", "larger", "--sites", "6,8")
+    assert out(*larger).startswith("101 configurations")
+    assert load("larger/config.toml").lattice.sites == (6, 8)
+    assert "6x8 sites" in out("measure", "larger")
+
+    further = ("train", "larger/config.toml", "--from", "tiny.safetensors", "--out", "further", "training.steps=6")
+    assert out(*further) == out(*further) == "trained for 6 steps; next: lattice-flows sample further\n"
+    assert "begins from: tiny: ESS" in out("show", "further")
+    out("export", "further", "further.safetensors", "-n", "100")
+    model = lattice_flows.load("further.safetensors")
+    assert (model.flow.sites, model.facts.step, model.facts.begun_from) == ((6, 8), 10, "tiny")
+
+    table = out("models").splitlines()
+    assert table[0].split("  ")[0].strip() == "model"
+    assert [row.split()[0] for row in table[1:]] == lattice_flows.models.available()
+
+
+def test_bad_models_are_one_line_and_leave_nothing(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("hierarchical.toml").write_text(HIERARCHICAL)
+    for path, name in ((config, "stripes"), ("hierarchical.toml", "u1")):
+        assert cli.main(["train", path, "--out", f"run-{name}"]) == 0
+        assert cli.main(["export", f"run-{name}", f"{name}.safetensors", "-n", "100"]) == 0
+    capsys.readouterr()
+    before = sorted(os.listdir())
+    out = ("--out", "out")
+    cases = {
+        ("sample", "--model", "u2", *out): "unknown model 'u2', available: ",
+        ("sample", "--model", "u2.safetensors", *out): "cannot read the model: No such file or directory (u2.safe",
+        ("sample", "--model", config, *out): f"unknown model '{config}'",
+        ("sample", "--model", "u1.safetensors", "run", *out): "an override is section.key=value, got 'run'",
+        ("sample", "--model", "u1.safetensors", "action.beta=3", *out): "only [sampling] and training.device can",
+        ("sample", "--model", "u1.safetensors", "--sites", "8", *out): "must be 2 to 4 extents, each >= 2, got (8,)",
+        ("sample", "--model", "u1.safetensors", "--sites", "4,4,4", *out): "is for two dimensions, got sites (4, 4, 4)",
+        ("sample", "--model", "stripes.safetensors", "--sites", "8,8", *out): "only a hierarchical flow can be carried",
+        ("sample", "--model", "u1.safetensors", "--out", "run-u1"): "run-u1 holds another run than that of the model: "
+        "it was trained further; lattice-flows sample run-u1 goes on with it, --out takes another folder",
+        (
+            "sample",
+            "--model",
+            "u1.safetensors",
+            "--out",
+            "run-stripes",
+        ): "flow.architecture was stripes and is now hierarchical; ",
+        ("train", config, "--from", "u1.safetensors", *out): "the config does not fit the weights of u1: "
+        "lattice.group is SU(2) and not U(1); flow.architecture is stripes and not hierarchical; flow.levels is None",
+        ("train", "hierarchical.toml", "--from", "none", *out): "unknown model 'none'",
+        ("train", "hierarchical.toml", "--from", "u1.safetensors", "--out", "run-u1"): "run-u1 holds a run that began "
+        "from random weights: leave --from out to go on with it, or take another folder",
+        ("export", "run-u1", "u1.pt"): "the file of a model must end in .safetensors, got u1.pt",
+        ("export", "run-u1", "u2.safetensors", "-n", "1"): "takes at least 2 proposals, got 1",
+        ("export", "run-u1", "none/u2.safetensors", "-n", "9"): "cannot write none/u2.safetensors: No such",
+        ("export", "none", "u2.safetensors"): "a folder made by lattice-flows train is expected",
+    }
+    for arguments, words in cases.items():
+        assert words in fails(capsys, *arguments)
+        assert sorted(os.listdir()) == before
 
 
 def python(code, *arguments, env=(), **options):

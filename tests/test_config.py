@@ -49,6 +49,7 @@ def test_overrides(path):
         "training.steps=7",
     ]
     config = load(path, overrides)
+    assert load(path, ["training.steps=0", "training.level_steps=7"]).training.steps == 0
     assert config.training.steps == 7
     assert config.lattice.group == "U(1)"
     assert config.training.device == "cuda:1"
@@ -57,7 +58,8 @@ def test_overrides(path):
 
 def test_round_trip(path):
     annealed = ["training.beta_start=0.5", "training.anneal_steps=10", "training.learning_rate=1e-5"]
-    for overrides in ([], annealed):
+    levels = ["flow.architecture=hierarchical", 'flow.levels=["crab", "ca", "c"]', "training.level_steps=7"]
+    for overrides in ([], annealed, levels):
         config = load(path, overrides)
         assert loads(to_toml(config), "text") == config
         assert loads(to_toml(config, {"version": "1", "commit": 'a"\\b'}), "text") == config
@@ -82,7 +84,19 @@ def test_round_trip(path):
         ("flow.layers=0", "layers must be >= 1, got 0"),
         ("flow.kernel_size=2", "kernel_size must be odd and >= 1, got 2"),
         ("flow.hidden=[0]", "hidden must be widths, each >= 1"),
-        ("flow.archtecture=stripes", "unknown key 'archtecture', valid keys: architecture, layers, bins, hidden"),
+        ("flow.levels=[]", 'levels must be designs of levels, such as ["crab", "c"], got []'),
+        ('flow.levels=["cab", ""]', "levels must be designs of levels, such as [\"crab\", \"c\"], got ['cab', '']"),
+        ("flow.levels=cab", "levels must be a list of strings, got 'cab'"),
+        ("flow.levels=[1]", "levels must be a list of strings, got [1]"),
+        ("flow.hidden=[true]", "hidden must be a list of integers, got [True]"),
+        ("training.level_steps=-1", "level_steps must be >= 0, got -1"),
+        ("training.level_batch=0", "level_batch must be >= 1, got 0"),
+        ("training.level_learning_rate=0", "level_learning_rate must be > 0, got 0"),
+        ("training.steps=0", "steps and level_steps must not both be 0"),
+        (
+            "flow.archtecture=stripes",
+            "unknown key 'archtecture', valid keys: architecture, layers, levels, bins, hidden",
+        ),
         ("training.steps=1.5", "steps must be an integer, got 1.5"),
         ("training.steps=", "steps must be an integer, got ''"),
         ("training.steps=true", "steps must be an integer, got True"),
@@ -111,7 +125,7 @@ def test_refused_override(path, override, words):
     ("text", "words"),
     [
         (MINIMAL.replace("2\n", "-2\n"), "beta must be > 0, got -2 ({path}: action.beta)"),
-        (MINIMAL + "[training]\nstep = 3\n", "unknown key 'step', valid keys: steps, batch"),
+        (MINIMAL + "[training]\nstep = 3\n", "unknown key 'step', valid keys: steps, level_steps, level_batch"),
         (MINIMAL.replace("beta = 2\n", ""), "beta is missing ({path}: action.beta)"),
         (MINIMAL.partition("[action]")[0], "beta is missing ({path}: action.beta)"),
         ("training = 3\n" + MINIMAL, "training must be a section [training], got 3 ({path}: training)"),
@@ -164,4 +178,8 @@ def test_what_resuming_may_change():
     assert resume_conflicts(old, other) == [
         "flow.layers was 16 and is now 3",
         "lattice.group was U(1) and is now SU(2)",
+    ]
+    assert conflicts(level_steps=9) == ["training.level_steps was 0 and is now 9"]
+    assert resume_conflicts(old, replace(old, flow=replace(old.flow, levels=("c",)))) == [
+        "flow.levels was ('cab', 'c') and is now ('c',)"
     ]

@@ -30,6 +30,8 @@ import lattice_flows, lattice_flows.kernels
 where = pathlib.Path(sys.argv[1]).resolve()
 for module in pkgutil.walk_packages(lattice_flows.__path__, "lattice_flows."):
     assert where in pathlib.Path(importlib.import_module(module.name).__file__).resolve().parents, module.name
+for name in lattice_flows.models.available():
+    assert lattice_flows.load(name).flow.sample(2).log_q.isfinite().all(), name
 group = lattice_flows.SU(3)
 assert group.eigenphases(group.identity(2))[0].abs().max() == 0
 x = torch.diag(torch.tensor([0.5j, -0.5j]))

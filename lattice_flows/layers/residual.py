@@ -24,7 +24,7 @@ class ResidualMap(ConjugationMap):
     multiplies the element Y_ab by exp(i (p_j theta_a + p_k theta_b)), and N^2 words by any function of a and b: the
     step stretches each direction of the group, seen from W, by a factor of its own, which spectral maps cannot.
 
-    Parameters are squeezed to sum |c_jk| < 0.9. A word is an isometry of the Frobenius norm, so Q contracts distances
+    Parameters are squeezed to sum |c_jk| <= 0.9. A word is an isometry of the Frobenius norm, so Q contracts distances
     at least by that factor, and h has one inverse, to which Y -> exp(-Q(Y)) h converges (it is begun so, and ended with
     Newton's method). With A = 1 + phi(-ad_Q) DQ, phi(z) = (e^z - 1) / z and DQ the derivative of Q along Y -> exp(X) Y,
 
@@ -71,9 +71,9 @@ class ResidualMap(ConjugationMap):
         words = self._words(params, boundary)
         with torch.no_grad():
             start = self._solve(loop, *words)
-            q, jacobian = self._step(start, words)
-            turn = self._exp(q)
-        # one step of Newton's method more, which is what carries the gradient
+            _, jacobian = self._step(start, words)
+        # one step of Newton's method more, which is what carries the gradient: of the loop and, through Q, of the words
+        turn = self._exp(self._field(start, *words))
         off = turn.mH @ (loop @ (turn @ start).mH) @ turn
         y = self._exp(torch.linalg.solve(jacobian, self._components(off))) @ start
         _, jacobian = self._step(y, words)
@@ -102,8 +102,9 @@ class ResidualMap(ConjugationMap):
         """W^(p_j) `(..., N, N, N)` and sum_k c_jk W^(p_k) `(..., N, N, N)`: left and right factors of words."""
         n = self.group.n
         c = torch.view_as_complex(params.unflatten(-1, (n, n, 2)).contiguous())
-        size = c.abs().sum((-2, -1), keepdim=True)
-        c = c * (BOUND * torch.tanh(size) / (size + torch.finfo(size.dtype).tiny))
+        # not 0 where c is, or c would have no gradient there and a step that starts as the identity would stay it
+        size = c.abs().sum((-2, -1), keepdim=True) + torch.finfo(c.real.dtype).tiny
+        c = c * (BOUND * torch.tanh(size) / size)
         root = self.group.power(boundary, 0.5)
         first = self.group.power(boundary, -(n - 1) / 4) if n % 2 == 0 else torch.linalg.matrix_power(root.mH, n // 2)
         left = torch.stack(list(itertools.accumulate([root] * (n - 1), torch.matmul, initial=first)), dim=-3)

@@ -18,7 +18,7 @@ from lattice_flows.measurement.statistics import (
     estimate,
     longest_rejection_run,
 )
-from lattice_flows.measurement.weights import ess, ess_error
+from lattice_flows.measurement.weights import ess, ess_error, forward_ess
 
 __all__ = [
     "Autocorrelation",
@@ -31,6 +31,7 @@ __all__ = [
     "ess_error",
     "estimate",
     "exact_value",
+    "forward_ess",
     "longest_rejection_run",
     "polyakov_loop",
     "polyakov_loop_modulus",

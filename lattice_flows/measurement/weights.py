@@ -69,6 +69,38 @@ def ess_error(log_w: Tensor, blocks: int = 100) -> Tensor:
     return variance.sqrt().to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
 
 
+def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
+    """The effective sample size from log-weights of independent samples of the target p, with its jackknife error.
+
+    ESS = (E_q w)^2 / E_q w^2 = 1 / (E_p[w] E_p[1 / w]): what `ess` estimates on samples of the model q, which cannot see
+    a part of the target that the model hardly ever reaches. Here such a part has weights that are large.
+
+    Shapes: log_w `(n,)`, n >= 2 -> two scalars.
+
+    Raises:
+        InvalidInput: as `ess`, or fewer than two weights.
+
+    Example:
+        >>> log_w = 0.25 + 0.5 * torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+        >>> value, error = forward_ess(log_w)
+        >>> print(f"{value:.3f} +- {error:.3f}")  # exactly exp(-1/4) = 0.779 for these weights
+        0.777 +- 0.005
+    """
+    precise = _checked_weights(torch.as_tensor(log_w))
+    n = len(precise)
+    if n < 2:
+        raise InvalidInput(f"the error of an ESS needs at least two weights, got {n}")
+    means = [
+        torch.stack([block.exp().sum() for block in part.tensor_split(min(blocks, n))])
+        for part in (precise - precise.mean(), precise.mean() - precise)
+    ]
+    sizes = torch.tensor([len(block) for block in precise.tensor_split(min(blocks, n))])
+    total = [part.sum() for part in means]
+    left = (n - sizes) ** 2 / ((total[0] - means[0]) * (total[1] - means[1]))
+    error = ((len(sizes) - 1) * left.var(correction=0)).sqrt()
+    return n**2 / (total[0] * total[1]), error
+
+
 def _checked_weights(log_w: Tensor) -> Tensor:
     if log_w.ndim == 0 or log_w.shape[-1] == 0:
         raise InvalidInput(f"log_w must hold at least one weight, got shape {tuple(log_w.shape)}")

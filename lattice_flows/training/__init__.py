@@ -5,20 +5,24 @@ from lattice_flows.training.losses import (
     ESTIMATORS,
     ForwardKL,
     ReverseKL,
+    forward_path,
     likelihood,
     path,
     reinforce,
     reparametrisation,
 )
+from lattice_flows.training.soap import SOAP
 from lattice_flows.training.splits import split
 from lattice_flows.training.stages import learning_rate, stages, total_steps
 
 __all__ = [
     "ESTIMATORS",
+    "SOAP",
     "ForwardKL",
     "ReverseKL",
     "StepRecord",
     "TrainingState",
+    "forward_path",
     "learning_rate",
     "likelihood",
     "path",

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,10 @@ from lattice_flows.config import TrainingConfig
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows import Flow
 from lattice_flows.measurement import ess
+from lattice_flows.training.soap import SOAP
 from lattice_flows.training.stages import Gradient, stages
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "soap": SOAP}
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class TrainingState:
         flow.to(device)
         return cls(
             flow,
-            torch.optim.Adam(flow.parameters(), lr=settings.learning_rate),
+            OPTIMIZERS[settings.optimizer](flow.parameters(), lr=settings.learning_rate),
             torch.Generator(device).manual_seed(settings.seed),
         )
 

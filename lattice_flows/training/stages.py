@@ -12,14 +12,14 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.layers.level import Level
 from lattice_flows.measurement.loop_density import plaquettes
-from lattice_flows.training.losses import ESTIMATORS, ForwardKL, ReverseKL, likelihood, path
+from lattice_flows.training.losses import ESTIMATORS, ForwardKL, ReverseKL, forward_path, likelihood, path
 from lattice_flows.training.splits import POOL, matters, split
 
 Gradient = Callable[[int, torch.Generator], tuple[ReverseKL | ForwardKL, float, float]]
 """From the step of a stage: an estimate, and the learning rate and the coupling that go with it."""
 
 LIKELIHOOD_SHARE = 0.15
-"""The first part of a level's steps, on exact samples, so that no part of the target is left out from the start."""
+"""The first part of a level's steps is plain maximum likelihood, which reaches every part of the target."""
 
 
 class Stage(NamedTuple):
@@ -123,6 +123,9 @@ def _level(level: Level, action: Wilson, pool: torch.Tensor, settings: TrainingC
         value: ReverseKL | ForwardKL
         if step < LIKELIHOOD_SHARE * settings.level_steps:
             value = likelihood(flow, target, prior.target(n, generator, dtype))
+        elif step % 2:
+            # the reverse divergence forgives what is left out, the forward one what is added
+            value = forward_path(flow, target, prior.target(n, generator, dtype))
         else:
             value = path(flow, target, n, generator)
         return value, learning_rate(step, settings, settings.level_steps, settings.level_learning_rate), action.beta

@@ -1,0 +1,98 @@
+"""Measures a trained model against the exact theory, and writes down what it claims.
+
+    python experiments/evaluate.py NAME ... [-n 16384] [--exact 4096] [--out FILE]
+
+For each model, a shipped name or a run folder or a file: the effective sample size of n independent samples (reverse)
+and that of exact, independent configurations (forward), which see what the model leaves out; then observables of an
+independence chain of the n samples beside their exact values.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from lattice_flows.folders import load_model
+from lattice_flows.measurement import ess, ess_error, estimate, exact_value, forward_ess, standard_observables
+from lattice_flows.models import Model
+from lattice_flows.sampling import IndependenceMetropolis
+from lattice_flows.sampling.two_dimensions import exact_samples
+
+BATCH = 128
+
+
+def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
+    """What a model claims: ESS both ways with errors, acceptance, observables with errors and exact values."""
+    flow, action, config = model.flow, model.action, model.config
+    group, sites, beta = flow.group, flow.sites, config.action.beta
+    generator = torch.Generator().manual_seed(seed)
+    observables = standard_observables(group, sites)
+    sampler = IndependenceMetropolis(flow, action, BATCH)
+    state = sampler.init(generator)
+    log_w, accepted, series = [], [], {name: [] for name in observables}
+    current = {name: observable(state.links) for name, observable in observables.items()}
+    for _ in range(n // BATCH):
+        state, proposals = sampler.step(state, generator)
+        log_w.append((-proposals.action - proposals.log_q).double())
+        accepted.append(proposals.accepted)
+        for name, observable in observables.items():
+            # the value along the chain is that of the last accepted proposal
+            values = torch.cat((current[name].reshape(1), observable(proposals.links)))
+            last = torch.where(proposals.accepted, torch.arange(1, BATCH + 1), 0).cummax(0).values
+            series[name].append(values[last])
+            current[name] = series[name][-1][-1]
+    weights = torch.cat(log_w)
+    claim = {
+        "samples": len(weights),
+        "ess": round(ess(weights).item(), 5),
+        "ess_error": round(ess_error(weights).item(), 5),
+        "acceptance": round(torch.cat(accepted).double().mean().item(), 5),
+        "log_w_std": round(weights.std().item(), 5),
+        "observables": {},
+    }
+    if n_exact:
+        links = exact_samples(action, sites, n_exact, generator=generator).to(group.element_dtype(torch.float32))
+        with torch.no_grad():
+            parts = [-action(part) - flow.log_prob(part) for part in links.split(BATCH)]
+        value, error = forward_ess(torch.cat(parts))
+        claim |= {
+            "exact_samples": n_exact,
+            "forward_ess": round(value.item(), 5),
+            "forward_ess_error": round(error.item(), 5),
+        }
+    for name, parts in series.items():
+        exact = exact_value(name, group, beta, sites)
+        if exact is None:
+            continue
+        result = estimate(torch.cat(parts).double().numpy())
+        claim["observables"][name] = {
+            "value": result.value,
+            "error": result.error,
+            "exact": exact,
+            "tau_int": result.tau_int,
+            "tau_int_error": result.tau_int_error,
+        }
+    return claim
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", metavar="NAME")
+    parser.add_argument("-n", type=int, default=16384, help="samples of the flow (%(default)s)")
+    parser.add_argument("--exact", type=int, default=4096, help="exact configurations; 0 for none (%(default)s)")
+    parser.add_argument("--out", type=Path, help="JSON file that the claims are added to")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in arguments.models:
+        model = load_model(name)
+        claim = {**model.facts, **evaluate(model, arguments.n, arguments.exact)}
+        print(name, json.dumps(claim, indent=1))
+        if arguments.out is not None:
+            claims = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+            claims[Path(name).stem if name.endswith(".safetensors") else name] = claim
+            arguments.out.write_text(json.dumps(claims, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What is read from the folder of a run: its config, the weights that it began from, and those that it has now."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from lattice_flows import models
+from lattice_flows.actions import Action
+from lattice_flows.config import Config, load, loads, resume_conflicts
+from lattice_flows.errors import InvalidInput
+from lattice_flows.flows import Flow
+from lattice_flows.io import load_checkpoint, read_metrics
+from lattice_flows.models import Facts, Model, build_run, carried
+from lattice_flows.provenance import provenance
+
+CONFIG = "config.toml"
+CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.jsonl"
+ENSEMBLE = "ensemble.h5"
+MODEL = "model.safetensors"
+
+
+def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
+    """The config of a run, with overrides of what may still change after training.
+
+    Raises:
+        InvalidInput: there is no run, or its config is broken, or the overrides change what was trained.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        raise InvalidInput(f"a folder made by lattice-flows train is expected, this holds no config.toml ({folder})")
+    config = load(path, overrides)
+    stored = load(path)
+    if conflicts := resume_conflicts(stored, config):
+        raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
+    return config
+
+
+def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if there is one, when nothing in the folder contradicts the config."""
+    stored = [load(folder / CONFIG)] if (folder / CONFIG).exists() else []
+    checkpoint = None
+    if (folder / CHECKPOINT).exists():
+        checkpoint = read_checkpoint(folder)
+        stored.append(loads(checkpoint["config"], str(folder / CHECKPOINT)))
+    for old in stored:
+        if conflicts := resume_conflicts(old, config):
+            raise InvalidInput(
+                f"{folder} holds a run with other settings: {'; '.join(conflicts)}; "
+                "take another folder, or the settings that it was started with"
+            )
+    return checkpoint
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """The checkpoint of a run: its config as text, and the training state.
+
+    Raises:
+        InvalidInput: there is none, or it is broken or something else.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        raise InvalidInput(f"nothing is trained yet: lattice-flows train CONFIG --out {folder} does that ({path})")
+    checkpoint = load_checkpoint(path)
+    if not {"config", "training"} <= checkpoint.keys():
+        raise InvalidInput(f"a checkpoint of a run is expected, got one with {', '.join(checkpoint)} ({path})")
+    return checkpoint
+
+
+class Beginning(NamedTuple):
+    """What a run is before its first step."""
+
+    config: Config
+    flow: Flow
+    action: Action
+    model: Model | None
+    """The model in the folder that the flow is taken from, if there is one."""
+
+
+def beginning(folder: Path, config: Config) -> Beginning:
+    """What a run in a folder with this config is before its first step.
+
+    Raises:
+        InvalidInput: the model in the folder is broken, or does not fit the config.
+    """
+    source = str(folder / CONFIG)
+    config, flow, action = build_run(config, source)
+    if not (folder / MODEL).exists():
+        return Beginning(config, flow, action, None)
+    model = models.load(folder / MODEL)
+    return Beginning(config, carried(model, config, source), action, model)
+
+
+def trained_model(folder: str | Path, config: Config | None = None, device: torch.device | str = "cpu") -> Model:
+    """The model that a run has come to.
+
+    Args:
+        config: of the run, with other settings of ``[sampling]``. Default: as it is in the folder.
+
+    Raises:
+        InvalidInput: nothing trained there, or a broken file.
+    """
+    folder = Path(folder)
+    config, flow, action, begun = beginning(folder, load_run(folder) if config is None else config)
+    flow.to(device)
+    if begun is not None and not (folder / CHECKPOINT).exists():
+        return Model(flow.eval(), action.to(device), config, begun.name, _begun_facts(begun, config))
+    checkpoint = read_checkpoint(folder)
+    trained = loads(checkpoint["config"], str(folder / CHECKPOINT))
+    if conflicts := resume_conflicts(trained, config):
+        raise InvalidInput(f"{folder}: checkpoint.pt and config.toml contradict each other: {'; '.join(conflicts)}")
+    state = checkpoint["training"]
+    try:  # the weights alone: the random streams of the caller are not those of the training
+        flow.load_state_dict(state["flow"])
+    except (KeyError, RuntimeError) as error:
+        raise InvalidInput(f"the checkpoint belongs to another flow: {str(error).splitlines()[0]}") from error
+    # runs of earlier versions have no cpu_seconds
+    records = read_metrics(folder / METRICS)[: state["step"]]
+    minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
+    facts = Facts(
+        version=provenance()["version"],
+        step=state["step"] + (begun.facts.step if begun else 0),
+        training_cpu_minutes=minutes + (begun.facts.training_cpu_minutes if begun else 0.0),
+        begun_from=begun.name if begun else None,
+    )
+    return Model(flow.eval(), action.to(device), config, folder.resolve().name, facts)
+
+
+def load_model(source: str | Path) -> Model:
+    """A trained model: one that the package brings, by name; that of a .safetensors file; or that of a run's folder.
+
+    This is `lattice_flows.load`. A name goes before a folder of that name. The flow is on the CPU, in the precision
+    that it was trained in.
+
+    Raises:
+        InvalidInput: no such model, or nothing trained in the folder; or a file that is broken, something else, or
+            whose weights do not fit its config.
+    """
+    if str(source) not in models.available() and Path(source).is_dir():
+        model = trained_model(source)
+        models.check_weights(model, source)
+        return model
+    return models.load(source)
+
+
+def _begun_facts(model: Model, config: Config) -> Facts:
+    """The effective sample size was measured on the model's own extents, for its own action."""
+    if (model.config.lattice, model.config.action) == (config.lattice, config.action):
+        return model.facts
+    return dataclasses.replace(model.facts, begun_from=model.name, proposals=0, ess=None, ess_error=None)

@@ -1,0 +1,242 @@
+"""A trained model in one file, NAME.safetensors: its weights, and in the header its config and what training gave.
+
+The header of the file maps text to text: ``format`` and ``format_version``, ``name``, ``config`` in TOML, and
+``facts`` in JSON. The models that the package brings are the files beside this module.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from lattice_flows import flows
+from lattice_flows.actions import Action
+from lattice_flows.config import Config, loads, to_toml
+from lattice_flows.errors import InvalidInput
+from lattice_flows.flows import Flow
+from lattice_flows.io.weights import load_weights, read_about, save_weights
+from lattice_flows.models.build import build_run, dtype, flow_settings
+from lattice_flows.settings import FINITE, Settings, at_least
+
+FORMAT = "lattice_flows model"
+VERSION = "1"
+SUFFIX = ".safetensors"
+SHIPPED = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts(Settings):
+    """What is known of a trained model."""
+
+    version: str
+    """Of lattice_flows, that wrote the file."""
+    step: Annotated[int, at_least(0)]
+    """Training steps."""
+    training_cpu_minutes: Annotated[float, FINITE, at_least(0)]
+    """Of these steps, and of those of a model that the training began from."""
+    begun_from: str | None = None
+    """The name of that model."""
+    proposals: Annotated[int, at_least(0)] = 0
+    """How many independent proposals the effective sample size was measured with."""
+    ess: Annotated[float, FINITE] | None = None
+    ess_error: Annotated[float, FINITE] | None = None
+
+
+class Header(NamedTuple):
+    """What a model file says of itself."""
+
+    name: str
+    config: Config
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained flow, the action it was trained for, and how."""
+
+    flow: Flow
+    action: Action
+    config: Config
+    name: str
+    facts: Facts
+
+
+def available() -> list[str]:
+    """The names of the models that the package brings.
+
+    Example:
+        >>> all(load(name).name == name for name in available()[:1])
+        True
+    """
+    return sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}"))
+
+
+def load(name_or_path: str | Path) -> Model:
+    """A trained model: one that the package brings, by name, or that of a file, by a path that ends in .safetensors.
+
+    The flow is on the CPU, in the precision that it was trained in.
+
+    Raises:
+        InvalidInput: no such model, or a file that is broken, something else, or whose weights do not fit its config.
+
+    Example:
+        >>> import tempfile
+        >>> from lattice_flows.config import ActionConfig, FlowConfig, LatticeConfig
+        >>> config = Config(
+        ...     lattice=LatticeConfig(group="U(1)", sites=(4, 4)),
+        ...     action=ActionConfig(beta=1.0),
+        ...     flow=FlowConfig(architecture="hierarchical"),
+        ... )
+        >>> _, flow, action = build_run(config, "example")
+        >>> facts = Facts(version="0.1.0", step=0, training_cpu_minutes=0.0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Model(flow, action, config, "untrained", facts), f"{folder}/untrained.safetensors")
+        ...     model = load(f"{folder}/untrained.safetensors")
+        >>> model.name, model.action, model.flow.sample(10).log_q.shape
+        ('untrained', Wilson(U(1), beta=1), torch.Size([10]))
+    """
+    path = find(name_or_path)
+    header = read_header(path)
+    config, flow, action = build_run(header.config, str(path))
+    weights = load_weights(path)
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise InvalidInput(f"the weights of the model are not finite ({path})")
+    try:
+        flow.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split(":", 1)[-1].split())
+        raise InvalidInput(f"the weights do not fit the config of the model: {reason[:200]} ({path})") from error
+    return Model(flow.eval(), action, config, header.name, header.facts)
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Writes a model to a file, from which `load` makes the same.
+
+    Raises:
+        InvalidInput: the name of the file does not end in .safetensors.
+        LatticeFlowsError: the disk is full or the folder not writable.
+    """
+    check_suffix(path)
+    about = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "name": model.name,
+        "config": to_toml(model.config),
+        "facts": json.dumps({name: fact for name, fact in vars(model.facts).items() if fact is not None}),
+    }
+    save_weights(path, model.flow.state_dict(), about)
+
+
+def check_suffix(path: str | Path) -> None:
+    """Raises InvalidInput where the name of a file does not end in .safetensors."""
+    if Path(path).suffix != SUFFIX:
+        raise InvalidInput(f"the file of a model must end in {SUFFIX}, got {path}")
+
+
+def check_weights(model: Model, source: str | Path) -> None:
+    """Raises InvalidInput where the config of a model does not build a flow with its weights.
+
+    That is a hierarchical flow carried to extents for which the config has other designs of levels.
+    """
+    _, flow, _ = build_run(model.config, str(source))
+    own, built = ({name: w.shape for name, w in f.state_dict().items()} for f in (model.flow, flow))
+    if own != built:
+        raise InvalidInput(
+            "the flow was carried from other extents and has levels of other designs than its config gives: "
+            f"train on these extents from the start to have it in a file of its own ({source})"
+        )
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file of a model.
+
+    Raises:
+        InvalidInput: it is a name, and the package brings no model of that name.
+    """
+    name = str(name_or_path)
+    if name.endswith(SUFFIX):
+        return Path(name)
+    if name not in available():
+        raise InvalidInput(
+            f"unknown model {name!r}, available: {', '.join(available()) or 'none'}; "
+            f"or the path of a file that ends in {SUFFIX}"
+        )
+    return SHIPPED / f"{name}{SUFFIX}"
+
+
+def read_header(path: str | Path) -> Header:
+    """What a model file says of itself, without its weights.
+
+    Raises:
+        InvalidInput: a file that is broken, something else, or of another version.
+    """
+    about = read_about(path)
+    if about.get("format") != FORMAT:
+        raise InvalidInput(f"a model of lattice_flows is expected, this file is from another program ({path})")
+    if about.get("format_version") != VERSION:
+        raise InvalidInput(
+            f"a model of version {VERSION} is expected, got version {about.get('format_version')}: "
+            f"use the lattice_flows that wrote it ({path})"
+        )
+    if missing := {"name", "config", "facts"} - about.keys():
+        raise InvalidInput(f"the header of the model has no {', '.join(sorted(missing))} ({path})")
+    try:
+        facts = json.loads(about["facts"])
+        if not isinstance(facts, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise InvalidInput(f"the facts of the model must be a JSON object: {error} ({path})") from error
+    return Header(
+        about["name"],
+        loads(about["config"], str(path)),
+        Facts.from_table(facts, lambda key: f"{path}: {key or 'facts'}"),
+    )
+
+
+def carried(model: Model, config: Config, source: str) -> Flow:
+    """A copy of a model's flow for a config of the same group and ``[flow]``; other extents if it is hierarchical.
+
+    Args:
+        source: names the config in errors.
+
+    Raises:
+        InvalidInput: the config is of another group or architecture, or of extents that the flow cannot have.
+    """
+    before, now = (
+        {"lattice.group": c.lattice.group, "flow.architecture": c.flow.architecture}
+        | {f"flow.{name}": value for name, value in flow_settings(c).items()}
+        for c in (model.config, config)
+    )
+    conflicts = [f"{key} is {now.get(key)} and not {before[key]}" for key in before if before[key] != now.get(key)]
+    if conflicts:
+        raise InvalidInput(f"the config does not fit the weights of {model.name}: {'; '.join(conflicts)} ({source})")
+    if config.lattice.sites != model.config.lattice.sites:
+        try:
+            return flows.transfer(model.flow, config.lattice.sites).to(dtype(config))
+        except InvalidInput as error:
+            raise InvalidInput(f"{error} ({source}: lattice.sites)") from None
+    _, flow, _ = build_run(config, source)
+    flow.load_state_dict(model.flow.state_dict())
+    return flow
+
+
+def digest(flow: Flow) -> str:
+    """A fingerprint of the weights."""
+    sha = hashlib.sha256()
+    for tensor in flow.state_dict().values():
+        sha.update(tensor.cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def with_sites(config: Config, sites: tuple[int, ...], source: str) -> Config:
+    """The config with other extents; `source` says in an error where they came from.
+
+    Raises:
+        InvalidInput: not 2 to 4 extents, each >= 2.
+    """
+    try:
+        return dataclasses.replace(config, lattice=dataclasses.replace(config.lattice, sites=sites))
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} ({source})") from None
