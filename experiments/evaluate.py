@@ -86,7 +86,11 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in arguments.models:
         model = load_model(name)
-        claim = {**model.facts, **evaluate(model, arguments.n, arguments.exact)}
+        claim = {
+            "training_cpu_minutes": round(model.facts.training_cpu_minutes, 1),
+            "step": model.facts.step,
+            **evaluate(model, arguments.n, arguments.exact),
+        }
         print(name, json.dumps(claim, indent=1))
         if arguments.out is not None:
             claims = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}

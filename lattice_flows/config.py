@@ -62,7 +62,8 @@ class TrainingConfig(Settings):
     """``[training]``: reverse KL with Adam or SOAP, linear warm-up and a cosine schedule that ends at ``steps``.
 
     A hierarchical flow can be trained level by level first, ``level_steps`` steps of ``level_batch`` rectangles each,
-    on the exact density that the Wilson action gives a level; ``steps`` steps of the whole flow follow.
+    on the exact density that the Wilson action gives a level: by likelihood and then path gradients of both divergences,
+    or by least squares of the log-ratio. ``steps`` steps of the whole flow follow.
 
     With ``anneal_steps``, beta rises from ``beta_start`` to its value in ``[action]`` over that many steps. Gradients
     are clipped to the norm ``clip``; ``max_bad_steps`` steps in a row without a finite loss end the training.
@@ -72,6 +73,7 @@ class TrainingConfig(Settings):
     level_steps: Steps = 0
     level_batch: Count = 1024
     level_learning_rate: Positive = 0.01
+    level_estimator: Literal["path", "log_ratio"] = "path"
     batch: Count = 128
     learning_rate: Positive = 1e-3
     warmup: Steps = 0

@@ -72,8 +72,8 @@ def ess_error(log_w: Tensor, blocks: int = 100) -> Tensor:
 def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
     """The effective sample size from log-weights of independent samples of the target p, with its jackknife error.
 
-    ESS = (E_q w)^2 / E_q w^2 = 1 / (E_p[w] E_p[1 / w]): what `ess` estimates on samples of the model q, which cannot see
-    a part of the target that the model hardly ever reaches. Here such a part has weights that are large.
+    ESS = (E_q w)^2 / E_q w^2 = 1 / (E_p[w] E_p[1 / w]): what `ess` estimates on samples of the model q, which cannot
+    see a part of the target that the model hardly ever reaches. Here such a part has weights that are large.
 
     Shapes: log_w `(n,)`, n >= 2 -> two scalars.
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lattice_flows.actions import ActionLike
 from lattice_flows.errors import InvalidInput
@@ -95,6 +96,18 @@ def forward_path(flow: Flow, action: ActionLike, links: Tensor) -> ForwardKL:
     (gradient,) = torch.autograd.grad(log_pulled_back.sum(), fixed)
     surrogate = (gradient.conj() * prior_links).real.sum() / len(links)
     return ForwardKL(surrogate, log_pulled_back.detach())
+
+
+def log_ratio(flow: Flow, action: ActionLike, links: Tensor) -> ForwardKL:
+    """Least squares of log p / q on given links, for a normalised target: Huber's loss, of width 1.
+
+    The links may come from anywhere, so that what neither the model nor the target often reaches can be covered, and
+    the gradient vanishes, noise included, where the model is exact.
+
+    Source: L. Richter et al., 2010.10436, for losses of the log-ratio on other samples than the model's.
+    """
+    log_w = -action(links) - flow.log_prob(links)
+    return ForwardKL(functional.huber_loss(log_w, torch.zeros_like(log_w)), log_w.detach())
 
 
 ESTIMATORS = {"reparametrisation": reparametrisation, "path": path, "reinforce": reinforce}

@@ -25,11 +25,11 @@ SITES = (2, 3)
 """A lattice for one rectangle of two plaquettes, on which each of its links occurs once."""
 
 POOL = 2**15
-"""How many loops of each area are drawn, once; rectangles are made of any two of them."""
+"""How many plaquettes are drawn, once, and pairs of loops made of them."""
 NEGLIGIBLE = 2e-3
 """Levels of which both parts have a Wilson loop below this are left as they are."""
 BROAD = 0.25
-"""The share of boundaries that are Haar elements: the others hardly ever are where a principal root jumps."""
+"""The share of boundaries that are spread over the group: the others hardly ever are where a principal root jumps."""
 
 
 class SplitPrior(HaarPrior):
@@ -37,35 +37,36 @@ class SplitPrior(HaarPrior):
 
     All links are 1 but the first of the boundary, which is W, and the active one, which is W_a. Rectangles of any area
     are rectangles of two plaquettes to a level: it sees W_a and W alone. So that W is covered everywhere, a quarter of
-    the boundaries are Haar elements.
+    the boundaries are Haar elements; in `target`, as near to that as the pairs of loops that there are allow.
 
     Args:
+        action: whose plaquettes have the density of the target.
         plaquettes: independent plaquettes `(n, *element)`, of which loops of every area are products.
         areas: A and B.
         seed: of the order in which plaquettes are multiplied.
     """
 
-    def __init__(self, group: Group, plaquettes: Tensor, areas: tuple[int, int], seed: int):
-        super().__init__(group, SITES)
+    def __init__(self, action: Wilson, plaquettes: Tensor, areas: tuple[int, int], seed: int):
+        super().__init__(action.group, SITES)
         self.partition = one_rectangle()
         generator = torch.Generator().manual_seed(seed)
-        self.parts = [_products(group, plaquettes, area, generator) for area in areas]
+        first, second = (_products(self.group, plaquettes, area, generator) for area in areas)
+        self.first, self.boundary = first, self.group.compose(second, first)
+        self.spread = (-LoopDensity(self.group, action.beta, sum(areas))(self.boundary)).softmax(0)
 
     def sample(self, n, generator=None, dtype=None, device=None) -> Tensor:
-        boundary = self.group.compose(*reversed(self._parts(n, generator, dtype, device)))
+        chosen = torch.randint(len(self.boundary), (n - int(BROAD * n),), generator=generator, device=device)
         broad = self.group.haar(int(BROAD * n), generator=generator, dtype=dtype, device=device)
-        boundary = torch.cat((broad, boundary[len(broad) :]))
+        boundary = torch.cat((broad, self.boundary.to(broad)[chosen]))
         return self._links(self.group.haar(n, generator=generator, dtype=dtype, device=device), boundary)
 
     def target(self, n: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        """Independent samples `(n, dim, *sites, *element)` of the target: W_a and W_b from the densities of A and B."""
-        first, second = self._parts(n, generator, dtype, generator.device)
-        return self._links(first, self.group.compose(second, first))
-
-    def _parts(self, n, generator, dtype, device) -> list[Tensor]:
-        chosen = [torch.randint(len(part), (n,), generator=generator, device=device) for part in self.parts]
-        kind = self.group.element_dtype(dtype)
-        return [part[index.to(part.device)].to(device, kind) for part, index in zip(self.parts, chosen, strict=True)]
+        """Samples `(n, dim, *sites, *element)` of the target: W_a from its exact density given W."""
+        device, kind = generator.device, self.group.element_dtype(dtype)
+        broad = torch.multinomial(self.spread.to(device), int(BROAD * n), replacement=True, generator=generator)
+        plain = torch.randint(len(self.boundary), (n - len(broad),), generator=generator, device=device)
+        chosen = torch.cat((broad, plain)).to(self.first.device)
+        return self._links(*(part[chosen].to(device, kind) for part in (self.first, self.boundary)))
 
     def _links(self, active: Tensor, boundary: Tensor) -> Tensor:
         group, axis = self.group, site_axis(self.group)
@@ -129,10 +130,10 @@ def split(level: Level, action: Wilson, plaquettes: Tensor, seed: int = 0) -> tu
         >>> links, log_q = flow.sample(1000, generator=generator)
         >>> log_w = -action(links) - log_q
         >>> print(f"the untrained level has a divergence of {-log_w.mean():.1f}")
-        the untrained level has a divergence of 1.5
+        the untrained level has a divergence of 1.8
     """
     like = next(level.parameters())
-    prior = SplitPrior(action.group, plaquettes, level.areas, seed)
+    prior = SplitPrior(action, plaquettes, level.areas, seed)
     flow = Flow(prior, [level.on(one_rectangle())])
     return flow.to(like.device), prior, SplitAction(action.group, action.beta, level.areas).to(like.device)
 

@@ -12,7 +12,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.layers.level import Level
 from lattice_flows.measurement.loop_density import plaquettes
-from lattice_flows.training.losses import ESTIMATORS, ForwardKL, ReverseKL, forward_path, likelihood, path
+from lattice_flows.training.losses import ESTIMATORS, ForwardKL, ReverseKL, forward_path, likelihood, log_ratio, path
 from lattice_flows.training.splits import POOL, matters, split
 
 Gradient = Callable[[int, torch.Generator], tuple[ReverseKL | ForwardKL, float, float]]
@@ -121,7 +121,11 @@ def _level(level: Level, action: Wilson, pool: torch.Tensor, settings: TrainingC
     def gradient(step: int, generator: torch.Generator) -> tuple[ReverseKL | ForwardKL, float, float]:
         n = settings.level_batch
         value: ReverseKL | ForwardKL
-        if step < LIKELIHOOD_SHARE * settings.level_steps:
+        if settings.level_estimator == "log_ratio":
+            half = n // 2
+            links = (prior.sample(half, generator, dtype), prior.target(n - half, generator, dtype))
+            value = log_ratio(flow, target, torch.cat(links))
+        elif step < LIKELIHOOD_SHARE * settings.level_steps:
             value = likelihood(flow, target, prior.target(n, generator, dtype))
         elif step % 2:
             # the reverse divergence forgives what is left out, the forward one what is added
