@@ -1,6 +1,6 @@
 """Measures a trained model against the exact theory, and writes down what it claims.
 
-    python experiments/evaluate.py NAME ... [-n 16384] [--exact 4096] [--out FILE]
+    python experiments/evaluate.py NAME ... [-n 16384] [--exact 4096] [--extent L] [--out FILE]
 
 For each model, a shipped name or a run folder or a file: the effective sample size of n independent samples (reverse)
 and that of exact, independent configurations (forward), which see what the model leaves out; then observables of an
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from lattice_flows.flows import transfer
 from lattice_flows.folders import load_model
 from lattice_flows.measurement import ess, ess_error, estimate, exact_value, forward_ess, standard_observables
 from lattice_flows.models import Model
@@ -81,11 +82,15 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="NAME")
     parser.add_argument("-n", type=int, default=16384, help="samples of the flow (%(default)s)")
     parser.add_argument("--exact", type=int, default=4096, help="exact configurations; 0 for none (%(default)s)")
+    parser.add_argument("--extent", type=int, metavar="L", help="carry the flow to L x L first, without training")
     parser.add_argument("--out", type=Path, help="JSON file that the claims are added to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in arguments.models:
-        model = load_model(name)
+        model, key = load_model(name), Path(name).stem if name.endswith(".safetensors") else Path(name).name
+        if arguments.extent is not None:
+            model = model._replace(flow=transfer(model.flow, (arguments.extent, arguments.extent)))
+            key = f"{key} at L={arguments.extent}"
         claim = {
             "training_cpu_minutes": round(model.facts.training_cpu_minutes, 1),
             "step": model.facts.step,
@@ -94,7 +99,7 @@ def main() -> None:
         print(name, json.dumps(claim, indent=1))
         if arguments.out is not None:
             claims = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-            claims[Path(name).stem if name.endswith(".safetensors") else name] = claim
+            claims[key] = claim
             arguments.out.write_text(json.dumps(claims, indent=2) + "\n")
 
 

@@ -62,8 +62,8 @@ class TrainingConfig(Settings):
     """``[training]``: reverse KL with Adam or SOAP, linear warm-up and a cosine schedule that ends at ``steps``.
 
     A hierarchical flow can be trained level by level first, ``level_steps`` steps of ``level_batch`` rectangles each,
-    on the exact density that the Wilson action gives a level: by likelihood and then path gradients of both divergences,
-    or by least squares of the log-ratio. ``steps`` steps of the whole flow follow.
+    on the exact density that the Wilson action gives a level: by likelihood and then path gradients of both
+    divergences, or by least squares of the log-ratio. ``steps`` steps of the whole flow follow.
 
     With ``anneal_steps``, beta rises from ``beta_start`` to its value in ``[action]`` over that many steps. Gradients
     are clipped to the norm ``clip``; ``max_bad_steps`` steps in a row without a finite loss end the training.

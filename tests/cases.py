@@ -5,7 +5,8 @@ import torch
 from lattice_flows import SU, U1
 from lattice_flows.actions import ACTIONS
 from lattice_flows.flows.builders import checkerboard, stripes
-from lattice_flows.layers import ConvContext, GaugeCoupling, LinkPartition
+from lattice_flows.flows.hierarchical import hierarchical
+from lattice_flows.layers import BoundaryContext, ConvContext, GaugeCoupling, LinkPartition
 from lattice_flows.layers.conjugation import conjugation_map
 
 GROUPS = [U1(), SU(2), SU(3), SU(4), SU(5)]
@@ -41,3 +42,26 @@ def flow(group, sites, layers, seed=0, **settings):
 def names(cases):
     """Ids for pytest."""
     return [str(case).replace("torch.", "").split("\n")[0][:40] for case in cases]
+
+
+def designs(group):
+    """Levels with every kind of sublayer that a group can have."""
+    return ("cfab", "fa", "cb") if group == U1() else ("crab", "ar", "cb")
+
+
+def stir(module, scale=0.5, seed=0):
+    """Perceptrons far enough from 0 to matter."""
+    generator = torch.Generator().manual_seed(seed)
+    for context in module.modules():
+        if isinstance(context, BoundaryContext):
+            for parameter in context.body.parameters():
+                torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+            for parameter in context.head.parameters():
+                torch.nn.init.normal_(parameter, std=scale, generator=generator)
+    return module
+
+
+def hierarchical_flow(group, sites, levels=None, scale=0.5, seed=0, **settings):
+    """A hierarchical flow far from the identity."""
+    settings = {"bins": 4, "hidden": (6,), "dtype": torch.float64} | settings
+    return stir(hierarchical(group, sites, levels=levels or designs(group), seed=seed, **settings), scale, seed)

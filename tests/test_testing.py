@@ -6,7 +6,7 @@ import torch
 
 from lattice_flows import SU, U1
 from lattice_flows.actions import Wilson
-from lattice_flows.layers import LinkPartition, SpectralMap, Transform
+from lattice_flows.layers import LinkPartition, ResidualMap, SpectralMap, Transform
 from lattice_flows.testing import (
     assert_conjugation_map,
     assert_force,
@@ -90,6 +90,20 @@ def test_broken_conjugation_maps_fail(generator):
     assert_conjugation_map(good, loop, params, SU(2))
     with pytest.raises(AssertionError):
         assert_conjugation_map(Frames(SU(2), bins=4), loop, params, SU(2))
+
+
+def test_maps_that_do_not_turn_with_the_boundary_fail(generator):
+    class Fixed(ResidualMap):
+        """Sees the same boundary, however the loop has turned."""
+
+        def _words(self, params, boundary):
+            return super()._words(params, fixed)
+
+    fixed, loop, boundary = SU(2).haar(3, 20, generator=generator, dtype=torch.float64)
+    params = torch.randn(20, 8, generator=generator, dtype=torch.float64)
+    assert_conjugation_map(ResidualMap(SU(2)), loop, params, SU(2), boundary=boundary)
+    with pytest.raises(AssertionError, match=r"h\(V W V\^-1\) = V h\(W\) V\^-1"):
+        assert_conjugation_map(Fixed(SU(2)), loop, params, SU(2), boundary=boundary)
 
 
 def test_nan_is_a_violation(links):

@@ -44,10 +44,12 @@ class SplitPrior(HaarPrior):
         plaquettes: independent plaquettes `(n, *element)`, of which loops of every area are products.
         areas: A and B.
         seed: of the order in which plaquettes are multiplied.
+        broad: the share of boundaries that are spread over the group.
     """
 
-    def __init__(self, action: Wilson, plaquettes: Tensor, areas: tuple[int, int], seed: int):
+    def __init__(self, action: Wilson, plaquettes: Tensor, areas: tuple[int, int], seed: int, broad: float = BROAD):
         super().__init__(action.group, SITES)
+        self.broad = broad
         self.partition = one_rectangle()
         generator = torch.Generator().manual_seed(seed)
         first, second = (_products(self.group, plaquettes, area, generator) for area in areas)
@@ -55,17 +57,19 @@ class SplitPrior(HaarPrior):
         self.spread = (-LoopDensity(self.group, action.beta, sum(areas))(self.boundary)).softmax(0)
 
     def sample(self, n, generator=None, dtype=None, device=None) -> Tensor:
-        chosen = torch.randint(len(self.boundary), (n - int(BROAD * n),), generator=generator, device=device)
-        broad = self.group.haar(int(BROAD * n), generator=generator, dtype=dtype, device=device)
+        chosen = torch.randint(len(self.boundary), (n - int(self.broad * n),), generator=generator, device=device)
+        broad = self.group.haar(int(self.broad * n), generator=generator, dtype=dtype, device=device)
         boundary = torch.cat((broad, self.boundary.to(broad)[chosen]))
         return self._links(self.group.haar(n, generator=generator, dtype=dtype, device=device), boundary)
 
     def target(self, n: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         """Samples `(n, dim, *sites, *element)` of the target: W_a from its exact density given W."""
         device, kind = generator.device, self.group.element_dtype(dtype)
-        broad = torch.multinomial(self.spread.to(device), int(BROAD * n), replacement=True, generator=generator)
-        plain = torch.randint(len(self.boundary), (n - len(broad),), generator=generator, device=device)
-        chosen = torch.cat((broad, plain)).to(self.first.device)
+        chosen = torch.randint(len(self.boundary), (n,), generator=generator, device=device)
+        if count := int(self.broad * n):
+            spread = self.spread.to(device)
+            chosen[:count] = torch.multinomial(spread, count, replacement=True, generator=generator)
+        chosen = chosen.to(self.first.device)
         return self._links(*(part[chosen].to(device, kind) for part in (self.first, self.boundary)))
 
     def _links(self, active: Tensor, boundary: Tensor) -> Tensor:
@@ -114,12 +118,15 @@ def one_rectangle() -> LinkPartition:
     return LinkPartition.rectangles(SITES, (1, 2), corners=[(0, 0)])
 
 
-def split(level: Level, action: Wilson, plaquettes: Tensor, seed: int = 0) -> tuple[Flow, SplitPrior, SplitAction]:
+def split(
+    level: Level, action: Wilson, plaquettes: Tensor, seed: int = 0, broad: float = BROAD
+) -> tuple[Flow, SplitPrior, SplitAction]:
     """A level as a flow of one rectangle, sharing the level's parameters, its prior, and its target.
 
     Args:
         action: whose plaquettes have the density of the target.
         plaquettes: independent ones, as `lattice_flows.measurement.loop_density.plaquettes` gives them.
+        seed, broad: of the prior.
 
     Example:
         >>> from lattice_flows import U1, flows
@@ -129,11 +136,11 @@ def split(level: Level, action: Wilson, plaquettes: Tensor, seed: int = 0) -> tu
         >>> flow, _, action = split(level, Wilson(U1(), beta=2.0), plaquettes(U1(), 2.0, 1000, generator))
         >>> links, log_q = flow.sample(1000, generator=generator)
         >>> log_w = -action(links) - log_q
-        >>> print(f"the untrained level has a divergence of {-log_w.mean():.1f}")
-        the untrained level has a divergence of 1.8
+        >>> print(f"the untrained level has a divergence of {-log_w.mean():.0f}")
+        the untrained level has a divergence of 2
     """
     like = next(level.parameters())
-    prior = SplitPrior(action, plaquettes, level.areas, seed)
+    prior = SplitPrior(action, plaquettes, level.areas, seed, broad)
     flow = Flow(prior, [level.on(one_rectangle())])
     return flow.to(like.device), prior, SplitAction(action.group, action.beta, level.areas).to(like.device)
 

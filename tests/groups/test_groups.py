@@ -113,6 +113,24 @@ def test_class_features_are_class_functions_that_separate(group, generator):
     assert ((features - group.class_features(b)).abs().amax(-1)[moved] > 1e-6).all()
 
 
+@over_groups
+def test_principal_powers(group, dtype, generator):
+    """The phases times the exponent; powers of one element multiply; and a power turns with the element."""
+    a, V = (group.haar(500, generator=generator, dtype=dtype) for _ in range(2))
+    phases, frame = group.eigenphases(a)
+    for exponent in (0.0, 0.5, 0.3, -0.75, 1.0):
+        power = group.power(a, exponent)
+        assert group.defect(power).max() < eps(dtype)
+        assert distance(power, group.rebuild(exponent * phases, frame), group).max() < 100 * eps(dtype)
+        rest = group.power(a, 1 - exponent)
+        assert distance(group.compose(power, rest), a, group).max() < 100 * eps(dtype)
+    assert torch.equal(group.power(a, 1.0), a)
+    turned = group.power(group.compose(group.compose(V, a), group.inverse(V)), 0.5)
+    expected = group.compose(group.compose(V, group.power(a, 0.5)), group.inverse(V))
+    # near the walls of the alcove, where the principal root jumps, rounding is enlarged
+    assert distance(turned, expected, group).max() < 1e4 * eps(dtype)
+
+
 def test_equality_and_names():
     assert SU(3) == SU(3)
     assert SU(3) != SU(2)

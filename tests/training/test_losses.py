@@ -7,7 +7,7 @@ import torch
 from lattice_flows import SU, U1
 from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.training import ESTIMATORS, path, reinforce, reparametrisation
+from lattice_flows.training import ESTIMATORS, forward_path, likelihood, path, reinforce, reparametrisation
 
 
 def gradients(estimate, flow, action, repeats, n, seed):
@@ -95,3 +95,59 @@ def test_path_leaves_no_gradient_behind():
     flow = cases.flow(U1(), (3, 4), layers=2)
     path(flow, Wilson(U1(), 1.0), 8, torch.Generator().manual_seed(0))
     assert all(parameter.grad is None for parameter in flow.parameters())
+
+
+def far(flow, seed):
+    """A flow of stripes far from the identity."""
+    for layer in flow.layers:
+        torch.nn.init.normal_(layer.context.head.bias, generator=torch.Generator().manual_seed(seed))
+    return flow
+
+
+FORWARD = {
+    "U(1)": lambda seed: far(cases.flow(U1(), (3, 3), layers=2, seed=seed, dtype=torch.float64), seed),
+    "U(1) hierarchical": lambda seed: cases.hierarchical_flow(U1(), (2, 2), ("f",), scale=0.1, seed=seed),
+    "SU(2) hierarchical": lambda seed: cases.hierarchical_flow(SU(2), (2, 2), ("cr",), scale=0.1, seed=seed),
+}
+
+
+@pytest.mark.parametrize("make", list(FORWARD.values())[:2], ids=list(FORWARD)[:2])
+def test_forward_estimators_agree_in_expectation(make):
+    """On samples of a target, which is another flow: the same value, and gradients whose pulls are those of noise."""
+    flow, target = make(0), make(1)
+
+    def action(links):
+        return -target.log_prob(links)
+
+    def rows(estimate, seed):
+        def once(flow, action, n, generator):
+            return estimate(flow, action, target.sample(n, generator=generator).links)
+
+        return gradients(once, flow, action, 40, 64, seed)
+
+    links = target.sample(200, generator=torch.Generator().manual_seed(0)).links
+    one, two = (estimate(flow, action, links) for estimate in (likelihood, forward_path))
+    torch.testing.assert_close(one.log_w, two.log_w, atol=1e-7, rtol=0)
+    one, two = rows(likelihood, 1), rows(forward_path, 2)
+    error = (one.var(0) / len(one) + two.var(0) / len(two)).sqrt()
+    felt = error > 1e-9
+    pull = ((one.mean(0) - two.mean(0)) / error)[felt]
+    assert felt.sum() > 100
+    assert pull.abs().max() < 6
+    assert pull.square().mean() < 2
+    assert one.mean(0).norm() > 3 * error.norm()
+
+
+@pytest.mark.parametrize("make", FORWARD.values(), ids=FORWARD)
+def test_forward_path_gradient_vanishes_where_q_equals_p(make):
+    flow, target = make(0), make(0)
+    links = target.sample(16, generator=torch.Generator().manual_seed(0)).links
+    size = {}
+    for estimate in (likelihood, forward_path):
+        flow.zero_grad()
+        value = estimate(flow, lambda links: -target.log_prob(links), links)
+        value.surrogate.backward()
+        size[estimate] = max(parameter.grad.abs().max() for parameter in flow.parameters())
+        assert value.log_w.abs().max() < 1e-8
+    assert size[forward_path] < 1e-6
+    assert size[likelihood] > 1e-3
