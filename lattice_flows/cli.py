@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         _demo,
         "train, sample and measure U(1) on 8x8 at beta = 2",
-        "Compares with the exact values; takes about two minutes.",
+        "Compares with the exact values; takes less than a minute.",
         "lattice-flows demo --out demo",
     )
     demo.add_argument("--out", default="lattice-flows-demo", metavar="FOLDER", help="folder of the run (%(default)s)")
