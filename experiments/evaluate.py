@@ -46,10 +46,10 @@ def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
     weights = torch.cat(log_w)
     claim = {
         "samples": len(weights),
-        "ess": round(ess(weights).item(), 5),
-        "ess_error": round(ess_error(weights).item(), 5),
-        "acceptance": round(torch.cat(accepted).double().mean().item(), 5),
-        "log_w_std": round(weights.std().item(), 5),
+        "ess": round(ess(weights).item(), 9),
+        "ess_error": round(ess_error(weights).item(), 9),
+        "acceptance": round(torch.cat(accepted).double().mean().item(), 9),
+        "log_w_std": round(weights.std().item(), 9),
         "observables": {},
     }
     if n_exact:
@@ -59,8 +59,8 @@ def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
         value, error = forward_ess(torch.cat(parts))
         claim |= {
             "exact_samples": n_exact,
-            "forward_ess": round(value.item(), 5),
-            "forward_ess_error": round(error.item(), 5),
+            "forward_ess": round(value.item(), 9),
+            "forward_ess_error": round(error.item(), 9),
         }
     for name, parts in series.items():
         exact = exact_value(name, group, beta, sites)

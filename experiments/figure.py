@@ -35,7 +35,7 @@ def draw(folder: Path) -> Figure:
     claims = json.loads((folder / "expected.json").read_text())
     points = []
     for name, claim in claims.items():
-        match = re.fullmatch(r"(u1|su\d)_2d_L(\d+)_beta([\d.]+?)(_seed\d)?( at L=(\d+))?(, fine-tuned)?", name)
+        match = re.fullmatch(r"(u1|su\d)_2d_L(\d+)_beta([\d.]+)(_seed\d)?( at L=(\d+))?(, fine-tuned)?", name)
         if match:
             key = match[1].upper().replace("SU", "SU(").replace("U1", "U(1")
             points.append((match[1], key + ")", float(match[3]), int(match[6] or match[2]), bool(match[7]), claim))
@@ -48,8 +48,8 @@ def draw(folder: Path) -> Figure:
         x = [p[3] if by_extent else p[2] for p in own]
         label = f"{own[0][1]}" + (f", beta = {kind[1]:g}" if by_extent else "") + (", fine-tuned" if kind[2] else "")
         axes.errorbar(x, [p[5]["ess"] for p in own], [p[5]["ess_error"] for p in own], fmt="o-", ms=4, label=label)
-        if "forward_ess" in own[0][5] and not by_extent:
-            pairs = [(a, p[5]["forward_ess"], p[5]["forward_ess_error"]) for a, p in zip(x, own, strict=True)]
+        pairs = [(p[2], p[5]["forward_ess"], p[5]["forward_ess_error"]) for p in own if "forward_ess" in p[5]]
+        if pairs and not by_extent:
             axes.errorbar(*zip(*pairs, strict=True), fmt="x", ms=7, label="forward, on exact configurations")
         if not by_extent:
             for source, values in PUBLISHED.get(kind[0], {}).items():

@@ -16,7 +16,7 @@ from lattice_flows.report import bracketed
 
 ROOT = Path(__file__).parent
 FOLDERS = ("u1_2d", "su2_2d", "su3_2d", "su4_2d", "volume")
-NAME = re.compile(r"(?P<group>u1|su\d)_2d_L(?P<L>\d+)_beta(?P<beta>[\d.]+?)(_seed(?P<seed>\d))?( at L=(?P<at>\d+))?")
+NAME = re.compile(r"(?P<group>u1|su\d)_2d_L(?P<L>\d+)_beta(?P<beta>[\d.]+)(_seed(?P<seed>\d))?( at L=(?P<at>\d+))?")
 
 
 def rows(folder: str) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ Seed = Annotated[int, Rule("from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)]
 Sites = Annotated[tuple[int, ...], Rule("2 to 4 extents, each >= 2", lambda v: 2 <= len(v) <= 4 and min(v) >= 2)]
 Designs = Annotated[tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))]
 Widths = Annotated[tuple[int, ...], Rule("widths, each >= 1", lambda v: all(width >= 1 for width in v))]
+Range = Annotated[tuple[float, ...], Rule("two couplings, 0 < low < high", lambda v: len(v) == 2 and 0 < v[0] < v[1])]
 Device = Annotated[str, Rule("auto, cpu, cuda or cuda:k", lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v)))]
 
 
@@ -46,12 +47,14 @@ class ActionConfig(Settings):
 class FlowConfig(Settings):
     """``[flow]``: the architecture; ``auto`` is stripes in two dimensions and checkerboard in three and four.
 
-    ``layers`` and ``kernel_size`` belong to these two, ``levels`` to the hierarchical architecture.
+    ``layers`` and ``kernel_size`` belong to these two, ``levels`` and ``beta_range`` to the hierarchical architecture.
+    A flow with a ``beta_range`` is trained at couplings all over it, and then asked for that of ``[action]``.
     """
 
     architecture: Literal["auto", "stripes", "checkerboard", "hierarchical"] = "auto"
     layers: Count = 16
     levels: Designs = ("cab", "c")
+    beta_range: Range | None = None
     bins: Annotated[int, at_least(2)] = 8
     hidden: Widths = (16, 16)
     kernel_size: Annotated[int, Rule("odd and >= 1", lambda v: v >= 1 and v % 2 == 1)] = 3
@@ -128,6 +131,10 @@ class Config:
         if self.flow.architecture == "auto":
             fits: Literal["stripes", "checkerboard"] = "stripes" if len(self.lattice.sites) == 2 else "checkerboard"
             object.__setattr__(self, "flow", dataclasses.replace(self.flow, architecture=fits))
+        if self.flow.beta_range is not None and self.training.beta_start is not None:
+            raise InvalidInput(
+                "a flow with a beta_range is trained at all its couplings: it cannot be annealed as well"
+            )
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:

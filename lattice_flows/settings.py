@@ -27,7 +27,7 @@ def at_least(bound: int) -> Rule:
 class Settings:
     """Base of frozen dataclasses of settings: converts and checks every field, in types and in its `Rule`s.
 
-    The types are str, int, float, `Literal`, tuple[int, ...], tuple[str, ...], and each of them or None. An int is
+    The types are str, int, float, `Literal`, tuple[T, ...] of the first three, and each of them or None. An int is
     accepted for a float, a list for a tuple, and a bool is neither.
 
     Example:
@@ -66,7 +66,7 @@ class Settings:
             raise InvalidInput(f"{error} ({where('')})") from None
 
 
-_PLURALS = {int: "integers", str: "strings"}
+_PLURALS = {int: "integers", float: "numbers", str: "strings"}
 
 
 def _hints(kind: type) -> dict[str, Any]:
@@ -95,8 +95,8 @@ def _converted(value: Any, kind: Any) -> tuple[str, Any]:
         return f"one of {', '.join(choices)}", value if value in choices else None
     if get_origin(kind) is tuple:
         item_kind = get_args(kind)[0]
-        fits = isinstance(value, list | tuple) and all(type(item) is item_kind for item in value)
-        return f"a list of {_PLURALS[item_kind]}", tuple(value) if fits else None
+        items = [_converted(item, item_kind)[1] for item in value] if isinstance(value, list | tuple) else [None]
+        return f"a list of {_PLURALS[item_kind]}", None if None in items else tuple(items)
     if kind is float:
         return "a number", float(value) if number and (isinstance(value, float) or abs(value) < 1e300) else None
     if kind is int:

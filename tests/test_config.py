@@ -95,7 +95,7 @@ def test_round_trip(path):
         ("training.steps=0", "steps and level_steps must not both be 0"),
         (
             "flow.archtecture=stripes",
-            "unknown key 'archtecture', valid keys: architecture, layers, levels, bins, hidden",
+            "unknown key 'archtecture', valid keys: architecture, layers, levels, beta_range, bins, hidden",
         ),
         ("training.steps=1.5", "steps must be an integer, got 1.5"),
         ("training.steps=", "steps must be an integer, got ''"),
@@ -183,3 +183,14 @@ def test_what_resuming_may_change():
     assert resume_conflicts(old, replace(old, flow=replace(old.flow, levels=("c",)))) == [
         "flow.levels was ('cab', 'c') and is now ('c',)"
     ]
+
+
+def test_range_of_couplings():
+    """It goes through TOML, and is checked as any setting is."""
+    text = MINIMAL + "[flow]\nbeta_range = [1, 3]\n"
+    config = loads(text, "config")
+    assert config.flow.beta_range == (1.0, 3.0)
+    assert loads(to_toml(config), "config") == config
+    for wrong in ("[3.0, 1.0]", "[1.0]", '["a", "b"]', "2.0"):
+        with pytest.raises(InvalidInput, match="beta_range must be"):
+            loads(text.replace("[1, 3]", wrong), "config")

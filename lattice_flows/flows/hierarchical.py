@@ -1,5 +1,6 @@
 """The hierarchical flow of two dimensions: rectangles cut in two, again and again."""
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -11,7 +12,7 @@ from lattice_flows.fields.layout import check_sites
 from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.prior import HaarPrior
 from lattice_flows.groups import Group
-from lattice_flows.layers.level import Level
+from lattice_flows.layers.level import Level, check_design
 from lattice_flows.layers.partition import LinkPartition
 from lattice_flows.layers.perceptron import Coupling
 from lattice_flows.layers.rectangles import cuts
@@ -57,8 +58,10 @@ def hierarchical(
         Flow: SU(3) on 8x8, 6 layers (Level), 31,890 parameters
     """
     sites = check_sites(sites)
-    if not levels:
-        raise InvalidInput("levels must hold at least one design, got none")
+    if not levels or isinstance(levels, str):
+        raise InvalidInput(f"levels must be a list of designs, at least one, got {levels!r}")
+    for design in levels:
+        check_design(design)
     coupling = None if beta_range is None else Coupling(*beta_range)
     # The initialisers of torch.nn draw from its global stream: seed a copy, so that the caller's does not move.
     with torch.random.fork_rng(devices=[]):
@@ -97,6 +100,7 @@ def transfer(flow: Flow, sites) -> Flow:
     if not all(isinstance(level, Level) for level in trained):
         raise InvalidInput(f"only a hierarchical flow can be carried to other extents, got {flow}")
     largest = max(sum(level.areas) for level in trained)
+    coupling = copy.deepcopy(flow.coupling)
 
     def distance(level: Level, areas: tuple[int, int], partition: LinkPartition) -> tuple[float, bool]:
         apart = sum(abs(math.log(own / other)) for own, other in zip(level.areas, areas, strict=True))
@@ -107,7 +111,7 @@ def transfer(flow: Flow, sites) -> Flow:
     for cut in cuts(sites):
         partition = LinkPartition.rectangles(sites, cut.shape, cut.corners)
         nearest = min(trained, key=lambda level: distance(level, cut.areas, partition))
-        level = nearest.copy(partition, cut.areas)
+        level = nearest.copy(partition, cut.areas, coupling)
         if sum(cut.areas) > largest:
             level.reset()
         levels.append(level)

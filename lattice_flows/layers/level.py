@@ -64,9 +64,7 @@ class Level(Transform):
             >>> level(SU(3).identity(5, 2, 8, 8))[0].shape
             torch.Size([5, 2, 8, 8, 3, 3])
         """
-        if not design or set(design) - SUBLAYERS.keys():
-            meaning = "; ".join(f"{letter}: {what}" for letter, what in SUBLAYERS.items())
-            raise InvalidInput(f"a level is designed by letters ({meaning}), got {design!r}")
+        check_design(design)
         couplings = []
         for letter in design:
             conjugation = _map(letter, group, bins)
@@ -100,13 +98,14 @@ class Level(Transform):
         """This level on other rectangles, with the same parameters."""
         return Level(self.areas, [layer.on(partition) for layer in self._layers()])
 
-    def copy(self, partition: LinkPartition, areas: tuple[int, int]) -> "Level":
+    def copy(self, partition: LinkPartition, areas: tuple[int, int], coupling: Coupling | None = None) -> "Level":
         """A copy of this level, with parameters of its own, for rectangles with parts of other areas.
 
-        A `Coupling` that its contexts see is shared with them, not copied.
+        Args:
+            coupling: what its contexts see in place of the `Coupling` that those of this level see. Default: the same.
         """
         share, own = (part[0] / sum(part) for part in (areas, self.areas))
-        shared = {id(module): module for module in self.modules() if isinstance(module, Coupling)}
+        shared = {id(module): coupling or module for module in self.modules() if isinstance(module, Coupling)}
         couplings = copy.deepcopy(self.on(partition), shared)._layers()
         for layer in couplings:
             layer.centre = share if layer.centre == own else layer.centre
@@ -116,6 +115,13 @@ class Level(Transform):
         """Back to the identity."""
         for layer in self._layers():
             cast(BoundaryContext, layer.context).reset()
+
+
+def check_design(design: str) -> None:
+    """Raises InvalidInput unless every letter of a design stands for a sublayer, and there is one."""
+    if not design or set(design) - SUBLAYERS.keys():
+        meaning = "; ".join(f"{letter}: {what}" for letter, what in SUBLAYERS.items())
+        raise InvalidInput(f"a level is designed by letters ({meaning}), got {design!r}")
 
 
 def _map(letter: str, group: Group, bins: int) -> ConjugationMap:

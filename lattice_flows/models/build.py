@@ -33,6 +33,8 @@ def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
             dtype=dtype(config),
             **flow_settings(config),
         )
+        if flow.coupling is not None:
+            flow.coupling.set(config.action.beta)
     except InvalidInput as error:
         raise InvalidInput(f"{error} ({source}: lattice.sites, flow)") from None
     return config, flow, actions.build(config.action.name, group, config.action.beta, dim=len(config.lattice.sites))
@@ -40,7 +42,7 @@ def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
 
 def flow_settings(config: Config) -> dict[str, Any]:
     """The settings of ``[flow]`` that its architecture has."""
-    own = ("levels",) if config.flow.architecture == "hierarchical" else ("layers", "kernel_size")
+    own = ("levels", "beta_range") if config.flow.architecture == "hierarchical" else ("layers", "kernel_size")
     return {name: getattr(config.flow, name) for name in (*own, "bins", "hidden")}
 
 

@@ -12,9 +12,9 @@ from lattice_flows.training.losses import (
     reinforce,
     reparametrisation,
 )
+from lattice_flows.training.schedule import learning_rate, stages, total_steps
 from lattice_flows.training.soap import SOAP
 from lattice_flows.training.splits import split
-from lattice_flows.training.stages import learning_rate, stages, total_steps
 
 __all__ = [
     "ESTIMATORS",

@@ -12,8 +12,8 @@ from lattice_flows.config import TrainingConfig
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows import Flow
 from lattice_flows.measurement import ess
+from lattice_flows.training.schedule import Gradient, stages
 from lattice_flows.training.soap import SOAP
-from lattice_flows.training.stages import Gradient, stages
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "soap": SOAP}
 

@@ -82,7 +82,8 @@ def test_build_and_errors():
     flow = flows.build("hierarchical", U1(), (4, 4), levels=("f", "c"), bins=4, hidden=(8,), seed=0)
     assert str(flow).startswith("Flow: U(1) on 4x4, 4 layers (Level), ")
     for settings, words in (
-        ({"levels": ()}, "at least one design"),
+        ({"levels": ()}, "at least one"),
+        ({"levels": "cab"}, "a list of designs"),
         ({"levels": ("c", "x")}, "designed by letters"),
         ({"levels": ("",)}, "designed by letters"),
         ({"levels": ("r",)}, "PhaseMap"),

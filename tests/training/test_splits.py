@@ -21,7 +21,7 @@ from lattice_flows.training import TrainingState, likelihood, path, split, train
 from lattice_flows.training.splits import BROAD, SITES, SplitAction, SplitPrior, matters, one_rectangle
 
 # the function `stages` hides the module in its package
-STAGES = importlib.import_module("lattice_flows.training.stages")
+STAGES = importlib.import_module("lattice_flows.training.schedule")
 BETAS = {U1(): 2.0, SU(2): 3.0, SU(3): 6.0}
 N = 4000
 by_group = pytest.mark.parametrize("group", BETAS, ids=str)

@@ -16,7 +16,7 @@ from lattice_flows.layers import Coupling
 from lattice_flows.training import TrainingState, learning_rate, stages, total_steps, train
 
 # the function `stages` hides the module in its package
-STAGES = importlib.import_module("lattice_flows.training.stages")
+STAGES = importlib.import_module("lattice_flows.training.schedule")
 SETTINGS = TrainingConfig(
     steps=4, batch=16, level_steps=5, level_batch=16, learning_rate=0.01, level_learning_rate=0.02, warmup=2
 )
