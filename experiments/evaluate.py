@@ -8,6 +8,7 @@ independence chain of the n samples beside their exact values.
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def main() -> None:
     for name in arguments.models:
         model, key = load_model(name), Path(name).stem if name.endswith(".safetensors") else Path(name).name
         if arguments.extent is not None:
-            model = model._replace(flow=transfer(model.flow, (arguments.extent, arguments.extent)))
+            model = dataclasses.replace(model, flow=transfer(model.flow, (arguments.extent, arguments.extent)))
             key = f"{key} at L={arguments.extent}"
         claim = {
             "training_cpu_minutes": round(model.facts.training_cpu_minutes, 1),

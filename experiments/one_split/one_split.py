@@ -19,12 +19,14 @@ from lattice_flows.training import TrainingState, split, train
 from lattice_flows.training.splits import POOL, SITES, one_rectangle
 
 
-def one_split(group: Group, beta: float, areas: tuple[int, int], design: str, settings: TrainingConfig, n: int) -> dict:
+def one_split(
+    group: Group, beta: float, areas: tuple[int, int], design: str, settings: TrainingConfig, n: int, **networks
+) -> dict:
     """Divergences in both directions, and the scatter of log w, after training a level of this design."""
     action = Wilson(group, beta)
     pool = plaquettes(group, beta, POOL, torch.Generator().manual_seed(settings.seed))
     torch.manual_seed(settings.seed)
-    level = Level.of_design(design, group, one_rectangle(), areas)
+    level = Level.of_design(design, group, one_rectangle(), areas, **networks)
     begin = time.process_time()
     for _ in train(TrainingState.start(Flow(HaarPrior(group, SITES), [level]), settings), action, settings):
         pass
@@ -56,6 +58,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.05, help="learning rate (%(default)s)")
     parser.add_argument("--estimator", default="path", choices=("path", "log_ratio"))
     parser.add_argument("--optimizer", default="soap", choices=("soap", "adam"))
+    parser.add_argument("--bins", type=int, default=8, help="of spline maps (%(default)s)")
+    parser.add_argument("--hidden", type=int, default=32, help="width of the perceptrons (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-n", type=int, default=65536, help="splits that are measured (%(default)s)")
     arguments = parser.parse_args()
@@ -71,7 +75,8 @@ def main() -> None:
         seed=arguments.seed,
     )
     for k, design in enumerate(arguments.designs):
-        row = one_split(from_name(arguments.group), arguments.beta, areas, design, settings, arguments.n)
+        networks = {"bins": arguments.bins, "hidden": (arguments.hidden,) * 2}
+        row = one_split(from_name(arguments.group), arguments.beta, areas, design, settings, arguments.n, **networks)
         if k == 0:
             print("design".ljust(10) + "".join(name.rjust(13) for name in row))
         print(design.ljust(10) + "".join(f"{value:13.5f}" for value in row.values()), flush=True)
