@@ -36,7 +36,6 @@ def exact_samples(action: Wilson, sites, n: int, *, generator: torch.Generator) 
 
     Example:
         >>> from lattice_flows import U1
-        >>> from lattice_flows.measurement import plaquette
         >>> links = exact_samples(Wilson(U1(), beta=2.0), (4, 4), 10, generator=torch.Generator().manual_seed(0))
         >>> links.shape
         torch.Size([10, 2, 4, 4])

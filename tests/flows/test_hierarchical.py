@@ -161,14 +161,15 @@ def test_a_coupling_stays_one_module(generator):
     carried = transfer(flow, (6, 4))
     for each in (flow, carried):
         found = {id(module) for module in each.modules() if isinstance(module, Coupling)}
-        assert found == {id(flow.coupling)}
+        assert found == {id(each.coupling)}
         contexts = [layer.context for level in each.layers for layer in level.couplings]
-        assert all(context.coupling is flow.coupling for context in contexts)
+        assert all(context.coupling is each.coupling for context in contexts)
+    assert carried.coupling is not flow.coupling
     links = U1().haar(3, 2, 6, 4, generator=generator, dtype=torch.float64)
     log_q = []
     with torch.no_grad():
         for beta in (1.0, 2.0, 1.0):
-            flow.coupling.set(beta)
+            carried.coupling.set(beta)
             log_q.append(carried.log_prob(links))
     assert torch.equal(log_q[0], log_q[2])
     assert (log_q[0] - log_q[1]).abs().min() > 1e-3
