@@ -4,6 +4,23 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+OPS = torch.ops.lattice_flows
+MARKS = [pytest.mark.usefixtures("poisoned"), pytest.mark.filterwarnings("ignore:.*torch.jit.script")]
+
+by_dtype = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+by_direction = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
+
+PARAMETERS = {
+    "row by row": lambda p: p,
+    "plane by plane": lambda p: p.flatten(0, 1).T.contiguous().T.unflatten(0, p.shape[:2]),
+    "plane by plane in each": lambda p: p.mT.contiguous().mT,
+    "every second": lambda p: p.repeat_interleave(2, -1)[..., ::2],
+    "every second row": lambda p: p.repeat_interleave(2, 1)[:, ::2],
+    "axes swapped": lambda p: p.transpose(0, 1).contiguous().transpose(0, 1),
+    "expanded": lambda p: p[:1, :1].expand_as(p),
+}
+"""Layouts of parameters `(rows, columns, n_params)`."""
+
 
 @pytest.fixture
 def poisoned():

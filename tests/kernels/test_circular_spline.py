@@ -5,12 +5,17 @@ import math
 import pytest
 import torch
 from op_laws import (
+    MARKS,
+    OPS,
+    PARAMETERS,
     Passing,
     assert_close,
     assert_compiles,
     assert_equal,
     assert_no_forward_mode,
     assert_no_second_derivatives,
+    by_direction,
+    by_dtype,
     plain,
     poisoned,  # noqa: F401
     pull,
@@ -22,12 +27,7 @@ from lattice_flows.kernels.circular_spline import circular_spline as op
 from lattice_flows.kernels.circular_spline import n_params, reference
 from lattice_flows.kernels.splines import knots
 
-OPS = torch.ops.lattice_flows
-DTYPES = [torch.float64, torch.float32]
-pytestmark = [pytest.mark.usefixtures("poisoned"), pytest.mark.filterwarnings("ignore:.*torch.jit.script")]
-
-by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-by_direction = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
+pytestmark = MARKS
 
 
 def spline(bins=4, inverse=False):
@@ -152,16 +152,6 @@ def test_layouts_of_angles(layout, inverse, generator):
         spline(inverse=inverse), (angle.resolve_neg().clone(), params), [x.resolve_neg().clone() for x in grads]
     )
     assert_equal(pull(spline(inverse=inverse), (angle, params), grads), copies)
-
-
-PARAMETERS = {
-    "row by row": lambda p: p,
-    "plane by plane": lambda p: p.flatten(0, 1).T.contiguous().T.unflatten(0, p.shape[:2]),
-    "plane by plane in each": lambda p: p.mT.contiguous().mT,
-    "every second": lambda p: p.repeat_interleave(2, -1)[..., ::2],
-    "axes swapped": lambda p: p.transpose(0, 1).contiguous().transpose(0, 1),
-    "expanded": lambda p: p[:1, :1].expand_as(p),
-}
 
 
 @by_direction

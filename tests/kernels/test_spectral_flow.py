@@ -3,12 +3,17 @@
 import pytest
 import torch
 from op_laws import (
+    MARKS,
+    OPS,
+    PARAMETERS,
     Passing,
     assert_close,
     assert_compiles,
     assert_equal,
     assert_no_forward_mode,
     assert_no_second_derivatives,
+    by_direction,
+    by_dtype,
     plain,
     poisoned,  # noqa: F401
     pull,
@@ -19,12 +24,7 @@ from lattice_flows.kernels import build
 from lattice_flows.kernels.spectral_flow import KEEP_FRAMES_FROM, LARGEST, accuracy, cases, n_params, reference
 from lattice_flows.kernels.spectral_flow import spectral_flow as op
 
-OPS = torch.ops.lattice_flows
-DTYPES = [torch.float64, torch.float32]
-pytestmark = [pytest.mark.usefixtures("poisoned"), pytest.mark.filterwarnings("ignore:.*torch.jit.script")]
-
-by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-by_direction = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
+pytestmark = MARKS
 
 
 def flow(bins=4, inverse=False):
@@ -132,17 +132,6 @@ def test_layouts_of_matrices(layout, n, generator):
     assert_equal(pull(flow(), (w, params), (grad_g, grad_logdet)), copies)
     strided = grad_logdet.unsqueeze(-1).expand(*grad_logdet.shape, 2)[..., 0]
     assert_equal(pull(flow(), (w, params), (grad_g, strided.mT.contiguous().mT)), copies)
-
-
-PARAMETERS = {
-    "row by row": lambda p: p,
-    "plane by plane": lambda p: p.flatten(0, 1).T.contiguous().T.unflatten(0, p.shape[:2]),
-    "plane by plane in each": lambda p: p.mT.contiguous().mT,
-    "every second": lambda p: p.repeat_interleave(2, -1)[..., ::2],
-    "every second row": lambda p: p.repeat_interleave(2, 1)[:, ::2],
-    "axes swapped": lambda p: p.transpose(0, 1).contiguous().transpose(0, 1),
-    "expanded": lambda p: p[:1, :1].expand_as(p),
-}
 
 
 @by_direction
