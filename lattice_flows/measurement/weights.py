@@ -51,22 +51,9 @@ def ess_error(log_w: Tensor, blocks: int = 100) -> Tensor:
     """
     log_w = torch.as_tensor(log_w)
     precise = _checked_weights(log_w)
-    n = precise.shape[-1]
-    if blocks < 2:
-        raise InvalidInput(f"a jackknife needs at least two blocks, got blocks={blocks}")
-    size = max(1, n // blocks)
-    count = -(-n // size)
-    precise = torch.nn.functional.pad(precise, (0, count * size - n), value=-math.inf)
-    precise = precise.unflatten(-1, (count, size))
-    if ((precise > -math.inf).any(-1).sum(-1) < 2).any():
-        raise InvalidInput("the error of an ESS needs nonzero weights in at least two blocks; give more weights")
-    kept = n - torch.tensor([size] * (count - 1) + [n - size * (count - 1)], device=precise.device)
-    # sums over the other blocks, never a difference of sums: one weight may be all there is of the total
-    own = torch.eye(count, dtype=torch.bool, device=precise.device)
-    others = [x.logsumexp(-1).unsqueeze(-2).masked_fill(own, -math.inf).logsumexp(-1) for x in (precise, 2 * precise)]
-    theta = torch.exp(2 * others[0] - others[1]) / kept
-    variance = (count - 1) * theta.var(-1, correction=0)
-    return variance.sqrt().to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
+    kept, sums, squares = _of_other_blocks(blocks, precise, 2 * precise)
+    error = _jackknife(torch.exp(2 * sums - squares) / kept)
+    return error.to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
 
 
 def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
@@ -78,7 +65,7 @@ def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
     Shapes: log_w `(n,)`, n >= 2 -> two scalars.
 
     Raises:
-        InvalidInput: as `ess`, or fewer than two weights.
+        InvalidInput: as `ess_error`.
 
     Example:
         >>> log_w = 0.25 + 0.5 * torch.randn(10_000, generator=torch.Generator().manual_seed(0))
@@ -87,18 +74,34 @@ def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
         0.778 +- 0.003
     """
     precise = _checked_weights(torch.as_tensor(log_w))
-    n = len(precise)
-    if n < 2:
-        raise InvalidInput(f"the error of an ESS needs at least two weights, got {n}")
-    means = [
-        torch.stack([block.exp().sum() for block in part.tensor_split(min(blocks, n))])
-        for part in (precise - precise.mean(), precise.mean() - precise)
+    kept, sums, inverse_sums = _of_other_blocks(blocks, precise, -precise)
+    value = len(precise) ** 2 * torch.exp(-precise.logsumexp(-1) - (-precise).logsumexp(-1))
+    return value, _jackknife(kept**2 * torch.exp(-sums - inverse_sums))
+
+
+def _of_other_blocks(blocks: int, log_w: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each block of consecutive terms: how many terms the others have, and log sum w and log sum x over them."""
+    if blocks < 2:
+        raise InvalidInput(f"a jackknife needs at least two blocks, got blocks={blocks}")
+    n = log_w.shape[-1]
+    size = max(1, n // blocks)
+    count = -(-n // size)
+    own = torch.eye(count, dtype=torch.bool, device=log_w.device)
+    kept = n - torch.tensor([size] * (count - 1) + [n - size * (count - 1)], device=log_w.device)
+    rows = [
+        torch.nn.functional.pad(x, (0, count * size - n), value=-math.inf).unflatten(-1, (count, size))
+        for x in (log_w, log_x)
     ]
-    sizes = torch.tensor([len(block) for block in precise.tensor_split(min(blocks, n))])
-    total = [part.sum() for part in means]
-    left = (n - sizes) ** 2 / ((total[0] - means[0]) * (total[1] - means[1]))
-    error = ((len(sizes) - 1) * left.var(correction=0)).sqrt()
-    return n**2 / (total[0] * total[1]), error
+    if ((rows[0] > -math.inf).any(-1).sum(-1) < 2).any():
+        raise InvalidInput("the error of an ESS needs nonzero weights in at least two blocks; give more weights")
+    # sums over the other blocks, never a difference of sums: one weight may be all there is of the total
+    w, x = (row.logsumexp(-1).unsqueeze(-2).masked_fill(own, -math.inf).logsumexp(-1) for row in rows)
+    return kept, w, x
+
+
+def _jackknife(theta: Tensor) -> Tensor:
+    """The error of what theta `(*batch, blocks)` estimates, each without a block."""
+    return ((theta.shape[-1] - 1) * theta.var(-1, correction=0)).sqrt()
 
 
 def _checked_weights(log_w: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.measurement import ess, ess_error
+from lattice_flows.measurement import ess, ess_error, forward_ess
 
 INF = math.inf
 
@@ -72,6 +72,30 @@ def test_error_survives_one_dominating_weight():
     log_w = torch.zeros(100, dtype=torch.float64)
     log_w[17] = 2000.0
     assert torch.isfinite(ess_error(log_w, blocks=10))
+
+
+def test_forward_ess_against_its_definition_and_a_plain_jackknife():
+    log_w = torch.randn(23, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+    def plain(log_w):
+        return 1 / (log_w.exp().mean() * (-log_w).exp().mean())
+
+    blocks = [range(i, min(i + 4, 23)) for i in range(0, 23, 4)]
+    theta = torch.stack([plain(torch.stack([log_w[i] for i in range(23) if i not in block])) for block in blocks])
+    count = len(blocks)
+    value, error = forward_ess(log_w, blocks=5)
+    torch.testing.assert_close(value, plain(log_w), rtol=1e-12, atol=0)
+    expected = ((count - 1) / count * (theta - theta.mean()).square().sum()).sqrt()
+    torch.testing.assert_close(error, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("extreme", [2000.0, -2000.0, -INF])
+def test_forward_ess_survives_one_extreme_weight(extreme):
+    log_w = torch.zeros(100, dtype=torch.float64)
+    log_w[17] = extreme
+    value, error = forward_ess(log_w, blocks=10)
+    assert value == 0
+    assert torch.isfinite(error)
 
 
 @pytest.mark.parametrize(
