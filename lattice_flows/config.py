@@ -152,24 +152,24 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         raise InvalidInput(f"cannot read the config: {error.strerror} ({path})") from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"a config must be TOML, in UTF-8 ({path})") from error
-    tables = _tables(text, str(path))
+    return loads(text, str(path), overrides)
+
+
+def loads(text: str, where: str, overrides: Iterable[str] = ()) -> Config:
+    """The config in TOML text, as `load`; `where` names the place it was found in, for errors."""
+    tables = _tables(text, where)
     overridden = set()
     for override in overrides:
-        key, equals, text = override.partition("=")
+        key, equals, value = override.partition("=")
         section, dot, name = (part.strip() for part in key.partition("."))
         if not (equals and dot and section and name):
             raise InvalidInput(f"an override is section.key=value, got {override!r} (command line)")
         table = tables.setdefault(section, {})
         if isinstance(table, dict):  # what is not a section is reported below
-            table[name] = _parse(text.strip())
+            table[name] = _parse(value.strip())
         overridden |= {section, f"{section}.{name}"}
 
-    return _from_tables(tables, lambda key: f"{'command line' if key in overridden else path}: {key}")
-
-
-def loads(text: str, where: str) -> Config:
-    """The config in TOML text; `where` names the place it was found in, for errors."""
-    return _from_tables(_tables(text, where), lambda key: f"{where}: {key}")
+    return _from_tables(tables, lambda key: f"{'command line' if key in overridden else where}: {key}")
 
 
 def to_toml(config: Config, provenance: Mapping[str, str] | None = None) -> str:

@@ -1,7 +1,6 @@
 """Trained models in and out of run folders: a folder made of a model, and a model file made of a run."""
 
 import dataclasses
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,10 +8,10 @@ import torch
 from tqdm import tqdm
 
 from lattice_flows import models, training
-from lattice_flows.config import Config, resume_conflicts, to_toml
+from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
-from lattice_flows.folders import CHECKPOINT, CONFIG, MODEL, beginning, load_model, load_run, trained_model
+from lattice_flows.folders import CHECKPOINT, CONFIG, MODEL, beginning, load_model, load_run, overridden, trained_model
 from lattice_flows.io import files
 from lattice_flows.measurement import ess, ess_error
 from lattice_flows.models import Model, carried, digest, with_sites
@@ -40,9 +39,7 @@ def start_run(
     config = model.config if sites is None else with_sites(model.config, tuple(sites), "command line")
     flow = carried(model, config, "command line")
     text = to_toml(config, provenance())
-    with tempfile.TemporaryDirectory() as scratch:
-        Path(scratch, CONFIG).write_text(text, encoding="utf-8")
-        load_run(Path(scratch), overrides)  # so that what does not fit leaves no trace
+    overridden(config, loads(text, str(folder / CONFIG), overrides))  # so that what does not fit leaves no trace
     files.make_folder(folder)
     with files.locked(folder):
         if (folder / CONFIG).exists():

@@ -32,8 +32,15 @@ def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
     path = folder / CONFIG
     if not path.exists():
         raise InvalidInput(f"a folder made by lattice-flows train is expected, this holds no config.toml ({folder})")
-    config = load(path, overrides)
-    stored = load(path)
+    return overridden(load(path), load(path, overrides))
+
+
+def overridden(stored: Config, config: Config) -> Config:
+    """The second config, when it differs from the first, that of a run, in what may still change after training.
+
+    Raises:
+        InvalidInput: it does not.
+    """
     if conflicts := resume_conflicts(stored, config):
         raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
     return config
