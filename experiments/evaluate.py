@@ -32,19 +32,16 @@ def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
     observables = standard_observables(group, sites)
     sampler = IndependenceMetropolis(flow, action, BATCH)
     state = sampler.init(generator)
-    log_w, accepted, series = [], [], {name: [] for name in observables}
-    current = {name: observable(state.links) for name, observable in observables.items()}
+    log_w, accepted = [], []
+    # each accepted configuration is measured once; those along the chain are counted by what was accepted before
+    distinct = {name: [observable(state.links).reshape(1)] for name, observable in observables.items()}
     for _ in range(n // BATCH):
         state, proposals = sampler.step(state, generator)
         log_w.append((-proposals.action - proposals.log_q).double())
         accepted.append(proposals.accepted)
         for name, observable in observables.items():
-            # the value along the chain is that of the last accepted proposal
-            values = torch.cat((current[name].reshape(1), observable(proposals.links)))
-            last = torch.where(proposals.accepted, torch.arange(1, BATCH + 1), 0).cummax(0).values
-            series[name].append(values[last])
-            current[name] = series[name][-1][-1]
-    weights = torch.cat(log_w)
+            distinct[name].append(observable(proposals.links[proposals.accepted]))
+    weights, chain = torch.cat(log_w), torch.cat(accepted).cumsum(0)
     claim = {
         "samples": len(weights),
         "ess": round(ess(weights).item(), 9),
@@ -63,11 +60,11 @@ def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
             "forward_ess": round(value.item(), 9),
             "forward_ess_error": round(error.item(), 9),
         }
-    for name, parts in series.items():
+    for name, parts in distinct.items():
         exact = exact_value(name, group, beta, sites)
         if exact is None:
             continue
-        result = estimate(torch.cat(parts).double().numpy())
+        result = estimate(torch.cat(parts)[chain].double().numpy())
         claim["observables"][name] = {
             "value": result.value,
             "error": result.error,
