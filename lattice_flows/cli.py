@@ -107,13 +107,11 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _kernels(arguments: argparse.Namespace) -> None:
+    from lattice_flows.columns import columns
     from lattice_flows.kernels import overview
 
     rows, compiler = overview.choices()
-    table = [("op", "CPU", "CUDA", "why"), *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+    print(columns([("op", "CPU", "CUDA", "why"), *rows]), end="")
     if compiler:
         print(f"\n{compiler}")
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lattice_flows.columns import columns
 from lattice_flows.config import Config
 from lattice_flows.groups import from_name
 from lattice_flows.measurement import (
@@ -98,9 +99,7 @@ def models_table(headers: Iterable[Header]) -> str:
         rows.append(
             (name, config.lattice.group, sites, config.action.name, f"{config.action.beta:g}", _ess(facts), cost)
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in rows)
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    return columns(rows)
 
 
 def _ess(facts: Facts) -> str:

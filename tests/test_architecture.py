@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module may import from the rooms before its own.
 ORDER = (
-    "errors", "kernels", "groups", "fields", "actions", "layers", "flows", "testing", "measurement",
+    "errors", "columns", "kernels", "groups", "fields", "actions", "layers", "flows", "testing", "measurement",
     "settings", "config", "provenance", "training", "sampling", "io", "models", "folders", "exchange",
     "report", "figures", "runs", "results", "cli",
 )  # fmt: skip
@@ -24,6 +24,7 @@ ORDER = (
 # Rooms that may import less than that.
 NARROW = {
     "errors": set(),
+    "columns": set(),
     "settings": {"errors"},
     "config": {"errors", "settings"},
     "provenance": set(),

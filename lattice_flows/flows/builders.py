@@ -10,6 +10,7 @@ from lattice_flows.fields.layout import check_sites
 from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.hierarchical import hierarchical
 from lattice_flows.flows.prior import HaarPrior
+from lattice_flows.flows.seeding import seeded
 from lattice_flows.groups import Group
 from lattice_flows.layers.conjugation import conjugation_map
 from lattice_flows.layers.context import ConvContext
@@ -30,10 +31,7 @@ def _coupling_flow(
 ) -> Flow:
     if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
         raise InvalidInput(f"layers must be an integer >= 1, got {layers!r}")
-    # The initialisers of torch.nn draw from its global stream: seed a copy, so that the caller's does not move.
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with seeded(seed):
         couplings = []
         for partition in itertools.islice(itertools.cycle(partitions), layers):
             conjugation = conjugation_map(group, bins)

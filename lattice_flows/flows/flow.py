@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.prior import HaarPrior
 from lattice_flows.groups import Group
-from lattice_flows.layers.base import Transform
+from lattice_flows.layers.base import Transform, in_turn
 from lattice_flows.layers.perceptron import Coupling
 
 
@@ -70,19 +70,11 @@ class Flow(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Prior links x to model links y, with log|dy/dx| `(*batch,)`."""
-        total = self.prior.log_prob(x)
-        for layer in self.layers:
-            x, logdet = layer(x)
-            total = total + logdet
-        return x, total
+        return in_turn(x, self._transforms())
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Model links y to prior links x, with log|dx/dy| `(*batch,)`."""
-        total = self.prior.log_prob(y)
-        for layer in reversed(self._transforms()):
-            y, logdet = layer.inverse(y)
-            total = total + logdet
-        return y, total
+        return in_turn(y, [layer.inverse for layer in reversed(self._transforms())])
 
     def rsample(self, n: int, *, generator: torch.Generator | None = None) -> Weighted:
         """n samples that carry gradients to the parameters (the reparametrisation trick)."""

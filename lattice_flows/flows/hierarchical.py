@@ -11,6 +11,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.fields.layout import check_sites
 from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.prior import HaarPrior
+from lattice_flows.flows.seeding import seeded
 from lattice_flows.groups import Group
 from lattice_flows.layers.level import Level, check_design
 from lattice_flows.layers.partition import LinkPartition
@@ -63,10 +64,7 @@ def hierarchical(
     for design in levels:
         check_design(design)
     coupling = None if beta_range is None else Coupling(*beta_range)
-    # The initialisers of torch.nn draw from its global stream: seed a copy, so that the caller's does not move.
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with seeded(seed):
         layers = [
             Level.of_design(
                 levels[min(math.ceil(math.log2(sum(cut.areas))), len(levels)) - 1],

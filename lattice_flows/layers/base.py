@@ -1,6 +1,7 @@
 """What a layer is: plain tensors in, plain tensors and a log-determinant out."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
@@ -15,6 +16,16 @@ class Transform(nn.Module):
     @abstractmethod
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """x and log|dx/dy| `(*batch,)`."""
+
+
+def in_turn(x: Tensor, steps: Iterable[Callable[[Tensor], tuple[Tensor, Tensor]]]) -> tuple[Tensor, Tensor]:
+    """What at least one transform, or several one after the other, make of x, and the sum of their logdets."""
+    total = None
+    for step in steps:
+        x, logdet = step(x)
+        total = logdet if total is None else total + logdet
+    assert total is not None
+    return x, total
 
 
 class ConjugationMap(nn.Module):

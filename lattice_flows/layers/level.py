@@ -4,12 +4,11 @@ import copy
 from collections.abc import Iterable
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import SU, Group
-from lattice_flows.layers.base import ConjugationMap, Transform
+from lattice_flows.layers.base import ConjugationMap, Transform, in_turn
 from lattice_flows.layers.conjugation import conjugation_map
 from lattice_flows.layers.coupling import GaugeCoupling
 from lattice_flows.layers.fourier import FourierMap
@@ -81,18 +80,10 @@ class Level(Transform):
         return self._layers()[0].partition
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        logdets = []
-        for layer in self._layers():
-            x, logdet = layer(x)
-            logdets.append(logdet)
-        return x, torch.stack(logdets).sum(0)
+        return in_turn(x, self._layers())
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        logdets = []
-        for layer in reversed(self._layers()):
-            y, logdet = layer.inverse(y)
-            logdets.append(logdet)
-        return y, torch.stack(logdets).sum(0)
+        return in_turn(y, [layer.inverse for layer in reversed(self._layers())])
 
     def on(self, partition: LinkPartition) -> "Level":
         """This level on other rectangles, with the same parameters."""

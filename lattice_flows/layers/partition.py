@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lattice_flows.errors import InvalidInput
 from lattice_flows.fields.layout import check_sites, coordinates, volume
 from lattice_flows.fields.loops import Path, Walk, lay, rectangle, unit_steps
+from lattice_flows.layers.rectangles import halves
 
 
 class LinkPartition(nn.Module):
@@ -208,8 +209,8 @@ class LinkPartition(nn.Module):
             corners = list(itertools.product(*fit))
         covered = torch.zeros(sites, dtype=torch.int64)
         active = torch.zeros(sites, dtype=torch.bool)
-        across = 0 if shape[0] >= shape[1] else 1
-        first, along = shape[across] // 2, 1 - across
+        across, first, rest = halves((shape[0], shape[1]))
+        along = 1 - across
         for corner in corners:
             x, y = (torch.arange(c, c + s) % extent for c, s, extent in zip(corner, shape, sites, strict=True))
             covered[x[:, None], y[None, :]] += 1
@@ -217,7 +218,7 @@ class LinkPartition(nn.Module):
             active[start[0] % sites[0], start[1] % sites[1]] = True
         if covered.max() > 1:
             raise InvalidInput(f"rectangles of shape {shape} overlap at corners {corners}")
-        rest, line = shape[across] - first, shape[along]
+        line = shape[along]
         part = ((along, line), (across, -first), (along, -line), (across, first))
         whole = ((across, rest), (along, line), (across, -shape[across]), (along, -line), (across, first))
         return cls(sites, along, active, part, boundary=whole)

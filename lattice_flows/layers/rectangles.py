@@ -6,6 +6,18 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.fields.layout import check_sites
 
 
+def halves(shape: tuple[int, int]) -> tuple[int, int, int]:
+    """The direction of a rectangle's longer side, and the lengths of the two parts that it is cut in.
+
+    Example:
+        >>> halves((4, 3)), halves((3, 5))
+        ((0, 2, 2), (1, 2, 3))
+    """
+    across = 0 if shape[0] >= shape[1] else 1
+    first = shape[across] // 2
+    return across, first, shape[across] - first
+
+
 class Cut(NamedTuple):
     """Rectangles of one shape that are cut in two across their longer side."""
 
@@ -17,8 +29,8 @@ class Cut(NamedTuple):
     @property
     def areas(self) -> tuple[int, int]:
         """The numbers of plaquettes of the part at the lowest corner, and of the other part."""
-        longer, shorter = max(self.shape), min(self.shape)
-        return longer // 2 * shorter, (longer - longer // 2) * shorter
+        across, first, rest = halves(self.shape)
+        return first * self.shape[1 - across], rest * self.shape[1 - across]
 
 
 def cuts(sites) -> list[Cut]:
@@ -45,10 +57,9 @@ def cuts(sites) -> list[Cut]:
         if shape == (1, 1):
             break
         done.append(Cut(shape, tuple(corners)))
-        across = 0 if shape[0] >= shape[1] else 1
-        first = shape[across] // 2
+        across, first, rest = halves(shape)
         for x, y in corners:
-            for start, length in ((0, first), (first, shape[across] - first)):
+            for start, length in ((0, first), (first, rest)):
                 part = (length, shape[1]) if across == 0 else (shape[0], length)
                 corner = (x + start, y) if across == 0 else (x, y + start)
                 todo.setdefault(part, []).append(corner)

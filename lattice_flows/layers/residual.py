@@ -73,9 +73,7 @@ class ResidualMap(ConjugationMap):
             start = self._solve(loop, *words)
             _, jacobian = self._step(start, words)
         # one step of Newton's method more, which is what carries the gradient: of the loop and, through Q, of the words
-        turn = self._exp(self._field(start, *words))
-        off = turn.mH @ (loop @ (turn @ start).mH) @ turn
-        y = self._exp(torch.linalg.solve(jacobian, self._components(off))) @ start
+        y = self._newton(start, loop, self._exp(self._field(start, *words)), jacobian)
         _, jacobian = self._step(y, words)
         return y @ loop.mH, -torch.linalg.slogdet(jacobian).logabsdet
 
@@ -92,11 +90,15 @@ class ResidualMap(ConjugationMap):
                 return y
             if distance < 0.1:
                 _, jacobian = self._step(y, words)
-                off = self._components(turn.mH @ (target @ (turn @ y).mH) @ turn)
-                y = self._exp(torch.linalg.solve(jacobian, off)) @ y
+                y = self._newton(y, target, turn, jacobian)
             else:
                 y = turn.mH @ target
         raise NumericalFailure(f"the inverse of a residual step did not converge: it is off by {distance:.1e}")
+
+    def _newton(self, y: Tensor, target: Tensor, turn: Tensor, jacobian: Tensor) -> Tensor:
+        """A step from y, where exp(Q) = turn, towards h(y) = target."""
+        off = self._components(turn.mH @ (target @ (turn @ y).mH) @ turn)
+        return self._exp(torch.linalg.solve(jacobian, off)) @ y
 
     def _words(self, params: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
         """W^(p_j) `(..., N, N, N)` and sum_k c_jk W^(p_k) `(..., N, N, N)`: left and right factors of words."""

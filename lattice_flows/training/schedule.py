@@ -1,5 +1,6 @@
 """The stages of a training: the levels of a hierarchy one at a time, where that is asked for, then the whole flow."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -96,26 +97,24 @@ def _level_stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[
         raise InvalidInput(
             "level_steps > 0 needs a hierarchical flow for one coupling of the Wilson action; set level_steps = 0"
         )
-    pool: list[torch.Tensor] = []
 
-    def start(level: Level) -> Callable[[], Gradient]:
-        def prepare() -> Gradient:
-            if not pool:
-                generator = torch.Generator().manual_seed(settings.seed)
-                pool.append(plaquettes(action.group, action.beta, POOL, generator))
-            return _level(level, action, pool[0], settings)
-
-        return prepare
+    @functools.cache
+    def pool() -> torch.Tensor:
+        return plaquettes(action.group, action.beta, POOL, torch.Generator().manual_seed(settings.seed))
 
     return [
-        Stage("+".join(map(str, level.areas)), settings.level_steps, start(level))
+        Stage(
+            "+".join(map(str, level.areas)),
+            settings.level_steps,
+            functools.partial(_level, level, action, pool, settings),
+        )
         for level in levels
         if matters(level, action)
     ]
 
 
-def _level(level: Level, action: Wilson, pool: torch.Tensor, settings: TrainingConfig) -> Gradient:
-    flow, prior, target = split(level, action, pool, settings.seed)
+def _level(level: Level, action: Wilson, pool: Callable[[], torch.Tensor], settings: TrainingConfig) -> Gradient:
+    flow, prior, target = split(level, action, pool(), settings.seed)
     dtype = next(level.parameters()).dtype
 
     def gradient(step: int, generator: torch.Generator) -> tuple[ReverseKL | ForwardKL, float, float]:
