@@ -46,7 +46,7 @@ def names(cases):
 
 def designs(group):
     """Levels with every kind of sublayer that a group can have."""
-    return ("cfab", "fa", "cb") if group == U1() else ("crab", "ar", "cb")
+    return {U1(): ("cfab", "fa", "cb"), SU(3): ("crab", "ta", "cb")}.get(group, ("crab", "ar", "cb"))
 
 
 def stir(module, scale=0.5, seed=0):

@@ -14,6 +14,7 @@ from lattice_flows.layers.coupling import GaugeCoupling
 from lattice_flows.layers.partition import LinkPartition
 from lattice_flows.layers.perceptron import BoundaryContext, Coupling
 from lattice_flows.layers.residual import ResidualMap
+from lattice_flows.layers.triangular import TriangularMap
 
 __all__ = [
     "BoundaryContext",
@@ -27,6 +28,7 @@ __all__ = [
     "ResidualMap",
     "SpectralMap",
     "Transform",
+    "TriangularMap",
     "boundary_features",
     "frozen_features",
     "n_boundary_features",

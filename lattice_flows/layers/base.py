@@ -36,11 +36,13 @@ class ConjugationMap(nn.Module):
     is the identity where they are 0.
 
     A map that `sees_boundary` is given the frozen loop W that the active loop is a part of as a third argument, and
-    turns with both: h(V W_a V^-1 | p, V W V^-1) = V h(W_a | p, W) V^-1.
+    turns with both: h(V W_a V^-1 | p, V W V^-1) = V h(W_a | p, W) V^-1. Its parameters may then depend on invariants of
+    both that it leaves as they are, its `features`.
     """
 
     n_params: int
     sees_boundary: bool = False
+    n_features: int = 0
 
     @abstractmethod
     def forward(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,3 +51,7 @@ class ConjugationMap(nn.Module):
     @abstractmethod
     def inverse(self, loop: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """h^-1(W) W^-1 and log|dh^-1/dW|."""
+
+    def features(self, loop: Tensor, boundary: Tensor) -> Tensor:
+        """Invariants `(..., n_features)` that the map does not change, for its context."""
+        return loop.real.new_empty((*boundary.shape[:-2], 0))

@@ -1,5 +1,6 @@
 """The gauge-equivariant coupling layer."""
 
+import torch
 from torch import Tensor, nn
 
 from lattice_flows.errors import InvalidInput
@@ -28,7 +29,8 @@ class GaugeCoupling(Transform):
         context: any module that turns features `(*batch, channels, *sites)` of frozen loops into parameters, either
             `(*batch, n_params, *sites)` or, for the active links alone, `(*batch, n_active, n_params)`. The number of
             channels is `lattice_flows.layers.n_frozen_features(partition, group)`. Where the partition has boundaries,
-            the features are `(*batch, n_active, channels)`, and channels `n_boundary_features(group)`.
+            the features are `(*batch, n_active, channels)`, `n_boundary_features(group)` of the boundary and then
+            those of the map.
         centre: the power s of the boundary.
 
     Raises:
@@ -94,7 +96,10 @@ class GaugeCoupling(Transform):
             boundary = follow(flat, partition.boundary_loops, group)
             if self.centre:
                 loop = group.compose(loop, group.inverse(group.power(boundary, self.centre)))
-            params = self._params(boundary_features(boundary, group))
+            features = boundary_features(boundary, group)
+            if self.conjugation.n_features:
+                features = torch.cat((features, self.conjugation.features(loop, boundary)), dim=-1)
+            params = self._params(features)
             g, logdet = conjugation(loop, params, *([boundary] if self.conjugation.sees_boundary else []))
         active = group.compose(g, flat.index_select(axis, partition.active_links))
         return flat.index_copy(axis, partition.active_links, active).reshape(links.shape), logdet.sum(-1)

@@ -15,6 +15,7 @@ from lattice_flows.layers.fourier import FourierMap
 from lattice_flows.layers.partition import LinkPartition
 from lattice_flows.layers.perceptron import BoundaryContext, Coupling
 from lattice_flows.layers.residual import ResidualMap
+from lattice_flows.layers.triangular import COORDINATES, TriangularMap
 
 SUBLAYERS = {
     "c": "a spline map of the centred loop W_a W^-s, s = A / (A + B) its share of the area",
@@ -22,6 +23,7 @@ SUBLAYERS = {
     "b": "a spline map of W_a W^-1, the loop around the second part",
     "f": "a Fourier map of the centred loop, for U(1)",
     "r": "a residual step of the centred loop, for SU(N)",
+    "t": "a triangular map of the centred loop in four steps, for SU(3)",
 }
 """What the letters of a design stand for."""
 
@@ -66,9 +68,10 @@ class Level(Transform):
         check_design(design)
         couplings = []
         for letter in design:
-            conjugation = _map(letter, group, bins)
-            context = BoundaryContext(group, conjugation.n_params, tuple(hidden), coupling)
-            couplings.append(GaugeCoupling(group, partition, conjugation, context, _centre(letter, areas)))
+            centre = _centre(letter, areas)
+            for conjugation in _maps(letter, group, centre, bins):
+                context = BoundaryContext(group, conjugation.n_params, tuple(hidden), coupling, conjugation.n_features)
+                couplings.append(GaugeCoupling(group, partition, conjugation, context, centre))
         return cls(areas, couplings)
 
     def _layers(self) -> list[GaugeCoupling]:
@@ -100,6 +103,8 @@ class Level(Transform):
         couplings = copy.deepcopy(self.on(partition), shared)._layers()
         for layer in couplings:
             layer.centre = share if layer.centre == own else layer.centre
+            if isinstance(layer.conjugation, TriangularMap):
+                layer.conjugation.share = share
         return Level(areas, couplings)
 
     def reset(self) -> None:
@@ -115,12 +120,14 @@ def check_design(design: str) -> None:
         raise InvalidInput(f"a level is designed by letters ({meaning}), got {design!r}")
 
 
-def _map(letter: str, group: Group, bins: int) -> ConjugationMap:
+def _maps(letter: str, group: Group, centre: float, bins: int) -> list[ConjugationMap]:
     if letter == "r":
-        return ResidualMap(cast(SU, group))
+        return [ResidualMap(cast(SU, group))]
     if letter == "f":
-        return FourierMap(group, bins)
-    return conjugation_map(group, bins)
+        return [FourierMap(group, bins)]
+    if letter == "t":
+        return [TriangularMap(cast(SU, group), coordinate, centre, bins) for coordinate in COORDINATES]
+    return [conjugation_map(group, bins)]
 
 
 def _centre(letter: str, areas: tuple[int, int]) -> float:

@@ -21,6 +21,7 @@ class BoundaryContext(nn.Module):
         n_params: parameters per active link.
         hidden: the widths of the hidden layers.
         coupling: a `Coupling` that the perceptron sees beside the features.
+        n_features: how many features it sees beside those of the boundary, of a map.
 
     Example:
         >>> from lattice_flows import SU
@@ -30,10 +31,15 @@ class BoundaryContext(nn.Module):
     """
 
     def __init__(
-        self, group: Group, n_params: int, hidden: Sequence[int] = (32, 32), coupling: "Coupling | None" = None
+        self,
+        group: Group,
+        n_params: int,
+        hidden: Sequence[int] = (32, 32),
+        coupling: "Coupling | None" = None,
+        n_features: int = 0,
     ):
         super().__init__()
-        widths = [n_boundary_features(group) + (coupling is not None), *hidden]
+        widths = [n_boundary_features(group) + n_features + (coupling is not None), *hidden]
         if len(widths) < 2 or min(widths) < 1:
             raise InvalidInput(f"a perceptron needs hidden layers of widths >= 1, got {tuple(hidden)}")
         self.coupling = coupling

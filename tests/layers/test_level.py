@@ -17,12 +17,14 @@ from lattice_flows.layers import (
     GaugeCoupling,
     LinkPartition,
     ResidualMap,
+    TriangularMap,
     boundary_features,
     n_boundary_features,
 )
 from lattice_flows.layers.conjugation import conjugation_map
 from lattice_flows.layers.fourier import FourierMap
 from lattice_flows.layers.level import SUBLAYERS, Level
+from lattice_flows.layers.triangular import COORDINATES
 from lattice_flows.testing import assert_gauge_equivariant, assert_invertible, assert_logdet, distance
 
 by_group = pytest.mark.parametrize("group", cases.GROUPS[:4], ids=cases.names(cases.GROUPS[:4]))
@@ -31,11 +33,12 @@ CENTRES = [0, 0.5, 0.3, 1]
 
 
 def maps(group):
-    return [conjugation_map(group, 4), FourierMap(group, 3) if group == U1() else ResidualMap(group)]
+    triangular = [TriangularMap(group, coordinate, 0.5, bins=4) for coordinate in COORDINATES if group == SU(3)]
+    return [conjugation_map(group, 4), FourierMap(group, 3) if group == U1() else ResidualMap(group), *triangular]
 
 
 def cut_coupling(group, partition, conjugation, centre, dtype=torch.float64, scale=0.7):
-    context = BoundaryContext(group, conjugation.n_params, hidden=(5,))
+    context = BoundaryContext(group, conjugation.n_params, hidden=(5,), n_features=conjugation.n_features)
     return cases.stir(GaugeCoupling(group, partition, conjugation, context, centre), scale).to(dtype)
 
 
@@ -154,7 +157,7 @@ def test_centres_are_shares_of_the_area():
     level = Level.of_design("cabr", SU(2), partition, (2, 4))
     assert [layer.centre for layer in level.couplings] == [2 / 6, 0.0, 1.0, 2 / 6]
     assert level.partition is partition
-    assert set("cabr") | {"f"} == SUBLAYERS.keys()
+    assert set("cabrt") | {"f"} == SUBLAYERS.keys()
 
 
 def test_on_shares_parameters_and_copy_does_not(generator):
