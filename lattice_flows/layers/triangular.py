@@ -121,7 +121,9 @@ class TriangularMap(ConjugationMap):
         start, _ = _rotation(torch.stack(_in_order(others[0], others[1], row), dim=-2) * weights)
         others = list((rotation @ start.mH @ torch.stack(others, dim=-2)).unbind(-2))
         new = torch.stack(_in_order(others[0], others[1], row), dim=-2)
-        return frame @ (new @ a.mH) @ frame.mH, logdet
+        g = frame @ (new @ a.mH) @ frame.mH
+        # to the nearest unitary matrix: what rounding took from Y would otherwise double with every map
+        return 1.5 * g - 0.5 * g @ (g.mH @ g), logdet
 
     def _frame(self, boundary: Tensor) -> tuple[Tensor, Tensor]:
         """Eigenvectors of W, and the diagonal of K as a row `(..., 1, N)`."""

@@ -103,3 +103,14 @@ def test_the_identity_at_zero(coordinate, generator):
 def test_other_groups_and_coordinates(group, coordinate):
     with pytest.raises(InvalidInput, match="triangular maps are for SU"):
         TriangularMap(group, coordinate, 0.5)
+
+
+@by_coordinate
+def test_rounding_does_not_grow(coordinate, generator):
+    """The factor is unitary though the loop is not quite: a lattice of maps multiplies it on."""
+    triangular = TriangularMap(GROUP, coordinate, 0.5)
+    loop, boundary = inputs(100, torch.float64, generator)
+    params = torch.randn(100, triangular.n_params, generator=generator, dtype=torch.float64)
+    for move in (triangular.forward, triangular.inverse):
+        g, _ = move(loop * (1 + 1e-5), params, boundary)
+        assert GROUP.defect(g).max() < 1e-8
