@@ -18,7 +18,7 @@ from lattice_flows.flows import transfer
 from lattice_flows.folders import load_model
 from lattice_flows.measurement import ess, ess_error, estimate, exact_value, forward_ess, standard_observables
 from lattice_flows.models import Model
-from lattice_flows.sampling import IndependenceMetropolis
+from lattice_flows.sampling import IndependenceMetropolis, Streams
 from lattice_flows.sampling.two_dimensions import exact_samples
 
 BATCH = 128
@@ -30,17 +30,20 @@ def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
     group, sites, beta = flow.group, flow.sites, config.action.beta
     generator = torch.Generator().manual_seed(seed)
     observables = standard_observables(group, sites)
-    sampler = IndependenceMetropolis(flow, action, BATCH)
-    state = sampler.init(generator)
-    log_w, accepted = [], []
+    sampler, streams = IndependenceMetropolis(flow, action, BATCH), Streams(seed, 1)
+    state = sampler.begin(streams)
+    log_w, accepted, moved = [], [], [state.links]
     # each accepted configuration is measured once; those along the chain are counted by what was accepted before
-    distinct = {name: [observable(state.links).reshape(1)] for name, observable in observables.items()}
-    for _ in range(n // BATCH):
-        state, proposals = sampler.step(state, generator)
-        log_w.append((-proposals.action - proposals.log_q).double())
-        accepted.append(proposals.accepted)
-        for name, observable in observables.items():
-            distinct[name].append(observable(proposals.links[proposals.accepted]))
+    distinct: dict[str, list[torch.Tensor]] = {name: [] for name in observables}
+    for update in range(n):
+        state, info = sampler.step(state, streams)
+        log_w.append((-info.action - info.log_q).double())
+        accepted.append(info.accepted)
+        moved += [state.links] if info.accepted else []
+        if len(moved) == BATCH or update == n - 1:
+            for name, observable in observables.items():
+                distinct[name].append(observable(torch.cat(moved)) if moved else torch.empty(0))
+            moved = []
     weights, chain = torch.cat(log_w), torch.cat(accepted).cumsum(0)
     claim = {
         "samples": len(weights),

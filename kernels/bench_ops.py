@@ -11,6 +11,8 @@ from torch import Tensor
 from lattice_flows import kernels
 from lattice_flows.kernels import bench_compiled, spectrum
 from lattice_flows.kernels.circular_spline import n_params as n_circular_params
+from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
+from lattice_flows.kernels.link_sums import link_sums
 from lattice_flows.kernels.spectral_flow import KEEP_FRAMES_FROM, cases
 from lattice_flows.kernels.spectral_flow import reference as flow_reference
 
@@ -188,6 +190,38 @@ def _link_products(effort: Effort, generator: torch.Generator) -> Iterator[Compa
         )
 
 
+def _link_sums(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    """Staples of the links U_0(x) of 16x16 fields."""
+    fields, side = max(1, effort.many // 256), 16
+    site = torch.arange(side * side).reshape(side, side)
+    up, down = site + side**2, site.roll(1, 1)
+    tables = torch.stack((
+        torch.stack((up.roll(-1, 0), site.roll(-1, 1), up)),
+        torch.stack((down.roll(-1, 0) + side**2, down, down + side**2)),
+    )).flatten(2)  # fmt: skip
+    forward = ((True, False, False), (False, False, True))
+    for dtype in COMPLEX:
+        links = cases.matrices("haar", 3, fields * 2 * side**2, generator, dtype).unflatten(0, (fields, -1))
+        kernel = Subject(lambda x: link_sums(x, tables, forward), (links,), fields * side**2, False)
+        reference = kernel._replace(compiled=False)
+        yield Comparison(f"staples of {fields} fields 16x16 SU(3) {_short(dtype)}", kernel, {"reference": reference})
+
+
+def _heat_bath(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    """Two attempts, at a strength at which most are accepted; and over-relaxation."""
+    for name, w in _matrices((2, 3, 4, 8), effort, generator):
+        n = w.shape[-1]
+        numbers = torch.rand(len(w), n * (n - 1) // 2, 2, 4, generator=generator, dtype=w.real.dtype)
+        subjects = {
+            "": Subject(lambda w, r: heat_bath(w, w.mH, 6.0, r), (w, numbers), len(w), False),
+            ", over-relaxation": Subject(lambda w: over_relaxation(w, w), (w,), len(w), False),
+        }
+        for which, kernel in subjects.items():
+            few = tuple(x[: effort.few].clone() for x in kernel.inputs)
+            reference = kernel._replace(inputs=few, size=len(few[0]), compiled=False)
+            yield Comparison(name + which, kernel, {"reference": reference})
+
+
 def _against_reference(case: str, function: Callable, *inputs: Tensor, size: int = 0) -> Comparison:
     inputs, size = tuple(x.requires_grad_() for x in inputs), size or len(inputs[0])
     reference = Subject(function, inputs, size, compiled=False)
@@ -201,6 +235,8 @@ OPS = {
     "unitary_eig": _unitary_eig,
     "algebra_exp": _algebra_exp,
     "link_products": _link_products,
+    "link_sums": _link_sums,
+    "heat_bath": _heat_bath,
 }
 
 

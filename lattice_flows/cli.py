@@ -1,7 +1,8 @@
-"""The command line: ``lattice-flows train | sample | measure | show | export | models | demo | kernels``."""
+"""The command line: ``lattice-flows train | sample | measure | compare | show | export | import | ...``."""
 
 import argparse
 import functools
+import json
 import logging
 import os
 import sys
@@ -55,24 +56,48 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from lattice_flows import exchange, runs
+    from lattice_flows import config, exchange, runs
 
     words = [*arguments.overrides, *([f"sampling.n={arguments.n}"] if arguments.n is not None else [])]
-    if arguments.model is None:
-        run, *overrides = words
-    else:
-        overrides = words
+    if arguments.model is not None:
         run = arguments.out or Path(arguments.model).name.removesuffix(".safetensors")
-        exchange.start_run(arguments.model, run, arguments.sites, overrides)
-    n = runs.sample_run(run, overrides)
+        exchange.start_run(arguments.model, run, arguments.sites, words)
+        n = runs.sample_run(run, words)
+    elif arguments.out is not None:
+        source, *overrides = words
+        run = arguments.out
+        n = runs.sample_run(run, config=config.load(source, overrides), source=source)
+    else:
+        run, *overrides = words
+        n = runs.sample_run(run, overrides)
     print(f"{n} configurations; next: lattice-flows measure {run}")
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    from lattice_flows import results
+    from lattice_flows import configurations, results
 
-    results.measure_run(arguments.run)
-    print(Path(arguments.run, "report.txt").read_text(encoding="utf-8"), end="")
+    first, *others = arguments.sources
+    if others or not (Path(first).is_dir() or _is_ensemble(first)):
+        text = configurations.measure_configurations(arguments.sources) if Path(first).is_file() else None
+    elif Path(first).is_file():
+        text = results.measure_ensemble(first)
+    else:
+        text = configurations.measure_start(first)
+    if text is None:
+        results.measure_run(first, arguments.loops)
+        text = Path(first, "report.txt").read_text(encoding="utf-8")
+    print(text, end="")
+
+
+def _is_ensemble(path: str) -> bool:
+    return Path(path).suffix in (".h5", ".hdf5")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from lattice_flows import compare
+
+    rows = compare.compare_runs(arguments.runs)
+    print(json.dumps(rows, indent=2) + "\n" if arguments.json else compare.comparison_table(rows), end="")
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -82,11 +107,23 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from lattice_flows import exchange, report
+    from lattice_flows import configurations, exchange, report
 
-    model = exchange.export_run(arguments.run, arguments.file, arguments.n)
-    size = Path(arguments.file).stat().st_size
-    print(f"{report.in_words(model.name, model.facts)}\n{arguments.file}: {size:,} bytes")
+    if arguments.format is None:
+        model = exchange.export_run(arguments.run, arguments.file, arguments.n)
+        print(report.in_words(model.name, model.facts))
+    else:
+        configurations.export_configuration(
+            arguments.run, arguments.file, arguments.format, arguments.chain, arguments.update
+        )
+    print(f"{arguments.file}: {Path(arguments.file).stat().st_size:,} bytes")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from lattice_flows import configurations, report
+
+    config = configurations.import_configuration(arguments.file, arguments.out, arguments.overrides)
+    print(f"{report.system(config)}; next: lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}")
 
 
 def _models(arguments: argparse.Namespace) -> None:
@@ -167,17 +204,19 @@ def _parser() -> argparse.ArgumentParser:
     sample = command(
         "sample",
         _sample,
-        "make the Markov chain of a trained run, or of a trained model",
-        "Goes on with the chain that is there, until it has N configurations. With --model it first makes the folder "
-        "of a run that has the weights of that model, in which sample, measure, show and train then work.",
+        "make the Markov chains of a run, of a config, or of a trained model",
+        "Goes on with the chains that are there, until each has N configurations; sampling.updates says how. With a "
+        "config it makes the folder of a run whose updates need no training, such as heatbath. With --model it first "
+        "makes the folder of a run that has the weights of that model. In both, sample, measure, show and train work.",
         "lattice-flows sample --model u1_2d_L16_beta7 -n 10000",
     )
     sample.usage = (
-        "lattice-flows sample [-h] (RUN | --model MODEL [--out FOLDER] [--sites L,L]) [-n N] [section.key=value ...]"
+        "lattice-flows sample [-h] (RUN | CONFIG --out FOLDER | --model MODEL [--out FOLDER] [--sites L,L]) [-n N] "
+        "[section.key=value ...]"
     )
-    sample.add_argument("-n", metavar="N", help="length of the chain (default: sampling.n of the run)")
+    sample.add_argument("-n", metavar="N", help="configurations of each chain (default: sampling.n)")
     sample.add_argument("--model", metavar="MODEL", help="a model (lattice-flows models), file or run to make a run of")
-    sample.add_argument("--out", metavar="FOLDER", help="with --model: folder of the run (default: the model's name)")
+    sample.add_argument("--out", metavar="FOLDER", help="folder of the run to make (of a model, default: its name)")
     sample.add_argument(
         "--sites", type=_sites, metavar="L,L", help="with --model: other extents, for a hierarchical flow"
     )
@@ -185,19 +224,37 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument(
         "overrides",
         nargs="*",
-        metavar="RUN, section.key=value",
-        help="folder of the run, unless there is --model; then settings of [sampling], or training.device",
+        metavar="RUN or CONFIG, section.key=value",
+        help="folder of the run or, with --out, TOML file of settings; then settings that replace those there: "
+        "of a run only those of [sampling] and training.device",
     )
     sample.set_defaults(check=functools.partial(_check_sample, sample))
 
     measure = command(
         "measure",
         _measure,
-        "measure the chain of a run",
-        "Prints the table, and writes report.json, report.txt and figures/*.png.",
+        "measure the chains of a run, or single configurations",
+        "Prints the table; in the folder of a run it writes report.json, report.txt and figures/*.png.",
         "lattice-flows measure runs/su2",
     )
-    _add_run(measure)
+    measure.add_argument(
+        "sources", nargs="+", metavar="RUN or FILE", help="folder of a run, an ensemble.h5, or NERSC and ILDG files"
+    )
+
+    measure.add_argument(
+        "--loops", type=_loops, metavar="R,T", help="Wilson loops of a run up to this size, potential and Creutz ratios"
+    )
+
+    compare = command(
+        "compare",
+        _compare,
+        "put the samplers of runs side by side",
+        "For each run, and each observable that all of them have: tau_int, and CPU-seconds for an independent "
+        "configuration, training included and not. Runs that are not measured yet are.",
+        "lattice-flows compare runs/heatbath runs/flow",
+    )
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
+    compare.add_argument("--json", action="store_true", help="for machines")
 
     show = command("show", _show, "say what a run is and how far it is", "", "lattice-flows show runs/su2")
     _add_run(show)
@@ -205,16 +262,32 @@ def _parser() -> argparse.ArgumentParser:
     export = command(
         "export",
         _export,
-        "write the trained model of a run to one file",
-        "The file holds weights, config, training cost, and the ESS of N fresh proposals. It is loaded by "
-        "lattice_flows.load(FILE), and sampled by lattice-flows sample --model FILE.",
+        "write the trained model of a run, or a configuration, to one file",
+        "The file of a model holds weights, config, training cost, and the ESS of N fresh proposals. It is loaded by "
+        "lattice_flows.load(FILE), and sampled by lattice-flows sample --model FILE. With --format it is that of a "
+        "four-dimensional SU(N) configuration.",
         "lattice-flows export runs/su2 su2.safetensors",
     )
     _add_run(export)
-    export.add_argument("file", metavar="FILE", help="the file, whose name ends in .safetensors")
+    export.add_argument("file", metavar="FILE", help="the file; of a model its name ends in .safetensors")
     export.add_argument(
         "-n", metavar="N", type=int, default=10_000, help="proposals for the ESS (default: %(default)s)"
     )
+
+    export.add_argument("--format", choices=("nersc", "nersc-short", "ildg"), help="of the configuration")
+    export.add_argument("--chain", metavar="K", type=int, default=0, help="which chain it is of (default: %(default)s)")
+    export.add_argument("--update", metavar="T", type=int, help="after which update (default: the last one stored)")
+
+    bring = command(
+        "import",
+        _import,
+        "make a run that starts from a configuration in a file",
+        "Group, extents and precision are those of the NERSC or ILDG file, which is verified; settings name the rest.",
+        "lattice-flows import ckpoint_lat.1000 --out runs/su3 action.beta=6.0",
+    )
+    bring.add_argument("file", metavar="FILE", help="a NERSC or ILDG file")
+    bring.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, which must not be one yet")
+    _add_overrides(bring, "settings of the run; action.beta at least")
 
     command(
         "models",
@@ -252,11 +325,18 @@ def _sites(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"extents such as 32,32 are expected, got {text!r}") from None
 
 
+def _loops(text: str) -> tuple[int, int]:
+    sides = _sites(text)
+    if len(sides) != 2 or sides[0] < 1 or sides[1] < 2:
+        raise argparse.ArgumentTypeError(f"sides such as 4,4 are expected, the second >= 2, got {text!r}")
+    return sides[0], sides[1]
+
+
 def _check_sample(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     if arguments.model is None and not arguments.overrides:
-        parser.error("the following arguments are required: RUN, or --model MODEL")
-    if arguments.model is None and (arguments.out or arguments.sites):
-        parser.error("--out and --sites need --model")
+        parser.error("the following arguments are required: RUN, or CONFIG --out FOLDER, or --model MODEL")
+    if arguments.model is None and arguments.sites:
+        parser.error("--sites needs --model")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,15 @@ Sites = Annotated[tuple[int, ...], Rule("2 to 4 extents, each >= 2", lambda v: 2
 Designs = Annotated[tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))]
 Widths = Annotated[tuple[int, ...], Rule("widths, each >= 1", lambda v: all(width >= 1 for width in v))]
 Range = Annotated[tuple[float, ...], Rule("two couplings, 0 < low < high", lambda v: len(v) == 2 and 0 < v[0] < v[1])]
+UPDATES = ("flow", "heatbath", "overrelaxation", "hmc", "metropolis", "transformed")
+_UPDATE = re.compile(rf"({'|'.join(UPDATES)})(?:\*([1-9]\d*))?")
+Updates = Annotated[
+    tuple[str, ...],
+    Rule(
+        f"a list of {', '.join(UPDATES)}, each alone or as heatbath*4",
+        lambda v: bool(v) and all(_UPDATE.fullmatch(entry) for entry in v),
+    ),
+]
 Device = Annotated[str, Rule("auto, cpu, cuda or cuda:k", lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v)))]
 
 
@@ -104,11 +113,51 @@ class TrainingConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig(Settings):
-    """``[sampling]``: length of the Markov chain, proposals drawn at a time, and the seed of the chain."""
+    """``[sampling]``: Markov chains side by side, each of which stores ``n`` configurations, ``every`` updates apart.
 
+    An update is the whole cycle ``updates``, such as ``["flow", "overrelaxation*4", "heatbath"]``: ``flow`` (a proposal
+    of the trained flow), ``heatbath``, ``overrelaxation``, ``hmc``, ``metropolis``, or ``transformed`` (HMC in the
+    latent links of the trained flow), whose proposals are drawn ``batch`` at a time. An HMC trajectory of length
+    ``trajectory`` has ``hmc_steps`` steps; with 0, as many as make 0.8 of the trajectories accepted.
+
+    The chains ``start`` hot, cold, or at the configuration in a NERSC or ILDG file; by default at proposals of the flow
+    where ``updates`` have it, and else hot. ``thermalise`` updates are dropped first, during which HMC and Metropolis
+    are tuned: by default none where the flow alone proposes, and else 200.
+    """
+
+    updates: Updates = ("flow",)
+    chains: Count = 1
     n: Count = 10_000
+    every: Count = 1
+    thermalise: Steps | None = None
+    start: str | None = None
+    trajectory: Positive = 1.0
+    hmc_steps: Steps = 0
     batch: Count = 500
     seed: Seed = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if {name for name, _ in self.cycle} == {"overrelaxation"}:
+            raise InvalidInput("over-relaxation keeps the action and needs another update, such as heatbath, beside it")
+
+    @property
+    def cycle(self) -> tuple[tuple[str, int], ...]:
+        """The updates in order, each with how often it is made: ``overrelaxation*4`` is four, as is listing it so."""
+        matches = [_UPDATE.fullmatch(entry) for entry in self.updates]
+        return tuple((match[1], int(match[2] or 1)) for match in matches if match)
+
+    @property
+    def uses_flow(self) -> bool:
+        """Whether an update needs a trained flow."""
+        return any(name in ("flow", "transformed") for name, _ in self.cycle)
+
+    @property
+    def dropped(self) -> int:
+        """How many updates are dropped first."""
+        if self.thermalise is None:
+            return 0 if all(name == "flow" for name, _ in self.cycle) else 200
+        return self.thermalise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Figures of a run as PNG: training curve, history with autocorrelation function, histogram of weights."""
+"""Figures of a run as PNG: training, history, autocorrelation, histograms of charge and weights, potential."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lattice_flows.io import files
-from lattice_flows.measurement import autocorrelation
+from lattice_flows.measurement import autocorrelation, estimate
 from lattice_flows.report import bracketed
+
+# as many updates as one can tell apart, as many chains
+_FIRST = 500
+_COLOURS = ("C0", "C1", "C2", "C4")
 
 
 def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
@@ -36,27 +40,104 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def history(series: np.ndarray, label: str) -> Figure:
-    """The first updates of a chain and its autocorrelation function, with the window of the Gamma method."""
+    """A chain `(n,)`, or several `(chains, n)`: the range of all stretches of updates, and the first updates."""
+    chains = np.atleast_2d(series)
+    n = chains.shape[1]
     figure = Figure(figsize=(7, 5), layout="constrained")
-    upper, lower = figure.subplots(2, 1)
-    shown = series[:500]
-    upper.plot(shown, linewidth=0.7)
-    stretch = f"first {len(shown)} of {len(series)} updates" if len(shown) < len(series) else f"{len(series)} updates"
-    upper.set(title=f"History, {stretch}", xlabel="update", ylabel=label)
-    result = autocorrelation(series)
-    shown_lags = min(len(result.rho), max(20, 3 * result.window))
-    lags = np.arange(shown_lags)
-    tau = bracketed(result.tau_int[result.window], result.tau_int_error[result.window])
-    lower.vlines(lags, 0, result.rho[:shown_lags], color="C0")
-    lower.plot(lags, result.rho[:shown_lags], "o", markersize=4, color="C0", label=r"$\rho(t)$")
-    lower.axhline(0, color="black", linewidth=0.8)
-    window = rf"window {result.window}: $\tau_\mathrm{{int}}$ = {tau} updates"
-    lower.axvline(result.window, color="C3", linestyle="--", label=window)
-    lower.set(title=f"Autocorrelation function of the {label}", xlabel="lag t (updates)", ylabel=r"$\rho(t)$")
-    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-    lower.legend(frameon=False)
-    for axes in (upper, lower):
+    panels = figure.subplots(2, 1) if n > _FIRST else [figure.subplots()]
+    for number, chain in enumerate(chains[: len(_COLOURS)]):
+        if n > _FIRST:
+            edges = np.linspace(0, n, 501).astype(int)
+            low, high = (extreme.reduceat(chain, edges[:-1]) for extreme in (np.minimum, np.maximum))
+            panels[0].fill_between(edges[:-1], low, high, step="post", alpha=0.6, linewidth=0.5, color=_COLOURS[number])
+        panels[-1].plot(chain[:_FIRST], linewidth=0.7, color=_COLOURS[number])
+    shown = f", {len(_COLOURS)} of {len(chains)} chains" if len(chains) > len(_COLOURS) else ""
+    panels[0].set(title=f"History of the {label}, {n} updates{shown}", ylabel=label)
+    panels[-1].set(xlabel="update", ylabel=label)
+    if n > _FIRST:
+        panels[-1].set_title(f"The first {_FIRST} updates")
+    for axes in panels:
         axes.grid(alpha=0.3)
+    return figure
+
+
+def autocorrelation_window(series: np.ndarray, label: str) -> Figure:
+    """The autocorrelation function of a series `(n,)` or `(chains, n)` and its sum, with the Gamma method's window."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    title = f"Autocorrelation function of the {label}"
+    measured = estimate(series)
+    if measured.frozen:
+        axes = figure.subplots()
+        axes.set(title=title, xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "frozen: no chain moved, so there is no autocorrelation time", ha="center", va="center")
+        return figure
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    upper.set(title=title, ylabel=r"$\rho(t)$")
+    lower.set(xlabel="lag t, window W (updates)", ylabel=r"$\tau_\mathrm{int}(W)$")
+    rho, tau_int, error, window = autocorrelation(series)
+    shown = min(len(rho), max(20, 3 * window))
+    lags = np.arange(shown)
+    upper.vlines(lags, 0, rho[:shown], color="C0", linewidth=min(1.5, 200 / shown))
+    upper.plot(lags, rho[:shown], "o", markersize=min(4, 400 / shown), color="C0")
+    upper.axhline(0, color="black", linewidth=0.8)
+    lower.plot(lags, tau_int[:shown], color="C0")
+    lower.fill_between(lags, tau_int[:shown] - error[:shown], tau_int[:shown] + error[:shown], color="C0", alpha=0.25)
+    tau = bracketed(measured.tau_int, measured.tau_int_error)
+    found = rf"$\tau_\mathrm{{int}}$ = {tau} updates" if measured.reliable else "the chain is too short"
+    for axes in (upper, lower):
+        axes.axvline(window, color="C3", linestyle="--", label=f"window {window}: {found}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    lower.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def topological_histogram(charge: np.ndarray) -> Figure:
+    """How often each topological sector is visited, with errors by the Gamma method, and its mirror image.
+
+    A charge that is not an integer (clover) is counted in bins of 0.1, without errors.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    sectors = np.round(charge)
+    if np.abs(charge - sectors).max() < 0.01:
+        charge = sectors
+        reach = int(np.abs(sectors).max()) + 1
+        charges = np.arange(-reach, reach + 1)
+        visits = [estimate(sectors == q) for q in charges]
+        share, error = (np.array([getattr(one, key) for one in visits]) for key in ("value", "error"))
+        axes.bar(charges, share, yerr=error, width=0.8, color="C0", alpha=0.8, capsize=3, label="P(Q)")
+        axes.plot(charges, share[::-1], "_", markersize=18, color="C3", label="P(-Q)")
+        axes.legend(frameon=False)
+    else:
+        tenths = np.arange(np.floor(charge.min() * 10), np.ceil(charge.max() * 10) + 1)
+        share = np.array([np.mean(np.round(charge * 10) == tenth) for tenth in tenths])
+        axes.bar(tenths / 10, share, width=0.1, color="C0", alpha=0.8)
+    words = "frozen" if (whole := estimate(charge)).frozen else rf"$\langle Q \rangle$ = {whole}"
+    axes.set(title=f"Topological charge of {charge.size} configurations, {words}", xlabel="Q", ylabel="share")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def potential(value: np.ndarray, error: np.ndarray) -> Figure:
+    """Effective potentials V(R, T) `(r, t)` against the distance, a set of points for each T; nan is left out."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    r, t = value.shape
+    for column in range(t):
+        distance = np.arange(1, r + 1) + 0.06 * (column - (t - 1) / 2)
+        axes.errorbar(
+            distance, value[:, column], error[:, column], fmt="o", markersize=4, capsize=3, label=f"T = {column + 1}"
+        )
+    known = error < 0.25 * np.abs(value)
+    if known.any():  # noise at large distances would flatten all else
+        low, high = value[known].min(), value[known].max()
+        axes.set_ylim(low - 0.15 * (high - low or 1.0), high + 0.15 * (high - low or 1.0))
+    axes.set(title="Static potential", xlabel="R (lattice units)", ylabel=r"$V(R, T) = \log W(R, T) / W(R, T + 1)$")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="upper left")
+    axes.grid(alpha=0.3)
     return figure
 
 

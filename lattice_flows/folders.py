@@ -20,6 +20,8 @@ CONFIG = "config.toml"
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
 ENSEMBLE = "ensemble.h5"
+COSTS = "sampling.jsonl"
+REPORT = "report.json"
 MODEL = "model.safetensors"
 
 
@@ -31,7 +33,9 @@ def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
     """
     path = folder / CONFIG
     if not path.exists():
-        raise InvalidInput(f"a folder made by lattice-flows train is expected, this holds no config.toml ({folder})")
+        raise InvalidInput(
+            f"a folder made by lattice-flows train or sample is expected, this holds no config.toml ({folder})"
+        )
     return overridden(load(path), load(path, overrides))
 
 

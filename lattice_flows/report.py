@@ -1,26 +1,32 @@
 """The report of an ensemble, a dict for report.json and a table for people; and what is said of trained models."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lattice_flows.columns import columns
 from lattice_flows.config import Config
 from lattice_flows.groups import from_name
+from lattice_flows.io import ChainFile
 from lattice_flows.measurement import (
     Estimate,
-    acceptance,
     ess,
     ess_error,
     estimate,
     exact_value,
     longest_rejection_run,
+    pareto_tail,
+    r_hat,
 )
 from lattice_flows.models import Facts, Header
 
 Report = dict[str, Any]
+
+R_HAT = 1.05  # above which chains are said to disagree
 
 LABELS = {
     "wilson_loop_2x2": "Wilson loop W(2,2)",
@@ -31,53 +37,136 @@ LABELS = {
 """What people read for the names in report.json, where that is another word."""
 
 
-def make_report(config: Config, series: Mapping[str, np.ndarray], accepted: np.ndarray, log_w: np.ndarray) -> Report:
-    """Estimates beside the exact values, with null where there is none.
+SAMPLERS = {
+    "flow": "independence Metropolis",
+    "heatbath": "heat bath",
+    "overrelaxation": "over-relaxation",
+    "hmc": "HMC",
+    "metropolis": "Metropolis",
+    "transformed": "field-transformed HMC",
+}
+"""What people read for the names in ``sampling.updates``."""
+
+
+def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarray]) -> Report:
+    """Estimates beside the exact values, with None where there is none.
 
     Args:
-        config: group, sites and action of the ensemble, for the exact values.
-        series: name -> (n,) observable along the chain.
-        accepted: (n,) whether each proposal was; the first is the start of the chain.
-        log_w: (n,) log-weights of all proposals, which are independent of each other.
+        config: that the chains were made with.
+        chains: the ensemble, for what its updates accepted and proposed.
+        series: name -> (chains, n) observable along each chain.
     """
-    weights = torch.from_numpy(log_w)
-    return {
-        "ess": ess(weights).item(),
-        "ess_error": ess_error(weights).item(),
-        "acceptance": acceptance(accepted[1:]),
-        "longest_rejection_run": longest_rejection_run(accepted[1:]),
-        "n": len(accepted),
-        "observables": {name: _observable(config, name, estimate(values)) for name, values in series.items()},
+    acceptance = chains.series("acceptance")
+    report = {
+        "sampler": list(config.sampling.updates),
+        "n": chains.n_updates // chains.every * chains.chains,
+        "chains": chains.chains,
+        "updates": chains.n_updates,
+        "every": chains.every,
+        "acceptance": float(acceptance.mean()),
+        "longest_rejection_run": longest_rejection_run(acceptance.T > 0),
+        **dict.fromkeys(("ess", "ess_error", "pareto_k", "pareto_k_error", "pareto_warning")),
     }
+    if any(name == "flow" for name, _ in config.sampling.cycle):
+        weights = log_weights(chains)
+        tail = pareto_tail(weights)
+        report |= {"ess": ess(weights).item(), "ess_error": ess_error(weights).item()}
+        report |= {"pareto_k": tail.k, "pareto_k_error": tail.error, "pareto_warning": tail.warning}
+    return report | {"observables": {name: _observable(config, name, values) for name, values in series.items()}}
+
+
+def log_weights(chains: ChainFile) -> Tensor:
+    """log w = -S - log q `(n,)` of all proposals of the flow, which are independent of each other."""
+    action, log_q = (chains.series(f"proposals/{name}") for name in ("action", "log_q"))
+    return torch.from_numpy(-action - log_q).flatten()
 
 
 def table(config: Config, report: Report) -> str:
     """The report as text, with errors in brackets: 0.5978(3)."""
-    sites = "x".join(map(str, config.lattice.sites))
-    lines = [
-        f"{config.lattice.group}, {sites} sites, {config.action.name} action at beta = {config.action.beta:g}: "
-        f"{report['n']} configurations by independence Metropolis",
-        "",
-        f"{'observable':<24} {'value':>16} {'exact':>12} {'pull':>7} {'tau_int':>14}",
-    ]
+    several = report["chains"] > 1
+    rows = [["observable", "value", "exact", "pull", "tau_int", "n_eff", *(["R-hat"] if several else [])]]
     for name, entry in report["observables"].items():
-        exact = "-" if entry["exact"] is None else f"{entry['exact']:.7g}"
-        pull = "-" if entry["pull"] is None else f"{entry['pull']:+.2f}"
-        value = bracketed(entry["value"], entry["error"])
-        tau = bracketed(entry["tau_int"], entry["tau_int_error"])
-        lines.append(f"{LABELS.get(name, name):<24} {value:>16} {exact:>12} {pull:>7} {tau:>14}")
-    lines += [
-        "",
-        f"ESS                    {bracketed(report['ess'], report['ess_error'])}",
-        f"acceptance             {report['acceptance']:.4f}",
-        f"longest rejection run  {report['longest_rejection_run']}",
-        "",
-        "pull = (value - exact) / error; tau_int in updates, 0.5 where updates are independent",
+        rows.append(
+            [
+                LABELS.get(name, name),
+                bracketed(entry["value"], entry["error"]),
+                "-" if entry["exact"] is None else f"{entry['exact']:.7g}",
+                "-" if entry["pull"] is None else f"{entry['pull']:+.2f}",
+                tau_in_words(entry),
+                "-" if entry["n_eff"] is None else f"{entry['n_eff']:.0f}",
+                *([_number(entry["r_hat"], ".3f")] if several else []),
+            ]
+        )
+    facts = [
+        ("acceptance", f"{report['acceptance']:.4f}"),
+        ("longest rejection run", str(report["longest_rejection_run"])),
     ]
-    short = [LABELS.get(name, name) for name, entry in report["observables"].items() if not entry["reliable"]]
+    if report["acceptance"] == 1:
+        facts = []
+    if report["ess"] is not None:
+        tail = f"{_number(report['pareto_k'], '.2f')}: " + (report["pareto_warning"] or "the weights can be trusted")
+        facts = [("ESS", bracketed(report["ess"], report["ess_error"])), ("Pareto k", tail), *facts]
+    step = "updates" if report["every"] == 1 else f"configurations, {report['every']} updates apart"
+    of_chains = f" of {report['chains']} chains" if several else ""
+    lines = [
+        f"{system(config)}: {report['n']} configurations{of_chains} by {sampler_in_words(config)}",
+        "",
+        columns(rows, right=True),
+        *([columns(facts)] if facts else []),
+        f"pull = (value - exact) / error; tau_int in {step}, 0.5 where they are independent; n_eff = n / (2 tau_int)",
+        *_warnings(report),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def system(config: Config) -> str:
+    """The theory in words."""
+    sites = "x".join(map(str, config.lattice.sites))
+    return f"{config.lattice.group}, {sites} sites, {config.action.name} action at beta = {config.action.beta:g}"
+
+
+def sampler_in_words(config: Config) -> str:
+    """The updates in words.
+
+    Example:
+        >>> from lattice_flows.config import ActionConfig, LatticeConfig, SamplingConfig
+        >>> config = Config(
+        ...     lattice=LatticeConfig(group="U(1)", sites=(8, 8)),
+        ...     action=ActionConfig(beta=2.0),
+        ...     sampling=SamplingConfig(updates=("flow", "overrelaxation*4")),
+        ... )
+        >>> sampler_in_words(config)
+        'independence Metropolis, 4 over-relaxation'
+    """
+    return ", ".join(
+        f"{count} {SAMPLERS[name]}" if count > 1 else SAMPLERS[name] for name, count in config.sampling.cycle
+    )
+
+
+def tau_in_words(entry: Mapping[str, Any]) -> str:
+    """tau_int of an observable of a report."""
+    if entry["frozen"]:
+        return "frozen"
+    return bracketed(entry["tau_int"], entry["tau_int_error"])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None or math.isnan(value) else format(value, form)
+
+
+def _warnings(report: Report) -> list[str]:
+    named = {LABELS.get(name, name): entry for name, entry in report["observables"].items()}
+    frozen = [name for name, entry in named.items() if entry["frozen"]]
+    short = [name for name, entry in named.items() if not entry["reliable"] and not entry["frozen"]]
+    apart = [name for name, entry in named.items() if (entry["r_hat"] or 1) > R_HAT]
+    lines = []
+    if frozen:
+        lines.append(f"frozen, no chain ever moved: {', '.join(frozen)}; there is no error for that")
     if short:
         lines.append(f"the chain is too short for {', '.join(short)}: do not trust the errors")
-    return "\n".join(lines) + "\n"
+    if apart:
+        lines.append(f"the chains disagree (R-hat > {R_HAT}) in {', '.join(apart)}: run them longer")
+    return lines
 
 
 def in_words(name: str, facts: Facts) -> str:
@@ -116,17 +205,21 @@ def bracketed(value: float, error: float) -> str:
     return str(Estimate(value, error, tau_int=0.5, tau_int_error=0.0, window=0, n=1))
 
 
-def _observable(config: Config, name: str, measured: Estimate) -> dict[str, Any]:
+def _observable(config: Config, name: str, series: np.ndarray) -> dict[str, Any]:
     group = from_name(config.lattice.group)
     exact = exact_value(name, group, config.action.beta, config.lattice.sites, config.action.name)
+    measured = estimate(series)
     # A series that never moves has no error, hence no pull.
     pull = None if exact is None or measured.error == 0 else (measured.value - exact) / measured.error
     return {
         "value": measured.value,
         "error": measured.error,
-        "tau_int": measured.tau_int,
-        "tau_int_error": measured.tau_int_error,
+        "tau_int": None if measured.frozen else measured.tau_int,
+        "tau_int_error": None if measured.frozen else measured.tau_int_error,
+        "n_eff": None if measured.frozen else measured.n / (2 * measured.tau_int),
         "exact": exact,
         "pull": pull,
         "reliable": measured.reliable,
+        "frozen": measured.frozen,
+        "r_hat": r_hat(series) if len(series) > 1 else None,
     }

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,42 +16,78 @@ from tqdm import tqdm
 from lattice_flows import training
 from lattice_flows.config import Config, loads
 from lattice_flows.errors import InvalidInput
-from lattice_flows.folders import beginning, load_run
+from lattice_flows.folders import CONFIG, ENSEMBLE, METRICS, REPORT, beginning, load_run
 from lattice_flows.groups import from_name
-from lattice_flows.io import Ensemble, files, read_metrics
+from lattice_flows.io import ChainFile, files, read_metrics
 from lattice_flows.measurement import standard_observables
-from lattice_flows.report import LABELS, Report, in_words, make_report, table
+from lattice_flows.models import build_action
+from lattice_flows.potential import loops_table, measure_loops
+from lattice_flows.report import LABELS, Report, in_words, log_weights, make_report, sampler_in_words, table
 from lattice_flows.runs import sample_run, train_run
 
 
-def measure_run(folder: str | Path) -> Report:
+def measure_run(folder: str | Path, loops: tuple[int, int] | None = None) -> Report:
     """Measures the ensemble of a run, and writes report.json, report.txt and the figures.
 
+    Args:
+        loops: R and T of the largest Wilson loops, for the static potential.
+
     Raises:
-        InvalidInput: nothing sampled there, or a broken file.
+        InvalidInput: nothing sampled there, a broken file, or loops that do not fit the lattice.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     from lattice_flows import figures  # here, because it loads matplotlib
 
     folder = Path(folder)
     load_run(folder)
-    path = folder / "ensemble.h5"
+    path = folder / ENSEMBLE
     if not path.exists():
         raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({path})")
     with files.locked(folder):
-        ensemble = Ensemble(path)
-        config = loads(ensemble.attributes["config"], str(path))
-        series = observe(ensemble, config)
-        report = make_report(config, series, ensemble.accepted, ensemble.log_weights)
-        files.write(folder / "report.json", (json.dumps(report, indent=2) + "\n").encode())
-        files.write(folder / "report.txt", table(config, report).encode())
+        config, chains, series, report = _measured(path)
+        text = table(config, report)
+        if loops is not None:
+            report["loops"] = measure_loops(chains, config, *loops)
+            text += f"\n{loops_table(report['loops'])}"
+        files.write(folder / REPORT, (json.dumps(_finite(report), indent=2) + "\n").encode())
+        files.write(folder / "report.txt", text.encode())
         files.make_folder(folder / "figures")
-        if metrics := read_metrics(folder / "metrics.jsonl"):
-            figures.save(figures.training_curve(metrics), folder / "figures" / "training.png")
+
+        def save(figure: Any, name: str) -> None:
+            figures.save(figure, folder / "figures" / f"{name}.png")
+
+        if metrics := read_metrics(folder / METRICS):
+            save(figures.training_curve(metrics), "training")
         name = "topological_charge" if "topological_charge" in series else "plaquette"
-        figures.save(figures.history(series[name], LABELS.get(name, name)), folder / "figures" / "history.png")
-        figures.save(figures.weight_histogram(ensemble.log_weights, report["ess"]), folder / "figures" / "weights.png")
+        save(figures.history(series[name], LABELS.get(name, name)), "history")
+        save(figures.autocorrelation_window(series[name], LABELS.get(name, name)), "autocorrelation")
+        if name == "topological_charge":
+            save(figures.topological_histogram(series[name]), "charge")
+        if loops is not None:
+            found = report["loops"]["potential"]
+            save(figures.potential(np.array(found["value"]), np.array(found["error"])), "potential")
+        if report["ess"] is not None:
+            save(figures.weight_histogram(log_weights(chains).numpy(), report["ess"]), "weights")
     return report
+
+
+def measure_ensemble(path: str | Path) -> str:
+    """The table of an ensemble file, wherever it came from; nothing is written.
+
+    Raises:
+        InvalidInput: there is no such file, or it is no ensemble of a run.
+    """
+    config, _, _, report = _measured(Path(path))
+    return table(config, report)
+
+
+def _measured(path: Path) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
+    chains = ChainFile(path)
+    if "config" not in chains.attributes:
+        raise InvalidInput(f"an ensemble that lattice-flows sample made is expected, this one has no config ({path})")
+    config = loads(chains.attributes["config"], str(path))
+    series = observe(chains, config)
+    return config, chains, series, make_report(config, chains, series)
 
 
 def show_run(folder: str | Path) -> str:
@@ -60,21 +97,31 @@ def show_run(folder: str | Path) -> str:
         InvalidInput: there is no run, or a broken file.
     """
     folder = Path(folder)
-    config, flow, action, model = beginning(folder, load_run(folder))
-    metrics = read_metrics(folder / "metrics.jsonl")
-    training_line = f"{len(metrics)} of {training.total_steps(flow, action, config.training)} steps"
-    model_line = f"begins from: {in_words(model.name, model.facts)}\n" if model else ""
+    config, action = build_action(load_run(folder), str(folder / CONFIG))
+    metrics, path, report = read_metrics(folder / METRICS), folder / ENSEMBLE, folder / "report.txt"
+    lines = [str(folder)]
+    if config.sampling.uses_flow or metrics:
+        lines += _training_in_words(folder, config, metrics)
+    lines += [f"{action}", f"updates: {sampler_in_words(config)}"]
+    if path.exists():
+        chains = ChainFile(path)
+        each = f" of each of {chains.chains} chains" if chains.chains > 1 else ""
+        lines.append(f"ensemble: {chains.n_updates // chains.every} configurations{each}")
+    else:
+        lines.append("ensemble: none yet")
+    shown = f"\n{report.read_text(encoding='utf-8')}" if report.exists() else ""
+    return "\n".join(lines) + "\n" + shown
+
+
+def _training_in_words(folder: Path, config: Config, metrics: list[dict[str, Any]]) -> list[str]:
+    _, flow, action, model = beginning(folder, config)
+    line = f"training: {len(metrics)} of {training.total_steps(flow, action, config.training)} steps"
     if metrics:
         recent = metrics[-max(1, len(metrics) // 20) :]
         loss, ess, seconds = (_mean(record[key] for record in recent) for key in ("loss", "ess", "seconds"))
         skipped = sum(record["skipped"] for record in metrics)
-        training_line += f", now loss {loss:.5g}, ESS {ess:.3f}, {seconds:.3g} s a step, {skipped} skipped"
-    path = folder / "ensemble.h5"
-    ensemble_line = f"{len(Ensemble(path))} configurations" if path.exists() else "none yet"
-    report = folder / "report.txt"
-    return f"{folder}\n{flow}\n{action}\n{model_line}training: {training_line}\nensemble: {ensemble_line}\n" + (
-        f"\n{report.read_text(encoding='utf-8')}" if report.exists() else ""
-    )
+        line += f", now loss {loss:.5g}, ESS {ess:.3f}, {seconds:.3g} s a step, {skipped} skipped"
+    return [str(flow), *([f"begins from: {in_words(model.name, model.facts)}"] if model else []), line]
 
 
 def demo(folder: str | Path) -> str:
@@ -95,17 +142,31 @@ def demo(folder: str | Path) -> str:
     return f"{text}\n{', '.join(seconds)}; everything is in {folder}\n"
 
 
-def observe(ensemble: Ensemble, config: Config) -> dict[str, np.ndarray]:
-    """Every standard observable along the chain; each distinct configuration is measured once."""
+def observe(chains: ChainFile, config: Config) -> dict[str, np.ndarray]:
+    """Every standard observable along the chains, `(chains, n)`; each distinct configuration is measured once.
+
+    Links are read and dropped in blocks: what grows with the length of the chains are these series alone.
+    """
     group = from_name(config.lattice.group)
     observables = standard_observables(group, config.lattice.sites)
     values: dict[str, list[Tensor]] = {name: [] for name in observables}
-    with tqdm(total=ensemble.n_distinct, desc="measuring", unit="conf", disable=None) as bar:
-        for links in ensemble.links():
+    with tqdm(total=chains.n_distinct, desc="measuring", unit="conf", disable=None) as bar:
+        for links in chains.links():
             for name, observable in observables.items():
                 values[name].append(observable(links))
             bar.update(len(links))
-    return {name: torch.cat(parts).double().numpy()[ensemble.chain_index] for name, parts in values.items()}
+    series = {name: chains.expand(torch.cat(parts).double().numpy()).T for name, parts in values.items()}
+    # integers up to rounding, which must not look like movement
+    return {name: np.round(own) if name.startswith("topological_charge") else own for name, own in series.items()}
+
+
+def _finite(value: Any) -> Any:
+    """A report with None for a number that is not finite, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: _finite(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _mean(values: Iterable[float | None]) -> float:

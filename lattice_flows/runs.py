@@ -4,7 +4,8 @@ config.toml        the resolved settings, and the version they were run with
 model.safetensors  the model that the run began from, if there was one
 metrics.jsonl      one JSON object a training step
 checkpoint.pt      weights, optimizer and random states of the last `checkpoint_every` steps
-ensemble.h5        the Markov chain
+ensemble.h5        the Markov chains
+sampling.jsonl     what they cost, one JSON object a commit
 report.json  report.txt  figures/*.png
 """
 
@@ -20,11 +21,13 @@ from tqdm import tqdm
 
 from lattice_flows import models, training
 from lattice_flows.actions import Action
-from lattice_flows.config import Config, to_toml
+from lattice_flows.chains import Chains, outcome
+from lattice_flows.config import Config, loads, to_toml
 from lattice_flows.errors import InvalidInput
 from lattice_flows.folders import (
     CHECKPOINT,
     CONFIG,
+    COSTS,
     ENSEMBLE,
     METRICS,
     MODEL,
@@ -34,15 +37,16 @@ from lattice_flows.folders import (
     load_run,
     trained_model,
 )
-from lattice_flows.io import Ensemble, MetricsFile, appending, files, save_checkpoint
-from lattice_flows.models import Model, build_run, carried, digest
+from lattice_flows.io import ChainFile, ChainWriter, MetricsFile, create_chains, files, read_metrics, save_checkpoint
+from lattice_flows.models import Model, build_action, build_run, carried, digest
 from lattice_flows.provenance import provenance
-from lattice_flows.sampling import ChainState, IndependenceMetropolis
+from lattice_flows.sampling import ChainState, Streams
 from lattice_flows.training import TrainingState
 
 log = logging.getLogger(__name__)
 
-COMMIT_SECONDS = 60.0  # what a kill during sampling costs at most
+COMMIT_SECONDS = 30.0  # what a kill during sampling costs at most
+TUNED = "tuned_"  # the attributes of an ensemble that say how its samplers were tuned
 
 
 def train_run(config: Config, folder: str | Path, source: str = "config", begin: str | Path | None = None) -> int:
@@ -114,57 +118,89 @@ def _train(config: Config, folder: Path, state: TrainingState, action: Action) -
                 save_checkpoint(folder / CHECKPOINT, {"config": text, "training": state.state_dict()})
 
 
-def sample_run(folder: str | Path, overrides: Iterable[str] = ()) -> int:
-    """Makes the Markov chain of a trained run, or goes on with it, to ``sampling.n`` configurations; returns how many.
+def sample_run(
+    folder: str | Path, overrides: Iterable[str] = (), config: Config | None = None, source: str = "config"
+) -> int:
+    """Makes the Markov chains of a run, or goes on with them; returns how many configurations each of them has.
 
-    The first configuration is one proposal, after which come whole batches: n is rounded up, and a chain that goes on
-    is the same, bit for bit, as one made at once.
+    Chains that go on, after a kill too, are the same, bit for bit, as chains made at once, on the same machine with
+    the same number of threads.
 
     Args:
         overrides: of ``[sampling]`` and of ``training.device``, such as ``sampling.n=50000``.
+        config: makes a new run, if the folder is not one, which needs no training where no update needs a flow; or
+            goes on with the run in the folder, if that has the same settings.
+        source: where the config came from, for errors.
 
     Raises:
         InvalidInput: nothing trained there, settings that contradict the run, or a broken file.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     folder = Path(folder)
-    config = load_run(folder, overrides)
-    device = training.select_device(config.training.device)
+    settings = load_run(folder, overrides) if config is None else config
+    settings, action = build_action(settings, source if config else str(folder / CONFIG))
+    device = training.select_device(settings.training.device)
+    action.to(device)
+    # first, so that what does not fit leaves no trace
+    model = trained_model(folder, settings, device) if settings.sampling.uses_flow else None
+    flow = None if model is None else model.flow
+    Chains(settings, action, flow)
+    files.make_folder(folder)
     with files.locked(folder):
-        path = folder / ENSEMBLE
-        model = trained_model(folder, config, device)
-        attributes = _attributes(model, device)
-        sampler = IndependenceMetropolis(model.flow, model.action, config.sampling.batch)
-        generator = torch.Generator(device).manual_seed(config.sampling.seed)
-        state, n = None, 0
-        if path.exists():
-            stored = Ensemble(path)
-            state, n = _chain_end(stored, attributes, generator, models.dtype(config)), len(stored)
-        if n >= config.sampling.n:
-            log.info("%s holds %d configurations already", path, n)
-        with tqdm(total=config.sampling.n, initial=n, desc="sampling", unit="conf", disable=None) as bar:
-            while n < config.sampling.n:
-                with appending(path, attributes) as ensemble:
-                    deadline = time.monotonic() + COMMIT_SECONDS
-                    if state is None:
-                        state = sampler.init(generator)
-                        start = torch.ones(1, dtype=torch.bool, device=device)
-                        ensemble.append(state.links[None], state.log_q[None], state.action[None], start)
-                        n += 1
-                    while n < config.sampling.n:
-                        state, info = sampler.step(state, generator)
-                        ensemble.append(info.links, info.log_q, info.action, info.accepted)
-                        n += len(info.accepted)
-                        bar.update(len(info.accepted))
-                        if time.monotonic() > deadline:
-                            break
-                    ensemble.finish(generator)
-    return n
+        if config is not None:
+            check_same_run(folder, settings)
+        attributes = _attributes(settings, model, device)
+        path, streams = folder / ENSEMBLE, Streams(settings.sampling.seed, settings.sampling.chains, device)
+        stored = _stored(path, attributes, settings) if path.exists() else None
+        if config is not None:
+            files.write(folder / CONFIG, to_toml(settings, provenance()).encode())
+        tuned = {} if stored is None else _tuned(stored)
+        chains = Chains(settings, action, flow, tuned)
+        with MetricsFile(folder / COSTS, keep=0 if stored is None else len(read_metrics(folder / COSTS))) as costs:
+            if stored is None:
+                spent = time.process_time()
+                state = chains.begin(streams, folder)
+                attributes |= {f"{TUNED}{name}": value for name, value in chains.tuned.items()}
+                create_chains(
+                    path, state, streams, attributes, every=settings.sampling.every, proposals=chains.proposals
+                )
+                costs.append({"updates": 0, "made": settings.sampling.dropped, **_cpu(spent)})
+                stored = ChainFile(path)
+            return _sample(settings, path, chains, stored, streams, costs)
 
 
-def _attributes(model: Model, device: torch.device) -> dict[str, Any]:
+def _sample(config: Config, path: Path, chains: Chains, stored: ChainFile, streams: Streams, costs: MetricsFile) -> int:
+    """Goes on with stored chains; how many configurations each has then."""
+    state, saved = stored.end()
+    streams.set_state(saved)
+    # the numbers of proposals are counted on the CPU
+    links, action, log_q = (None if part is None else part.to(streams.device) for part in state[:3])
+    state = ChainState(links, action, log_q, state.offered)  # type: ignore[arg-type]
+    n, every = len(stored), config.sampling.every
+    total = config.sampling.n * every
+    if n >= total:
+        log.info("%s holds %d configurations of each chain already", path, n // every)
+        return n // every
+    with ChainWriter(path) as out, tqdm(total=total, initial=n, desc="sampling", unit="up", disable=None) as bar:
+        while n < total:
+            deadline, spent, before = time.monotonic() + COMMIT_SECONDS, time.process_time(), n
+            while n == before or (n < total and time.monotonic() < deadline):
+                state, info = chains.sampler.step(state, streams)
+                out.append(state, *outcome(info))
+                n += 1
+                bar.update()
+            out.commit(streams)
+            costs.append({"updates": n, "made": n - before, **_cpu(spent)})
+    return n // every
+
+
+def _cpu(since: float) -> dict[str, float]:
+    return {"cpu_seconds": time.process_time() - since}
+
+
+def _attributes(config: Config, model: Model | None, device: torch.device) -> dict[str, Any]:
     """What an ensemble remembers of its run."""
-    config = model.config
+    trained = {} if model is None else {"weights": digest(model.flow), "step": model.facts.step}
     return {
         "group": config.lattice.group,
         "sites": config.lattice.sites,
@@ -173,23 +209,28 @@ def _attributes(model: Model, device: torch.device) -> dict[str, Any]:
         "config": to_toml(config),
         "seed": config.sampling.seed,
         "device": device.type,
-        "weights": digest(model.flow),
-        "step": model.facts.step,
+        **trained,
         **provenance(),
     }
 
 
-def _chain_end(
-    ensemble: Ensemble, attributes: dict[str, Any], generator: torch.Generator, dtype: torch.dtype
-) -> ChainState:
-    """The state that a stored chain goes on from; the generator is set to go on from there, too."""
-    for key in ("seed", "device", "step", "weights"):
-        if ensemble.attributes.get(key) != attributes[key]:
-            raise InvalidInput(
-                f"the chain was made with {key} {ensemble.attributes.get(key)}, not {attributes[key]}: "
-                f"go on with that, or move the file away to start a new chain ({ensemble.path})"
-            )
-    generator.set_state(ensemble.generator_state)
-    links, log_q, action = ensemble.end()
-    scalars = torch.tensor([log_q, action], dtype=dtype, device=generator.device)
-    return ChainState(links.to(generator.device), *scalars)
+def _stored(path: Path, attributes: dict[str, Any], config: Config) -> ChainFile:
+    """The ensemble of a run, if its chains can go on with these settings."""
+    stored = ChainFile(path)
+    made = dict(stored.attributes)
+    remedy = f"go on with that, or move the file away to start a new chain ({path})"
+    if "n_proposals" in made:
+        raise InvalidInput(f"a chain of an earlier version can be measured, and not go on: move it away ({path})")
+    before, now = (dataclasses.asdict(c.sampling) for c in (loads(made["config"], str(path)), config))
+    before, now = before | made, now | attributes
+    for key in [*dataclasses.asdict(config.sampling), "device", "step", "weights"]:
+        if key != "n" and before.get(key) != now.get(key):
+            raise InvalidInput(f"the chain was made with {key} {before.get(key)}, not {now.get(key)}: {remedy}")
+    return stored
+
+
+def _tuned(stored: ChainFile) -> dict[str, Any]:
+    """How the samplers of stored chains were tuned."""
+    return {
+        name.removeprefix(TUNED): value.item() for name, value in stored.attributes.items() if name.startswith(TUNED)
+    }

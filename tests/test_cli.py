@@ -60,10 +60,10 @@ def test_a_run_from_start_to_end(config, tmp_path, capsys):
     assert f"trained for 6 steps; next: lattice-flows sample {run}" in capsys.readouterr().out
     assert load(f"{run}/config.toml").lattice.group == "SU(2)"
     assert cli.main(["train", config, "training.steps=6", "--out", run]) == 0  # trained already
-    assert cli.main(["sample", run, "-n", "60", "sampling.batch=30"]) == 0
-    assert "61 configurations; next: lattice-flows measure" in capsys.readouterr().out
+    assert cli.main(["sample", run, "-n", "60"]) == 0
+    assert "60 configurations; next: lattice-flows measure" in capsys.readouterr().out
     assert cli.main(["sample", run]) == 0
-    assert "111 configurations" in capsys.readouterr().out
+    assert "100 configurations" in capsys.readouterr().out
     assert cli.main(["measure", run]) == 0
     table = capsys.readouterr().out
     assert re.search(r"plaquette +-?0\.\d+\(\d+\) +0\.24\d+ +[+-]\d\.\d\d", table)
@@ -71,7 +71,7 @@ def test_a_run_from_start_to_end(config, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "6 of 6 steps" in shown
     assert table in shown
-    assert json.loads((tmp_path / "run" / "report.json").read_text())["n"] == 111
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["n"] == 100
 
 
 def test_demo(tmp_path, capsys, monkeypatch):
@@ -92,7 +92,9 @@ def test_demo(tmp_path, capsys, monkeypatch):
 
 def test_help_is_instant_and_version_says_which():
     start = time.monotonic()
-    for command in ("train", "sample", "measure", "show", "export", "models", "demo", "kernels"):
+    for command in (
+        "train", "sample", "measure", "compare", "show", "export", "import", "models", "demo", "kernels",
+    ):  # fmt: skip
         with pytest.raises(SystemExit) as end:
             cli.main([command, "--help"])
         assert end.value.code == 0
@@ -115,7 +117,10 @@ def test_help_is_instant_and_version_says_which():
         ["show", "run", "--fast"],
         ["sample"],
         ["sample", "-n", "5"],
-        ["sample", "run", "--out", "other"],
+        ["sample", "--out", "other"],
+        ["compare"],
+        ["import", "lat"],
+        ["export", "run", "lat", "--format", "png"],
         ["sample", "run", "--sites", "8,8"],
         ["sample", "--model", "u1", "--sites", "large"],
         ["export", "run"],
@@ -145,7 +150,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(config, tmp_path, capsys):
     assert "cannot read the config: No such file or directory" in fails(capsys, "train", "none.toml", "--out", out)
     assert f"cannot write {config}/run: Not a directory" in fails(capsys, "train", config, "--out", f"{config}/run")
     for command in ("sample", "measure", "show"):
-        assert "a folder made by lattice-flows train is expected" in fails(capsys, command, str(tmp_path / "none"))
+        words = "a folder made by lattice-flows train or sample is expected"
+        assert words in fails(capsys, command, str(tmp_path / "none"))
     assert os.listdir(tmp_path) == ["config.toml"]
 
 
@@ -168,15 +174,16 @@ def test_a_model_from_run_to_run(tmp_path, capsys, monkeypatch):
     assert second == f"tiny.safetensors: {size:,} bytes"
     assert lattice_flows.load("tiny.safetensors").flow.sample(3).links.shape == (3, 2, 4, 4)
 
-    line = "101 configurations; next: lattice-flows measure tiny\n"
-    assert out("sample", "--model", "tiny.safetensors", "-n", "60", "sampling.batch=50") == line
-    assert out("sample", "--model", "tiny.safetensors", "-n", "101") == line
-    assert out("sample", "-n", "120", "tiny").startswith("151 configurations")
+    line = "{} configurations; next: lattice-flows measure tiny\n"
+    assert out("sample", "--model", "tiny.safetensors", "-n", "60", "sampling.batch=50") == line.format(60)
+    assert out("sample", "--model", "tiny.safetensors", "-n", "101") == line.format(101)
+    assert out("sample", "-n", "151", "tiny") == line.format(151)
     assert re.search(r"plaquette +-?0\.\d+\(\d+\) +0\.44\d+", out("measure", "tiny"))
-    assert f"begins from: {first}\ntraining: 0 of 4 steps\nensemble: 151 configurations" in out("show", "tiny")
+    shown = f"begins from: {first}\ntraining: 0 of 4 steps\nWilson(U(1), beta=1)\nupdates: independence Metropolis\n"
+    assert shown + "ensemble: 151 configurations" in out("show", "tiny")
 
     larger = ("sample", "--model", "tiny.safetensors", "--out", "larger", "--sites", "6,8")
-    assert out(*larger).startswith("101 configurations")
+    assert out(*larger).startswith("100 configurations")
     assert load("larger/config.toml").lattice.sites == (6, 8)
     assert "6x8 sites" in out("measure", "larger")
 
@@ -227,7 +234,7 @@ def test_bad_models_are_one_line_and_leave_nothing(config, tmp_path, capsys, mon
         ("export", "run-u1", "u1.pt"): "the file of a model must end in .safetensors, got u1.pt",
         ("export", "run-u1", "u2.safetensors", "-n", "1"): "takes at least 2 proposals, got 1",
         ("export", "run-u1", "none/u2.safetensors", "-n", "9"): "cannot write none/u2.safetensors: No such",
-        ("export", "none", "u2.safetensors"): "a folder made by lattice-flows train is expected",
+        ("export", "none", "u2.safetensors"): "a folder made by lattice-flows train or sample is expected",
     }
     for arguments, words in cases.items():
         assert words in fails(capsys, *arguments)

@@ -1,5 +1,6 @@
 """Settings: what is accepted, what is refused and in which words, and what a resumed run may change."""
 
+import json
 from dataclasses import replace
 from typing import get_args, get_type_hints
 
@@ -7,10 +8,12 @@ import pytest
 
 from lattice_flows.actions import ACTIONS
 from lattice_flows.config import (
+    UPDATES,
     ActionConfig,
     Config,
     FlowConfig,
     LatticeConfig,
+    SamplingConfig,
     TrainingConfig,
     load,
     loads,
@@ -19,6 +22,7 @@ from lattice_flows.config import (
 )
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.builders import ARCHITECTURES
+from lattice_flows.report import SAMPLERS
 from lattice_flows.training import ESTIMATORS
 
 MINIMAL = '[lattice]\ngroup = "SU(3)"\nsites = [8, 6]\n[action]\nbeta = 2\n'
@@ -108,6 +112,17 @@ def test_round_trip(path):
         ("training.beta_start=1", "annealing needs both beta_start and anneal_steps >= 1"),
         ("training.seed=-1", "seed must be from 0 to 2^63 - 1, got -1"),
         ("sampling.n=0", "n must be >= 1, got 0"),
+        ("sampling.chains=0", "chains must be >= 1, got 0"),
+        ("sampling.every=0", "every must be >= 1, got 0"),
+        ("sampling.thermalise=-1", "thermalise must be >= 0, got -1"),
+        ("sampling.trajectory=0", "trajectory must be > 0, got 0"),
+        ("sampling.updates=hmc", "updates must be a list of strings, got 'hmc'"),
+        (
+            "sampling.updates=[]",
+            "updates must be a list of flow, heatbath, overrelaxation, hmc, metropolis, transformed",
+        ),
+        ('sampling.updates=["hmc*0"]', "each alone or as heatbath*4, got ['hmc*0']"),
+        ('sampling.updates=["overrelaxation*2"]', "over-relaxation keeps the action and needs another update"),
         ("model.layers=3", "unknown section 'model', valid sections: lattice, action, flow, training, sampling"),
         ("steps=3", "an override is section.key=value, got 'steps=3'"),
         ("training.steps", "an override is section.key=value, got 'training.steps'"),
@@ -183,6 +198,29 @@ def test_what_resuming_may_change():
     assert resume_conflicts(old, replace(old, flow=replace(old.flow, levels=("c",)))) == [
         "flow.levels was ('cab', 'c') and is now ('c',)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("updates", "cycle", "uses_flow", "dropped"),
+    [
+        (["flow"], (("flow", 1),), True, 0),
+        (["flow*3"], (("flow", 3),), True, 0),
+        (["flow", "overrelaxation*4", "heatbath"], (("flow", 1), ("overrelaxation", 4), ("heatbath", 1)), True, 200),
+        (["transformed"], (("transformed", 1),), True, 200),
+        (["hmc", "hmc"], (("hmc", 1), ("hmc", 1)), False, 200),
+    ],
+)
+def test_updates(updates, cycle, uses_flow, dropped):
+    sampling = SamplingConfig(updates=updates)
+    assert (sampling.cycle, sampling.uses_flow, sampling.dropped) == (cycle, uses_flow, dropped)
+    assert SamplingConfig(updates=updates, thermalise=7).dropped == 7
+    config = loads(MINIMAL + f"[sampling]\nupdates = {json.dumps(updates)}\n", "config")
+    assert config.sampling == sampling
+    assert loads(to_toml(config), "text") == config
+
+
+def test_names_of_updates_are_known():
+    assert set(SAMPLERS) == set(UPDATES)
 
 
 def test_range_of_couplings():

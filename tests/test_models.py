@@ -16,8 +16,9 @@ from lattice_flows import exchange, flows, models, results, runs
 from lattice_flows.config import ActionConfig, Config, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig, load
 from lattice_flows.errors import InvalidInput
 from lattice_flows.folders import load_model, trained_model
-from lattice_flows.io import Ensemble, load_checkpoint, load_weights, read_about, read_metrics, save_weights
+from lattice_flows.io import ChainFile, load_checkpoint, load_weights, read_about, read_metrics, save_weights
 from lattice_flows.models import store
+from lattice_flows.report import log_weights
 
 ROOT = Path(__file__).parents[1]
 CONFIG = Config(
@@ -158,8 +159,8 @@ def test_weights_that_are_not_finite(file):
 
 
 def chain(folder):
-    ensemble = Ensemble(folder / "ensemble.h5")
-    return ensemble.log_weights, torch.cat(list(ensemble.links()))
+    ensemble = ChainFile(folder / "ensemble.h5")
+    return log_weights(ensemble), torch.cat(list(ensemble.links()))
 
 
 def test_chains_of_a_model_go_on_bit_for_bit(trained, file, tmp_path):
@@ -174,9 +175,11 @@ def test_chains_of_a_model_go_on_bit_for_bit(trained, file, tmp_path):
     for other in (tmp_path / "1", run):
         for one, two in zip(chain(tmp_path / "2"), chain(other), strict=True):
             np.testing.assert_array_equal(one, two)
-    assert sorted(os.listdir(tmp_path / "1")) == [".lock", "config.toml", "ensemble.h5", "model.safetensors"]
+    assert sorted(os.listdir(tmp_path / "1")) == [
+        ".lock", "config.toml", "ensemble.h5", "model.safetensors", "sampling.jsonl",
+    ]  # fmt: skip
     assert load(tmp_path / "1" / "config.toml") == CONFIG
-    assert results.measure_run(tmp_path / "1")["n"] == 201
+    assert results.measure_run(tmp_path / "1")["n"] == 200
 
 
 def test_a_model_on_other_extents(file, tmp_path):
@@ -268,7 +271,7 @@ def test_other_designs_than_those_of_the_config(tmp_path):
     runs.train_run(settings, tmp_path / "run")
     exchange.export_run(tmp_path / "run", tmp_path / "u1.safetensors", proposals=100)
     exchange.start_run(tmp_path / "u1.safetensors", tmp_path / "large", sites=(8, 8))
-    assert runs.sample_run(tmp_path / "large", ["sampling.n=10", "sampling.batch=5"]) == 11
+    assert runs.sample_run(tmp_path / "large", ["sampling.n=10", "sampling.batch=5"]) == 10
     for use in (
         lambda: exchange.export_run(tmp_path / "large", tmp_path / "large.safetensors"),
         lambda: load_model(tmp_path / "large"),

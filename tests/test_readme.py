@@ -39,7 +39,7 @@ def test_continuous_integration_runs_the_two_commands():
 def test_config_and_commands_work(tmp_path, monkeypatch, capsys):
     """In small, in the order of the README."""
     monkeypatch.chdir(tmp_path)
-    (text,) = blocks("toml")
+    text, _ = blocks("toml")
     Path("su2.toml").write_text(text, encoding="utf-8")
     small = ["training.steps=2", "training.batch=8", "training.warmup=0", "flow.layers=2", "sampling.n=20"]
     commands = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if "runs/su2" in line]
@@ -48,10 +48,32 @@ def test_config_and_commands_work(tmp_path, monkeypatch, capsys):
         assert cli.main([verb, *arguments, *(small if verb == "train" else [])]) == 0
     assert "Wilson loop W(2,2)" in capsys.readouterr().out
     assert load("runs/su2/config.toml").lattice.group == loads(text, "README.md").lattice.group
-    listed = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE)[:6]))
+    listed = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE)[:7]))
     assert listed[0] == "config.toml"
     assert listed[-1] == "figures/"
     assert [name for name in listed if not Path("runs/su2", name).exists()] == []
+
+
+def test_conventional_algorithms(tmp_path, monkeypatch, capsys):
+    """In small, in the order of the README; its config fits the table of settings as it is."""
+    monkeypatch.chdir(tmp_path)
+    _, text = blocks("toml")
+    assert loads(text, "README.md").sampling.chains == 4
+    for large, small in (
+        ("[8, 8, 8, 8]", "[2, 2, 2, 2]"),
+        ("n = 100 ", "n = 5 "),
+        ("thermalise = 200", "thermalise = 2"),
+    ):
+        assert large in text
+        text = text.replace(large, small)
+    Path("su3_4d.toml").write_text(text, encoding="utf-8")
+    (block,) = (block for block in blocks("sh") if "su3_4d.toml" in block)
+    for line in block.splitlines():
+        _, *arguments = shlex.split(line.replace("-n 500", "-n 5 sampling.thermalise=1").replace("4,4", "1,2"))
+        assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "20 configurations of 4 chains by heat bath, 4 over-relaxation" in shown
+    assert "CPU s/independent" in shown
 
 
 def test_exact_values_of_the_table():

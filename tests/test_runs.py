@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,9 @@ import torch
 from lattice_flows import figures, results, runs
 from lattice_flows.config import ActionConfig, Config, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig, load
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
-from lattice_flows.io import Ensemble, files, load_checkpoint, read_metrics, save_checkpoint
+from lattice_flows.io import ChainFile, files, load_checkpoint, read_metrics, save_checkpoint
+from lattice_flows.measurement import pareto_tail
+from lattice_flows.report import log_weights
 
 CONFIG = Config(
     lattice=LatticeConfig(group="U(1)", sites=(4, 4)),
@@ -90,11 +93,15 @@ def assert_same_training(folder, other):
 
 
 def assert_same_chain(folder, other):
-    one, two = (Ensemble(path / "ensemble.h5") for path in (folder, other))
-    for key in ("log_q", "action", "accepted"):
-        np.testing.assert_array_equal(getattr(one, key), getattr(two, key))
-    assert torch.equal(one.generator_state, two.generator_state)
+    one, two = (ChainFile(path / "ensemble.h5") for path in (folder, other))
+    assert one.chains == two.chains
+    names = ["action", "acceptance", *(f"proposals/{name}" for name in ("log_q", "action", "accepted"))]
+    for name in names:
+        np.testing.assert_array_equal(one.series(name), two.series(name))
+    for k in range(one.chains):
+        np.testing.assert_array_equal(one.rows(k), two.rows(k))
     assert torch.equal(torch.cat(list(one.links())), torch.cat(list(two.links())))
+    assert_same(*(list(file.end()) for file in (one, two)))
 
 
 def kill(code, folder, moment):
@@ -111,8 +118,11 @@ def kill(code, folder, moment):
 def test_a_run_is_one_folder(finished):
     assert sorted(os.listdir(finished)) == [
         ".lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "metrics.jsonl", "report.json", "report.txt",
+        "sampling.jsonl",
     ]  # fmt: skip
-    assert sorted(os.listdir(finished / "figures")) == ["history.png", "training.png", "weights.png"]
+    assert sorted(os.listdir(finished / "figures")) == [
+        "autocorrelation.png", "charge.png", "history.png", "training.png", "weights.png",
+    ]  # fmt: skip
     assert load(finished / "config.toml") == CONFIG
     assert "[provenance]\nversion = " in (finished / "config.toml").read_text()
     assert [record["step"] for record in metrics(finished)] == list(range(1, 41))
@@ -123,20 +133,25 @@ def test_a_run_is_one_folder(finished):
 
 def test_report(finished):
     report = json.loads((finished / "report.json").read_text())
-    assert report["n"] == 601
+    assert report["n"] == 600
     assert 0 < report["ess"] <= 1
     assert 0 < report["acceptance"] <= 1
     observables = report["observables"]
-    assert observables["plaquette"].keys() >= {"value", "error", "tau_int", "tau_int_error", "exact", "pull"}
+    entry = observables["plaquette"]
+    assert entry.keys() >= {"value", "error", "tau_int", "tau_int_error", "n_eff", "exact", "pull", "frozen", "r_hat"}
+    assert entry["n_eff"] == pytest.approx(600 / (2 * entry["tau_int"]))
+    tail = pareto_tail(log_weights(ChainFile(finished / "ensemble.h5")))
+    assert (report["pareto_k"], report["pareto_warning"]) == (tail.k, tail.warning)
     assert observables["polyakov_loop"]["exact"] is None
     assert observables["polyakov_loop"]["pull"] is None
     for name in ("plaquette", "wilson_loop_2x2", "topological_charge_squared"):
         assert abs(observables[name]["pull"]) < 5
     text = (finished / "report.txt").read_text()
-    assert all(words in text for words in ("W(2,2)", "<Q^2>", "ESS", "longest rejection run"))
+    assert all(words in text for words in ("W(2,2)", "<Q^2>", "ESS", "Pareto k", "longest rejection run"))
+    assert (tail.warning or "the weights can be trusted") in text
     shown = results.show_run(finished)
     assert "40 of 40 steps" in shown
-    assert "601 configurations" in shown
+    assert "600 configurations" in shown
     assert text in shown
 
 
@@ -149,12 +164,18 @@ def test_figures_of_very_little():
 
 
 def test_series_are_those_of_the_chain(finished):
-    ensemble = Ensemble(finished / "ensemble.h5")
-    charge = results.observe(ensemble, CONFIG)["topological_charge"]
-    np.testing.assert_allclose(charge, np.round(charge), atol=1e-4)
-    assert len(charge) == len(ensemble)
-    moved = np.flatnonzero(np.diff(np.round(charge))) + 1
-    assert ensemble.accepted[moved].all()
+    chains = ChainFile(finished / "ensemble.h5")
+    charge = results.observe(chains, CONFIG)["topological_charge"]
+    assert charge.shape == (1, 600)
+    np.testing.assert_array_equal(charge, np.round(charge))
+    moved = np.flatnonzero(np.diff(charge[0])) + 1
+    assert chains.series("proposals/accepted")[moved].all()
+
+
+def test_cost_is_written_down(finished):
+    costs = read_metrics(finished / "sampling.jsonl")
+    assert [(record["updates"], record["made"]) for record in costs] == [(0, 0), (600, 600)]
+    assert all(record["cpu_seconds"] > 0 for record in costs)
 
 
 TRAIN = """
@@ -206,12 +227,11 @@ def fail_at(step, save):
     return saving
 
 
-@pytest.mark.parametrize("lengths", [(600,), (150, 350, 600), (1, 600, 600)])
+@pytest.mark.parametrize("lengths", [(150, 350, 600), (1, 600, 600)])
 def test_continued_chain_is_the_uninterrupted_one(finished, run, lengths):
     os.unlink(run / "ensemble.h5")
     for n in lengths:
-        stored = runs.sample_run(run, [f"sampling.n={n}"])
-        assert stored == 1 + -(-(n - 1) // 100) * 100
+        assert runs.sample_run(run, [f"sampling.n={n}"]) == n
     assert_same_chain(finished, run)
 
 
@@ -219,28 +239,37 @@ SAMPLE = """
 import sys
 from lattice_flows import runs
 runs.COMMIT_SECONDS = 0.0
-runs.sample_run(sys.argv[1], ["sampling.n=100000"])
+runs.sample_run(sys.argv[1], ["sampling.n=100000", *%r])
 """
+MIXTURE = [
+    'sampling.updates=["flow", "overrelaxation*2", "heatbath", "metropolis", "hmc", "transformed"]',
+    "sampling.chains=3",
+    "sampling.every=2",
+    "sampling.thermalise=4",
+    "sampling.hmc_steps=2",
+]
 
 
-def test_killed_sampling_goes_on_bit_for_bit(run):
+@pytest.mark.parametrize("overrides", [[], MIXTURE], ids=["flow", "mixture"])
+def test_killed_sampling_goes_on_bit_for_bit(run, overrides):
     path = run / "ensemble.h5"
     os.unlink(path)
-    later = time.monotonic() + 60
+    later = time.monotonic() + 300
     pause = random.uniform(0.0, 0.5)
 
     def moment():
         nonlocal later
-        if path.exists() and later > time.monotonic() + 1:
+        if path.exists() and len(ChainFile(path)) and later > time.monotonic() + 1:
             later = time.monotonic() + pause
         return time.monotonic() > later
 
-    kill(SAMPLE, run, moment)
-    n = len(Ensemble(path))
-    assert n > 1
-    runs.sample_run(run, [f"sampling.n={n + 300}"])
+    kill(SAMPLE % (overrides,), run, moment)
+    n = len(ChainFile(path))
+    assert n >= 1
+    n = n // 2 + 5
+    assert runs.sample_run(run, [f"sampling.n={n}", *overrides]) == n
     once = shutil.copytree(run, run.parent / "once", ignore=shutil.ignore_patterns("ensemble.h5"))
-    runs.sample_run(once, [f"sampling.n={n + 300}"])
+    runs.sample_run(once, [f"sampling.n={n}", *overrides])
     assert_same_chain(run, once)
 
 
@@ -248,8 +277,35 @@ def test_weights_that_changed_end_a_chain(run):
     runs.train_run(replace(CONFIG, training=replace(CONFIG.training, steps=45)), run)
     with pytest.raises(InvalidInput, match=r"made with step 40, not 45: .* move the file away to start a new chain"):
         runs.sample_run(run, ["sampling.n=2000"])
-    with pytest.raises(InvalidInput, match="made with seed 5, not 6"):
-        runs.sample_run(run, ["sampling.seed=6"])
+    shutil.copy(run / "ensemble.h5", run.parent / "kept.h5")
+    for override, words in {
+        "seed=6": "seed 5, not 6",
+        "batch=7": "batch 100, not 7",
+        "chains=2": "chains 1, not 2",
+        "every=3": "every 1, not 3",
+        'updates=["flow*2"]': r"updates \('flow',\), not \('flow\*2',\)",
+    }.items():
+        with pytest.raises(InvalidInput, match=f"made with {words}"):
+            runs.sample_run(run, [f"sampling.{override}"])
+    assert (run / "ensemble.h5").read_bytes() == (run.parent / "kept.h5").read_bytes()
+
+
+def test_chains_of_an_earlier_version_are_measured_and_do_not_go_on(run):
+    path, weights = run / "ensemble.h5", ChainFile(run / "ensemble.h5")
+    numbers = {name: weights.series(f"proposals/{name}").ravel() for name in ("log_q", "action", "accepted")}
+    numbers["accepted"][0] = True
+    links = torch.cat(list(weights.links()))
+    links = torch.cat([links] * (1 + int(numbers["accepted"].sum()) // len(links)))[: int(numbers["accepted"].sum())]
+    attributes = weights.attributes
+    path.unlink()
+    with h5py.File(path, "w") as old:
+        for name, values in {**numbers, "links": links.numpy()}.items():
+            old[name] = values
+        old["generator_state"] = torch.Generator().get_state().numpy()
+        old.attrs.update({**attributes, "format": "lattice_flows ensemble", "version": 1, "n_proposals": 600})
+    assert results.measure_run(run)["n"] == 600
+    with pytest.raises(InvalidInput, match="an earlier version can be measured, and not go on"):
+        runs.sample_run(run, ["sampling.n=700"])
 
 
 def test_contradicting_config(run):
@@ -286,7 +342,7 @@ def test_what_does_not_fit_leaves_no_trace(tmp_path, lattice, words):
 
 
 def test_missing_pieces(run, tmp_path):
-    with pytest.raises(InvalidInput, match="a folder made by lattice-flows train is expected"):
+    with pytest.raises(InvalidInput, match="a folder made by lattice-flows train or sample is expected"):
         runs.sample_run(tmp_path)
     os.unlink(run / "ensemble.h5")
     with pytest.raises(InvalidInput, match="nothing is sampled yet"):

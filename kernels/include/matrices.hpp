@@ -26,12 +26,12 @@ template <int N> INLINE void store_matrices(real* p, int count, const Matrix<N>&
     store_tile<2 * N * N>(p, count, tile);
 }
 
-// c = a b, with either or both adjoint
-template <int N, bool adjoint_a = false, bool adjoint_b = false>
+// c = a b, or c + a b, with either or both adjoint
+template <int N, bool adjoint_a = false, bool adjoint_b = false, bool add = false>
 INLINE void multiply(const Matrix<N>& a, const Matrix<N>& b, Matrix<N>& c) {
     for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) {
-            vec re = {}, im = {};
+            vec re = add ? c.re[i][j] : vec{}, im = add ? c.im[i][j] : vec{};
             for (int k = 0; k < N; k++) {
                 const vec ar = adjoint_a ? a.re[k][i] : a.re[i][k], ai = adjoint_a ? -a.im[k][i] : a.im[i][k];
                 const vec br = adjoint_b ? b.re[j][k] : b.re[k][j], bi = adjoint_b ? -b.im[j][k] : b.im[k][j];

@@ -2,14 +2,14 @@
 #pragma once
 #include "tiles.hpp"
 
-// Up to L numbers of every record at a time: how many is known to the compiler, which drops what they leave idle.
-template <int width, int first = 0> INLINE void gather_tile(const real* const (&record)[L], vec (&tile)[width]) {
-    constexpr int size = std::min(L, width - first);
-    vec rows[L];
-    for (int l = 0; l < L; l++) rows[l] = load_part(record[l] + first, size);
-    transpose(rows);
-    for (int k = 0; k < size; k++) tile[first + k] = rows[k];
-    if constexpr (first + L < width) gather_tile<width, first + L>(record, tile);
+template <int width> INLINE void gather_tile(const real* const (&record)[L], vec (&tile)[width]) {
+    if constexpr (width < PER) {
+        for (int l = 0; l < L; l++)
+            for (int k = 0; k < width; k++) tile[k][l] = record[l][k];
+    } else {
+        for (int first = 0; first + PER < width; first += PER) load_columns(record, first, tile + first);
+        load_columns(record, width - PER, tile + width - PER);  // some columns for a second time
+    }
 }
 
 // One record after the other: two lanes may belong to the same.

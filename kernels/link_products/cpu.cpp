@@ -2,54 +2,19 @@
 // gathered from where they lie.
 #include <vector>
 
-#include "matrices.hpp"
 #include "parameters.hpp"
-#include "rows.hpp"
+#include "walks.hpp"
 
 constexpr int N = SIZE;
 constexpr int WIDTH = 2 * N * N;
 
 namespace {
 
-struct Walk {
-    const int64_t *table, *forward;
-    int64_t steps, starts, links;
-};
-
-// L walks, the first of them number `first` when those of all batch entries are counted through.
-struct Block {
-    int64_t entry[L], start[L];
-
-    INLINE Block(const Walk& walk, int64_t first, int count) {
-        int64_t b = first / walk.starts, j = first % walk.starts;
-        for (int l = 0; l < L; l++) {
-            entry[l] = b * walk.links, start[l] = j;
-            if (l + 1 >= count) continue;
-            if (++j == walk.starts) j = 0, b++;
-        }
-    }
-
-    // Where the links of a step lie in `field`.
-    template <class T> INLINE void records(const Walk& walk, int64_t step, T* field, T* (&record)[L]) const {
-        const int64_t* row = walk.table + step * walk.starts;
-        for (int l = 0; l < L; l++) record[l] = field + (entry[l] + row[start[l]]) * WIDTH;
-    }
-};
-
-INLINE void load_link(const Walk& walk, const Block& block, int64_t step, const real* links, Matrix<N>& m) {
-    const real* record[L];
-    vec tile[WIDTH];
-    block.records(walk, step, links, record);
-    gather_tile(record, tile);
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) m.re[i][j] = tile[2 * (i * N + j)], m.im[i][j] = tile[2 * (i * N + j) + 1];
-}
-
 INLINE void add_link(const Walk& walk, const Block& block, int64_t step, const Matrix<N>& m, int count, real* field) {
     const bool forward = walk.forward[step];
     real* record[L];
     vec tile[WIDTH];
-    block.records(walk, step, field, record);
+    block.records<WIDTH>(walk.row(step), field, record);
     for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) {
             tile[2 * (i * N + j)] = forward ? m.re[i][j] : m.re[j][i];
@@ -58,24 +23,13 @@ INLINE void add_link(const Walk& walk, const Block& block, int64_t step, const M
     add_tile(record, count, tile);
 }
 
-INLINE void adjoin(Matrix<N>& m) {
-    for (int i = 0; i < N; i++) {
-        m.im[i][i] = -m.im[i][i];
-        for (int j = i + 1; j < N; j++) {
-            std::swap(m.re[i][j], m.re[j][i]);
-            const vec upper = m.im[i][j];
-            m.im[i][j] = -m.im[j][i], m.im[j][i] = -upper;
-        }
-    }
-}
-
 void follow(const Walk& walk, const real* links, int64_t first, int count, real* out) {
     const Block block(walk, first, count);
     Matrix<N> product, link, next;
-    load_link(walk, block, 0, links, product);
+    load_link(block, walk.row(0), links, product);
     if (!walk.forward[0]) adjoin(product);
     for (int64_t step = 1; step < walk.steps; step++) {
-        load_link(walk, block, step, links, link);
+        load_link(block, walk.row(step), links, link);
         if (walk.forward[step]) multiply(product, link, next);
         else multiply<N, false, true>(product, link, next);
         product = next;
@@ -87,7 +41,7 @@ void follow(const Walk& walk, const real* links, int64_t first, int count, real*
 void follow_back(const Walk& walk, const real* links, const real* grad, int64_t first, int count, Matrix<N>* link,
                  Matrix<N>* before, real* out) {
     const Block block(walk, first, count);
-    for (int64_t step = 0; step < walk.steps; step++) load_link(walk, block, step, links, link[step]);
+    for (int64_t step = 0; step < walk.steps; step++) load_link(block, walk.row(step), links, link[step]);
     before[0] = link[0];
     if (!walk.forward[0]) adjoin(before[0]);
     for (int64_t step = 1; step + 1 < walk.steps; step++) {

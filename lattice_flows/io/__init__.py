@@ -1,19 +1,26 @@
-"""Files: checkpoints, weights, ensembles in HDF5, metrics; each written so that a kill at any moment loses little."""
+"""Files: checkpoints, weights, ensembles in HDF5, single configurations in the formats of NERSC and ILDG, metrics.
 
+Each is written so that a kill at any moment loses little.
+"""
+
+from lattice_flows.io.chain_writer import ChainWriter, create_chains
+from lattice_flows.io.chains import ChainFile
 from lattice_flows.io.checkpoints import load_checkpoint, save_checkpoint
-from lattice_flows.io.ensembles import Appender, Ensemble, appending
+from lattice_flows.io.configurations import read_configuration, write_configuration
 from lattice_flows.io.metrics import MetricsFile, read_metrics
 from lattice_flows.io.weights import load_weights, read_about, save_weights
 
 __all__ = [
-    "Appender",
-    "Ensemble",
+    "ChainFile",
+    "ChainWriter",
     "MetricsFile",
-    "appending",
+    "create_chains",
     "load_checkpoint",
     "load_weights",
     "read_about",
+    "read_configuration",
     "read_metrics",
     "save_checkpoint",
     "save_weights",
+    "write_configuration",
 ]

@@ -2,12 +2,10 @@
 
 import contextlib
 import fcntl
-import io
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lattice_flows.errors import LatticeFlowsError
 
@@ -90,48 +88,3 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-class ForgivingFile(io.FileIO):
-    """A file for HDF5 whose writes never fail: what the disk does not take stays in memory, and `error` says why.
-
-    HDF5 cannot close a file that it could not write, and crashes the process when that ends. Here it closes in peace,
-    and the caller, who looks at `error` after every piece of data, throws the file away.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "r+" if path.exists() else "x+")
-        self.error: OSError | None = None
-        self._kept: list[tuple[int, bytes]] = []
-
-    def write(self, data: Any, /) -> int:
-        rest = memoryview(data).cast("B")
-        size, offset = len(rest), self.tell()
-        while rest and self.error is None:
-            try:
-                rest = rest[super().write(rest) or 0 :]
-            except OSError as error:
-                self.error = error
-        if rest:
-            self._kept.append((offset + size - len(rest), bytes(rest)))
-            self.seek(offset + size)
-        return size
-
-    def readinto(self, buffer: Any, /) -> int:
-        target, offset = memoryview(buffer).cast("B"), self.tell()
-        size = super().readinto(target) or 0
-        if self.error is None:
-            return size
-        target[size:] = bytes(len(target) - size)
-        for start, data in self._kept:
-            first, last = max(start, offset), min(start + len(data), offset + len(target))
-            if first < last:
-                target[first - offset : last - offset] = data[first - start : last - start]
-        return len(target)
-
-    def truncate(self, size: int | None = None, /) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.error = self.error or error
-            return size or 0

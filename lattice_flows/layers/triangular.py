@@ -116,7 +116,7 @@ class TriangularMap(ConjugationMap):
             eye = self.group.identity(dtype=loop.dtype, device=loop.device)
             return eye + orbit @ (turn - eye[:2, :2]) @ orbit.mH, logdet
         curve = knots(params, self.bins)
-        row, logdet = _moved(_row(a), self.coordinate, lambda x: rational_quadratic(*x, curve, inverse))
+        row, logdet = _moved(_row(a), self.coordinate, lambda x: rational_quadratic(x[0], x[1], curve, inverse))
         others = _orthogonal(row)
         start, _ = _rotation(torch.stack(_in_order(others[0], others[1], row), dim=-2) * weights)
         others = list((rotation @ start.mH @ torch.stack(others, dim=-2)).unbind(-2))

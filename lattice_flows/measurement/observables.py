@@ -97,10 +97,8 @@ def polyakov_loop(group: Group, direction: int, *, dim: int | None = None) -> Ca
     """
 
     def observable(links: Tensor) -> Tensor:
-        d = fields.infer_dim(links, group, dim)
-        if not -d <= direction < d:
-            raise InvalidInput(f"direction must be from {-d} to {d - 1} in {d} dimensions, got {direction}")
-        return _mean([group.trace(fields.polyakov_loop(links, direction % d, group, dim=d))], d)
+        loops, across = _polyakov_loops(links, group, direction, dim)
+        return loops.mean(across)
 
     return observable
 
@@ -121,8 +119,35 @@ def polyakov_loop_modulus(group: Group, direction: int, *, dim: int | None = Non
     return lambda links: average(links).abs()
 
 
+def polyakov_correlator(group: Group, direction: int, *, dim: int | None = None) -> Callable[[Tensor], Tensor]:
+    """C(r) = (1/V) sum_x l(x)^* l(x + r) for all r, with l = tr L / N of the Polyakov loops L, and V their number.
+
+    Its mean is real, and <C(r)> = exp(-extent V(r)) with the potential V between static charges at a temperature of
+    1 / extent, the extent being that along `direction`.
+
+    Shapes: links `(*batch, dim, *sites, *element)` -> `(*batch, *r)`, complex: r runs through the sites without those
+    along `direction`.
+
+    Raises:
+        InvalidInput: as `polyakov_loop`.
+
+    Source: L. D. McLerran and B. Svetitsky, Phys. Rev. D 24 (1981) 450.
+
+    Example:
+        >>> polyakov_correlator(U1(), direction=-1)(U1().identity(2, 3, 6))
+        tensor([1.+0.j, 1.+0.j, 1.+0.j])
+    """
+
+    def observable(links: Tensor) -> Tensor:
+        loops, across = _polyakov_loops(links, group, direction, dim)
+        power = torch.fft.fftn(loops, dim=across, norm="forward").abs().square()
+        return torch.fft.ifftn(power, dim=across, norm="forward")
+
+    return observable
+
+
 def topological_charge(group: Group) -> Observable:
-    """The geometric charge Q = sum_x arg P(x) / 2 pi of U(1) in two dimensions, an integer up to rounding.
+    """The geometric charge Q = sum_x arg P(x) / 2 pi of U(1) in two dimensions, an integer; it has no gradient.
 
     Shapes: links `(*batch, 2, *sites)` -> `(*batch,)`.
 
@@ -138,7 +163,7 @@ def topological_charge(group: Group) -> Observable:
     """
     if group != U1():
         raise InvalidInput(f"the geometric charge is defined for U(1) in two dimensions, got {group}")
-    return lambda links: fields.plaquette(links, 0, 1, group, dim=2).sum((-2, -1)) / (2 * math.pi)
+    return lambda links: (fields.plaquette(links, 0, 1, group, dim=2).sum((-2, -1)) / (2 * math.pi)).round()
 
 
 def standard_observables(group: Group, sites: Sequence[int]) -> dict[str, Observable]:
@@ -171,3 +196,13 @@ def standard_observables(group: Group, sites: Sequence[int]) -> dict[str, Observ
 def _mean(scalars: list[Tensor], dim: int) -> Tensor:
     """The average over fields (*batch, *sites) and their sites."""
     return torch.stack(scalars).mean(0).flatten(-dim).mean(-1)
+
+
+def _polyakov_loops(links: Tensor, group: Group, direction: int, dim: int | None) -> tuple[Tensor, tuple[int, ...]]:
+    """tr L / N of all Polyakov loops along a direction, and the axes of the other directions, along which they lie."""
+    d = fields.infer_dim(links, group, dim)
+    if not -d <= direction < d:
+        raise InvalidInput(f"direction must be from {-d} to {d - 1} in {d} dimensions, got {direction}")
+    # the trace does not depend on where along the loop it begins
+    loops = group.trace(fields.polyakov_loop(links, direction % d, group, dim=d)).select(direction % d - d, 0)
+    return loops, tuple(range(1 - d, 0))

@@ -1,11 +1,7 @@
 """Markov chains: means with errors by the Gamma method, autocorrelation times, and what Metropolis accepted."""
 
 import math
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-
-Series = Tensor | ArrayLike | Sequence[Tensor]
-
-# pyerrors' default for the parameter S of Wolff's automatic window, pinned so that no global of theirs can move it
-_S = 2.0
-_MIN_LENGTH = 5
+from lattice_flows.measurement.gamma import analysed
+from lattice_flows.measurement.series import Array, Series, chains_of, never_move, to_numpy
 
 
 @dataclass(frozen=True)
@@ -27,7 +19,8 @@ class Estimate:
 
     `tau_int` = 1/2 + sum_{t>=1} rho(t) counts updates (white noise: 0.5), `window` is where the sum was cut, and `n`
     the number of measurements in all chains. `window_closed` is False where the sum ran to the largest lag there is
-    without having converged: `error` and `tau_int` are then lower bounds.
+    without having converged: `error` and `tau_int` are then lower bounds. `frozen` is True where no chain ever moved:
+    there is no number for `tau_int` then, which is nan, and `error` is 0 or what the chains disagree by.
 
     Example:
         >>> result = Estimate(value=0.59781, error=0.00031, tau_int=0.5, tau_int_error=0.0, window=1, n=1000)
@@ -42,13 +35,15 @@ class Estimate:
     window: int
     n: int
     window_closed: bool = True
+    frozen: bool = False
 
     @property
     def reliable(self) -> bool:
         """Whether the chain is long enough for its autocorrelation: the window closed, and the error is itself known
-        to a quarter or better. Its relative error is sqrt((window + 1/2) / n) (U. Wolff, hep-lat/0306017). A chain
-        that never moved is not reliable."""
-        return self.window_closed and self.error > 0 and (self.window + 0.5) / self.n < 1 / 16
+        to a quarter or better. Its relative error is sqrt((window + 1/2) / n) (U. Wolff, hep-lat/0306017). What is
+        frozen is not reliable."""
+        moved = self.error > 0 and not self.frozen
+        return moved and self.window_closed and (self.window + 0.5) / self.n < 1 / 16
 
     def __str__(self) -> str:
         if self.error == 0 or not math.isfinite(self.value) or not math.isfinite(self.error):
@@ -65,9 +60,9 @@ class Autocorrelation(NamedTuple):
     """The normalised autocorrelation `rho[t]`, its running sum `tau_int[w]` = 1/2 + sum_{1<=t<=w} rho(t) with the
     error `tau_int_error[w]`, and the `window` w that the Gamma method chose."""
 
-    rho: NDArray[np.float64]
-    tau_int: NDArray[np.float64]
-    tau_int_error: NDArray[np.float64]
+    rho: Array
+    tau_int: Array
+    tau_int_error: Array
     window: int
 
 
@@ -109,8 +104,9 @@ def estimate(series: Series) -> Estimate:
 
     error^2 = 2 tau_int var / n with tau_int = 1/2 + sum_{1<=t<=window} rho(t). Several chains are replica of one
     ensemble: deviations are taken from the mean of all of them, so that chains which disagree enlarge the error.
-    pyerrors keeps tau_int >= 1/2: for anticorrelated chains the error is an upper bound. A constant series has error
-    0 and tau_int 0.5, which says that nothing moved, not that nothing is uncertain.
+    pyerrors keeps tau_int >= 1/2: for anticorrelated chains the error is an upper bound. Chains that never move are
+    `frozen`: an error of 0 says that nothing moved, not that nothing is uncertain. Movement is decided on the digits,
+    so give an integer charge rounded.
 
     Shapes: `(n,)`; or `(chains, n)`, or a list of `(n_i,)`, for several chains.
 
@@ -123,20 +119,22 @@ def estimate(series: Series) -> Estimate:
         >>> print(estimate(np.random.default_rng(0).normal(size=10_000)))
         0.006(10)
     """
-    chains = _chains(series)
+    chains = chains_of(series)
     n = sum(len(chain) for chain in chains)
-    if _is_constant(chains):
-        return Estimate(float(chains[0][0]), 0.0, 0.5, 0.0, 0, n)
-    obs, name = _gamma_method(chains)
+    frozen = never_move(chains)
+    if frozen and len({float(chain[0]) for chain in chains}) == 1:
+        return Estimate(float(chains[0][0]), 0.0, math.nan, math.nan, 0, n, frozen=True)
+    obs, name = analysed(chains)
     window = int(obs.e_windowsize[name])
     return Estimate(
         value=float(obs.value),
         error=float(obs.dvalue),
-        tau_int=float(obs.e_tauint[name]),
-        tau_int_error=float(obs.e_dtauint[name]),
+        tau_int=math.nan if frozen else float(obs.e_tauint[name]),
+        tau_int_error=math.nan if frozen else float(obs.e_dtauint[name]),
         window=window,
         n=n,
         window_closed=window < len(obs.e_rho[name]) - 1,
+        frozen=frozen,
     )
 
 
@@ -144,7 +142,8 @@ def autocorrelation(series: Series) -> Autocorrelation:
     """The autocorrelation function of a chain, or of several, and its running sum: what a plot of tau_int shows.
 
     rho(t) = Gamma(t) / Gamma(0), for t up to half the longest chain. `estimate` multiplies the running sum at the
-    window by a correction of relative order window / n, which is left out here.
+    window by a correction of relative order window / n, which is left out here. Of chains that never move there is
+    rho(0) = 1 alone, and nan for tau_int.
 
     Shapes: as `estimate`.
 
@@ -158,65 +157,15 @@ def autocorrelation(series: Series) -> Autocorrelation:
         >>> print(result.window, result.rho[0], abs(result.rho[1]) < 0.03)
         1 1.0 True
     """
-    chains = _chains(series)
-    if _is_constant(chains):
-        return Autocorrelation(np.ones(1), np.full(1, 0.5), np.zeros(1), 0)
-    obs, name = _gamma_method(chains)
+    chains = chains_of(series)
+    if never_move(chains):
+        return Autocorrelation(np.ones(1), np.full(1, math.nan), np.full(1, math.nan), 0)
+    obs, name = analysed(chains)
     return Autocorrelation(obs.e_rho[name], obs.e_n_tauint[name], obs.e_n_dtauint[name], int(obs.e_windowsize[name]))
 
 
-@cache
-def _pyerrors() -> ModuleType:
-    # loaded on first use: it pulls in matplotlib and changes numpy's print options, which an import must not do
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*scipy.odr", category=DeprecationWarning)
-        import pyerrors
-    return pyerrors
-
-
-def _gamma_method(chains: list[NDArray[np.float64]]) -> tuple[Any, str]:
-    name = "chain"
-    replica = [name] if len(chains) == 1 else [f"{name}|{i}" for i in range(len(chains))]
-    obs = _pyerrors().Obs(chains, replica)
-    # pyerrors measures the fluctuations of a replicum from its own mean, which hides that replica disagree (chains
-    # frozen in different sectors would have no error at all); Wolff's estimator takes the mean over all replica
-    for replicum in replica:
-        obs.deltas[replicum] = obs.deltas[replicum] + (obs.r_values[replicum] - obs.value)
-    obs.gamma_method(S=_S, tau_exp=0.0)
-    return obs, name
-
-
-def _chains(series: Series) -> list[NDArray[np.float64]]:
-    nested = isinstance(series, (list, tuple)) and any(np.ndim(_to_numpy(chain)) > 0 for chain in series)
-    chains = [_to_numpy(chain) for chain in series] if nested else [_to_numpy(series)]  # type: ignore[union-attr]
-    if not nested and chains[0].ndim == 2:
-        chains = list(chains[0])
-    if not chains:
-        raise InvalidInput("an estimate needs at least one chain, got an empty list")
-    for i, chain in enumerate(chains):
-        if chain.ndim != 1:
-            raise InvalidInput(f"a chain must have shape (n,), got {chain.shape}; several chains: give a list")
-        if not np.isrealobj(chain) or chain.dtype.kind not in "buif":
-            raise InvalidInput(f"chain {i} must hold real numbers, got {chain.dtype}; take a real or imaginary part")
-        if len(chain) < _MIN_LENGTH:
-            raise InvalidInput(f"chain {i} has {len(chain)} measurements, an error needs at least {_MIN_LENGTH}")
-        if not np.isfinite(chain).all():
-            bad = int(np.flatnonzero(~np.isfinite(chain))[0])
-            raise InvalidInput(f"chain {i} must be finite, got {chain[bad]} at measurement {bad}")
-    return [np.asarray(chain, dtype=np.float64) for chain in chains]
-
-
-def _is_constant(chains: list[NDArray[np.float64]]) -> bool:
-    # decided on the values: subtracting a rounded mean would leave noise whose autocorrelation means nothing
-    return all((chain == chains[0][0]).all() for chain in chains)
-
-
-def _to_numpy(values: Any) -> NDArray[Any]:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
 def _checked_flags(accepted: Any) -> NDArray[np.bool_]:
-    flags = _to_numpy(accepted)
+    flags = to_numpy(accepted)
     if flags.ndim == 0 or flags.size == 0:
         raise InvalidInput(f"accepted must hold at least one update, got shape {flags.shape}")
     if not np.isin(flags, (0, 1)).all():

@@ -23,7 +23,7 @@ def ess(log_w: Tensor) -> Tensor:
         tensor(0.5000)
     """
     log_w = torch.as_tensor(log_w)
-    precise = _checked_weights(log_w)
+    precise = checked_weights(log_w)
     n = precise.shape[-1]
     value = torch.exp(2 * precise.logsumexp(-1) - (2 * precise).logsumexp(-1) - math.log(n))
     # rounding may leave the interval by an ulp, and callers are promised (0, 1]
@@ -50,7 +50,7 @@ def ess_error(log_w: Tensor, blocks: int = 100) -> Tensor:
         0.771 +- 0.005
     """
     log_w = torch.as_tensor(log_w)
-    precise = _checked_weights(log_w)
+    precise = checked_weights(log_w)
     kept, sums, squares = _of_other_blocks(blocks, precise, 2 * precise)
     error = _jackknife(torch.exp(2 * sums - squares) / kept)
     return error.to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
@@ -73,7 +73,7 @@ def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
         >>> print(f"{value:.3f} +- {error:.3f}")  # exactly exp(-1/4) = 0.779 for these weights
         0.778 +- 0.003
     """
-    precise = _checked_weights(torch.as_tensor(log_w))
+    precise = checked_weights(torch.as_tensor(log_w))
     kept, sums, inverse_sums = _of_other_blocks(blocks, precise, -precise)
     value = len(precise) ** 2 * torch.exp(-precise.logsumexp(-1) - (-precise).logsumexp(-1))
     return value, _jackknife(kept**2 * torch.exp(-sums - inverse_sums))
@@ -104,7 +104,12 @@ def _jackknife(theta: Tensor) -> Tensor:
     return ((theta.shape[-1] - 1) * theta.var(-1, correction=0)).sqrt()
 
 
-def _checked_weights(log_w: Tensor) -> Tensor:
+def checked_weights(log_w: Tensor) -> Tensor:
+    """Log-weights `(*batch, n)` in float64, the largest of each n moved to 0.
+
+    Raises:
+        InvalidInput: as `ess`.
+    """
     if log_w.ndim == 0 or log_w.shape[-1] == 0:
         raise InvalidInput(f"log_w must hold at least one weight, got shape {tuple(log_w.shape)}")
     if log_w.is_complex():

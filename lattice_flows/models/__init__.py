@@ -6,7 +6,7 @@ Example:
     True
 """
 
-from lattice_flows.models.build import build_run, dtype
+from lattice_flows.models.build import build_action, build_run, dtype
 from lattice_flows.models.store import (
     Facts,
     Header,
@@ -28,6 +28,7 @@ __all__ = [
     "Header",
     "Model",
     "available",
+    "build_action",
     "build_run",
     "carried",
     "check_suffix",

@@ -19,11 +19,8 @@ def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
     Raises:
         InvalidInput: no such group, or extents and settings that the architecture cannot have.
     """
-    try:
-        group = from_name(config.lattice.group)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice.group)") from None
-    config = dataclasses.replace(config, lattice=dataclasses.replace(config.lattice, group=group.name))
+    config, action = build_action(config, source)
+    group = action.group
     try:
         flow = flows.build(
             config.flow.architecture,
@@ -37,7 +34,21 @@ def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
             flow.coupling.set(config.action.beta)
     except InvalidInput as error:
         raise InvalidInput(f"{error} ({source}: lattice.sites, flow)") from None
-    return config, flow, actions.build(config.action.name, group, config.action.beta, dim=len(config.lattice.sites))
+    return config, flow, action
+
+
+def build_action(config: Config, source: str) -> tuple[Config, Action]:
+    """The config with the group's own name, and the action; `source` names the config in errors.
+
+    Raises:
+        InvalidInput: no such group.
+    """
+    try:
+        group = from_name(config.lattice.group)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} ({source}: lattice.group)") from None
+    config = dataclasses.replace(config, lattice=dataclasses.replace(config.lattice, group=group.name))
+    return config, actions.build(config.action.name, group, config.action.beta, dim=len(config.lattice.sites))
 
 
 def flow_settings(config: Config) -> dict[str, Any]:

@@ -87,22 +87,6 @@ def test_lock_excludes_another_process_until_it_is_killed(tmp_path):
         pass
 
 
-def test_forgiving_file_reads_back_what_the_disk_refused(tmp_path):
-    with files.ForgivingFile(tmp_path / "file") as file:
-        file.write(b"0123456789")
-        file.error = OSError(errno.ENOSPC, "full")
-        file.seek(8)
-        assert file.write(b"abcd") == 4
-        assert file.tell() == 12
-        file.seek(10)
-        file.write(b"X")
-        file.seek(6)
-        target = bytearray(8)
-        assert file.readinto(target) == 8
-        assert target == b"67abXd\0\0"
-    assert (tmp_path / "file").read_bytes() == b"0123456789"
-
-
 def test_metrics_keep_and_drop(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with MetricsFile(path, keep=0) as metrics:

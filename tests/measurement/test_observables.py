@@ -14,12 +14,14 @@ from lattice_flows.measurement import (
     ess_error,
     exact,
     exact_value,
+    polyakov_correlator,
     polyakov_loop,
     polyakov_loop_modulus,
     standard_observables,
     topological_charge,
     wilson_loop,
 )
+from lattice_flows.testing import assert_gauge_invariant
 
 GROUPS = [U1(), SU(2), SU(3)]
 LATTICES = [(4, 6), (3, 4, 5), (3, 4, 3, 3)]
@@ -104,6 +106,30 @@ def test_polyakov_loop_by_hand(group, sites):
         torch.testing.assert_close(polyakov_loop_modulus(group, mu)(links), expected.abs(), rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("sites", LATTICES, ids=str)
+@pytest.mark.parametrize("group", GROUPS, ids=str)
+def test_polyakov_correlator(group, sites, generator):
+    """Every pair of loops, and what follows for the averages: C(0) = mean |l|^2, and the mean of C is |mean l|^2."""
+    links = random_links(group, sites, 2)
+    d = len(sites)
+    for mu in range(d):
+        across = tuple(sorted(set(range(d)) - {mu}))
+        observable = polyakov_correlator(group, mu, dim=d)
+        correlator = observable(links)
+        loops = group.trace(fields.polyakov_loop(links, mu, group, dim=d)).select(1 + mu, 0)
+        assert correlator.shape == loops.shape == (2, *(sites[nu] for nu in across))
+        for r in itertools.product(*(range(sites[nu]) for nu in across)):
+            ahead = loops.roll(tuple(-x for x in r), tuple(range(1, d)))
+            expected = (loops.conj() * ahead).flatten(1).mean(1)
+            torch.testing.assert_close(correlator[:, *r], expected, rtol=0, atol=1e-13)
+        mean = polyakov_loop(group, mu, dim=d)(links)
+        torch.testing.assert_close(correlator.flatten(1).mean(1).real, mean.abs().square(), rtol=0, atol=1e-13)
+        torch.testing.assert_close(polyakov_correlator(group, mu - d, dim=d)(links[0]), correlator[0])
+        assert_gauge_invariant(
+            lambda x, observable=observable: torch.view_as_real(observable(x)), links, group, generator=generator, dim=d
+        )
+
+
 def test_centre_symmetry_turns_the_polyakov_loop():
     group, sites = SU(3), (4, 6)
     links = random_links(group, sites)
@@ -177,6 +203,7 @@ def test_exact_values_on_a_small_lattice(group, sites, beta):
         (lambda links: wilson_loop(U1(), 0, 1), "sides of a Wilson loop"),
         (lambda links: wilson_loop(U1(), 4, 1)(links), "4 x 1 Wilson loop needs extents > 4"),
         (lambda links: polyakov_loop(U1(), 2)(links), "direction must be from -2 to 1"),
+        (lambda links: polyakov_correlator(U1(), 2)(links), "direction must be from -2 to 1"),
         (lambda links: polyakov_loop(U1(), -3)(links), "direction must be from -2 to 1"),
         (lambda links: topological_charge(SU(2)), r"U\(1\) in two dimensions, got SU\(2\)"),
         (lambda links: topological_charge(U1())(torch.zeros(3, 4, 4, 4)), "2-dimensional"),

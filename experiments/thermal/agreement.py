@@ -1,0 +1,84 @@
+"""Plaquettes in four dimensions by two independent algorithms, heat bath with over-relaxation and HMC, and their pull.
+
+python experiments/thermal/agreement.py [--out expected.json] [--readme README.md]
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from lattice_flows import SU
+from lattice_flows.actions import Wilson
+from lattice_flows.measurement import average_plaquette, estimate
+from lattice_flows.sampling import HMC, Cycle, HeatBath, OverRelaxation, Streams, start
+
+POINTS = [
+    (SU(n), beta, extent) for n, betas in ((2, (2.3, 2.4)), (3, (5.7, 6.0))) for beta in betas for extent in (4, 6)
+]
+CHAINS, THERMAL = 2, 100
+UPDATES = {"heat_bath": 1000, "hmc": 1000}
+MARKS = ("<!-- table -->", "<!-- end of table -->")
+
+
+def series(sampler, state, streams, group, n):
+    """n plaquettes of each chain, and the state after them."""
+    values, observable = [], average_plaquette(group, dim=4)
+    for _ in range(n):
+        state, _ = sampler.step(state, streams)
+        values.append(observable(state.links))
+    return torch.stack(values, 1).numpy(), state
+
+
+def measure(name, group, beta, extent):
+    """The plaquette by one algorithm, from Haar links."""
+    action, streams = Wilson(group, beta, dim=4), Streams(1 if name == "hmc" else 0, CHAINS)
+    cycle = Cycle([HeatBath(action), (OverRelaxation(action), 2)])
+    sampler = cycle if name == "heat_bath" else HMC(action, steps=8)
+    state = sampler.init(start(group, (extent,) * 4, streams, dtype=torch.float64))
+    if name == "hmc":  # towards equilibrium in short steps, then in as many as it takes
+        _, state = series(HMC(action, steps=24), state, streams, group, THERMAL // 3)
+        sampler = sampler.tune(state, streams)
+    _, state = series(sampler, state, streams, group, THERMAL)
+    began = time.process_time()
+    values, _ = series(sampler, state, streams, group, UPDATES[name])
+    result = estimate(values)
+    row = {
+        "value": result.value,
+        "error": result.error,
+        "tau_int": result.tau_int,
+        "updates": UPDATES[name],
+        "chains": CHAINS,
+    }
+    if name == "hmc":
+        row["steps"] = sampler.steps
+    return row | {"cpu_seconds": round(time.process_time() - began, 1)}, str(result)
+
+
+def table():
+    """Every point, by both algorithms; and the rows of the README."""
+    found, lines = {}, ["| group | lattice | beta | heat bath | HMC | pull |", "|---|---|---|---|---|---|"]
+    for group, beta, extent in POINTS:
+        (one, first), (other, second) = (measure(name, group, beta, extent) for name in UPDATES)
+        pull = (one["value"] - other["value"]) / (one["error"] ** 2 + other["error"] ** 2) ** 0.5
+        found[f"{group} {extent}^4 beta={beta}"] = {"heat_bath": one, "hmc": other, "pull": round(pull, 2)}
+        lines.append(f"| {group} | {extent}^4 | {beta} | {first} | {second} | {pull:.1f} |")
+        print(lines[-1], flush=True)
+    return found, "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--readme", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results, rows = table()
+    if arguments.out:
+        arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.readme:
+        text = arguments.readme.read_text(encoding="utf-8")
+        before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
+        arguments.readme.write_text(f"{before}{MARKS[0]}\n\n{rows}\n\n{MARKS[1]}{after}", encoding="utf-8")

@@ -1,0 +1,162 @@
+"""heat_bath and over_relaxation: one pass of SU(N) matrices over their SU(2) subgroups."""
+
+import ctypes
+import math
+
+import torch
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels import build
+from lattice_flows.kernels.heat_bath import reference
+from lattice_flows.kernels.no_derivative import Underivable
+
+__all__ = ["heat_bath", "over_relaxation"]
+
+LARGEST = 8
+"""The largest N that there is a compiled kernel for."""
+
+
+def heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tensor) -> Tensor:
+    """One heat-bath pass over all SU(2) subgroups, which leaves exp(strength Re tr(U S)) invariant, S the staples.
+
+    Subgroup (p, q), in the order of `itertools.combinations(range(N), 2)`, takes U to a U with a from its density given
+    all the rest. A fixed number of attempts is made to draw it, in each from four of the numbers; where all of them are
+    rejected U stays as it was, up to rounding. For the Wilson action S is the sum of the staples and strength beta / N.
+    A result is a function of its own inputs, to the last bit, whatever stands beside it in the batch where there is a
+    compiled kernel. There is no derivative, and asking for one raises.
+
+    Shapes: elements of SU(N), N >= 2, and staples `(..., N, N)`, complex64 or complex128; uniforms
+    `(..., N (N - 1) / 2, attempts, 4)`, real, of that precision, in [0, 1) -> `(..., N, N)`, in SU(N) to rounding.
+
+    Raises:
+        InvalidInput: shapes or dtypes do not fit each other, or strength is not a finite number >= 0.
+
+    Source: N. Cabibbo and E. Marinari, Phys. Lett. B 119 (1982) 387; A. D. Kennedy and B. J. Pendleton, Phys. Lett. B
+    156 (1985) 393.
+
+    Example:
+        >>> import torch
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> links = torch.eye(2, dtype=torch.complex64).expand(5000, 2, 2)
+        >>> uniforms = torch.rand(5000, 1, 4, 4, generator=generator)
+        >>> new = heat_bath(links, 2 * links, 1.0, uniforms)  # <tr U> / 2 = I_2(4) / I_1(4) = 0.658 at this strength
+        >>> bool((new[:, 0, 0].real.mean() - 0.658).abs() < 0.01)
+        True
+    """
+    flat, flat_staples = _flatten(elements, staples)
+    pairs, real = math.comb(elements.shape[-1], 2), elements.real.dtype
+    wanted = *elements.shape[:-2], pairs, 4
+    if uniforms.dtype != real or uniforms.ndim < 3 or (*uniforms.shape[:-2], uniforms.shape[-1]) != wanted:
+        raise InvalidInput(
+            f"uniforms must be {real} (..., {pairs}, attempts, 4) for elements of shape {tuple(elements.shape)}, "
+            f"got {uniforms.dtype} {tuple(uniforms.shape)}"
+        )
+    if not (math.isfinite(strength) and strength >= 0):
+        raise InvalidInput(f"the strength must be a finite number >= 0, got {strength!r}")
+    return _HeatBath.apply(
+        flat, flat_staples, float(strength), uniforms.reshape(len(flat), *uniforms.shape[-3:])
+    ).reshape(elements.shape)
+
+
+def over_relaxation(elements: Tensor, staples: Tensor) -> Tensor:
+    """One pass of microcanonical reflections over all SU(2) subgroups: Re tr(U S) stays, to rounding, S the staples.
+
+    Subgroup (p, q), in the order of `itertools.combinations(range(N), 2)`, takes U to a U with a = (v^dagger)^2, v the
+    direction in SU(2) of that block of U S: v becomes its inverse. Any density that depends on U through Re tr(U S) is
+    left invariant. A result does not depend on what stands beside it in the batch where there is a compiled kernel.
+    There is no derivative, and asking for one raises.
+
+    Shapes: elements of SU(N), N >= 2, and staples `(..., N, N)`, complex64 or complex128 -> `(..., N, N)`, in SU(N) to
+    rounding.
+
+    Raises:
+        InvalidInput: shapes or dtypes do not fit each other.
+
+    Source: M. Creutz, Phys. Rev. D 36 (1987) 515; F. R. Brown and T. J. Woch, Phys. Rev. Lett. 58 (1987) 2394.
+
+    Example:
+        >>> import torch
+        >>> u, s = torch.diag(torch.tensor([1j, -1j])), torch.diag(torch.tensor([2 - 1j, 2 + 1j]))
+        >>> new = over_relaxation(u, s)
+        >>> bool(torch.isclose((u @ s).trace().real, (new @ s).trace().real))
+        True
+    """
+    return _OverRelaxation.apply(*_flatten(elements, staples)).reshape(elements.shape)
+
+
+def _flatten(elements: Tensor, staples: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with one batch axis, if they fit each other."""
+    n = elements.shape[-1] if elements.ndim else 0
+    complex_ = elements.dtype in (torch.complex64, torch.complex128)
+    if not complex_ or elements.ndim < 2 or n < 2 or elements.shape[-2] != n:
+        raise InvalidInput(
+            f"elements must be complex (..., N, N) matrices, N >= 2, got {elements.dtype} {tuple(elements.shape)}"
+        )
+    if staples.dtype != elements.dtype or staples.shape != elements.shape:
+        raise InvalidInput(
+            f"staples must be {elements.dtype} {tuple(elements.shape)} as the elements are, "
+            f"got {staples.dtype} {tuple(staples.shape)}"
+        )
+    shape = math.prod(elements.shape[:-2]), n, n
+    return elements.reshape(shape), staples.reshape(shape)
+
+
+def _native(elements: Tensor) -> ctypes.CDLL | None:
+    n = elements.shape[-1]
+    return build.native("heat_bath", elements.dtype, n) if n <= LARGEST else None
+
+
+@torch.library.custom_op("lattice_flows::heat_bath", mutates_args=())
+def _heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tensor) -> Tensor:
+    return reference.heat_bath(elements, staples, strength, uniforms)
+
+
+@_heat_bath.register_kernel("cpu")
+def _(elements, staples, strength, uniforms):
+    library = _native(elements)
+    if library is None:
+        return reference.heat_bath(elements, staples, strength, uniforms)
+    out = torch.empty_like(elements, memory_format=torch.contiguous_format)
+    build.call(
+        library.heat_bath, elements.resolve_conj().contiguous(), staples.resolve_conj().contiguous(),
+        torch.tensor(strength, dtype=torch.float64), uniforms.contiguous(), uniforms.shape[2], len(elements), out,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+@torch.library.custom_op("lattice_flows::over_relaxation", mutates_args=())
+def _over_relaxation(elements: Tensor, staples: Tensor) -> Tensor:
+    return reference.over_relaxation(elements, staples)
+
+
+@_over_relaxation.register_kernel("cpu")
+def _(elements, staples):
+    library = _native(elements)
+    if library is None:
+        return reference.over_relaxation(elements, staples)
+    out = torch.empty_like(elements, memory_format=torch.contiguous_format)
+    build.call(
+        library.over_relaxation, elements.resolve_conj().contiguous(), staples.resolve_conj().contiguous(),
+        len(elements), out, torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+@_heat_bath.register_fake
+@_over_relaxation.register_fake
+def _(elements, *_):
+    return torch.empty_like(elements, memory_format=torch.contiguous_format)
+
+
+class _HeatBath(Underivable):
+    @staticmethod
+    def forward(elements, staples, strength, uniforms):
+        return _heat_bath(elements, staples, strength, uniforms)
+
+
+class _OverRelaxation(Underivable):
+    @staticmethod
+    def forward(elements, staples):
+        return _over_relaxation(elements, staples)

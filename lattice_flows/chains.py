@@ -1,0 +1,160 @@
+"""From the settings of ``[sampling]`` to Markov chains: their samplers, where they begin, and how they are tuned."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lattice_flows.actions import Action
+from lattice_flows.config import Config
+from lattice_flows.errors import InvalidInput
+from lattice_flows.flows import Flow
+from lattice_flows.io import read_configuration
+from lattice_flows.models import dtype
+from lattice_flows.sampling import (
+    HMC,
+    ChainState,
+    Cycle,
+    CycleInfo,
+    HeatBath,
+    IndependenceInfo,
+    IndependenceMetropolis,
+    Metropolis,
+    OverRelaxation,
+    Sampler,
+    Streams,
+    SweepInfo,
+    start,
+)
+from lattice_flows.sampling.maps import mapped
+from lattice_flows.sampling.transformed import Transformed
+
+Tuned = dict[str, int | float]
+"""``hmc_steps``, ``transformed_steps`` and ``metropolis_spread``, where the updates have them."""
+
+FIRST_STEPS = 10  # of HMC, before it is tuned
+
+
+class Chains:
+    """The chains of a run.
+
+    Args:
+        flow: the trained one, where ``sampling.updates`` need it.
+        tuned: of chains that go on; new ones are tuned by `begin`.
+
+    Attributes:
+        sampler: makes one update, the whole cycle.
+        tuned: what the steps of the samplers are.
+        proposals: how many proposals of the flow each chain meets in an update.
+
+    Raises:
+        InvalidInput: updates that the action does not have.
+
+    Example:
+        >>> from lattice_flows.actions import Wilson
+        >>> from lattice_flows.config import ActionConfig, LatticeConfig, SamplingConfig
+        >>> from lattice_flows.groups import SU
+        >>> sampling = SamplingConfig(updates=("heatbath", "overrelaxation*4"), chains=2, thermalise=5)
+        >>> lattice = LatticeConfig(group="SU(2)", sites=(4, 4, 4))
+        >>> config = Config(lattice=lattice, action=ActionConfig(beta=2.0), sampling=sampling)
+        >>> chains, streams = Chains(config, Wilson(SU(2), 2.0, dim=3)), Streams(sampling.seed, sampling.chains)
+        >>> state = chains.begin(streams, Path())
+        >>> state, info = chains.sampler.step(state, streams)
+        >>> state.links.shape, chains.tuned
+        (torch.Size([2, 3, 4, 4, 4, 2, 2]), {})
+    """
+
+    def __init__(self, config: Config, action: Action, flow: Flow | None = None, tuned: Tuned | None = None):
+        self.config, self.action, self.flow = config, action, flow
+        self.proposals = sum(count for name, count in config.sampling.cycle if name == "flow")
+        self._use(tuned or {})
+
+    def begin(self, streams: Streams, folder: Path) -> ChainState:
+        """The state in which the chains are stored from: tuned and thermalised.
+
+        Args:
+            folder: of the run, in which a file to start from is looked for first.
+
+        Raises:
+            InvalidInput: such a file cannot be read, or holds a configuration of another theory.
+        """
+        settings = self.config.sampling
+        flow: Any = self.samplers.get("flow")
+        if settings.start is None and flow is not None:
+            state = flow.begin(streams)
+        else:
+            state = (flow or self.sampler).init(self._first_links(streams, folder))
+        # links that are far from equilibrium may need other steps: tuned before, and once more half way
+        for stretch in (settings.dropped // 2, settings.dropped - settings.dropped // 2):
+            self._use(self._tune(state, streams))
+            for _ in range(stretch):
+                state, _ = self.sampler.step(state, streams)
+        return state
+
+    def _use(self, tuned: Tuned) -> None:
+        self.tuned = tuned
+        self.samplers: dict[str, Any] = {name: self._make(name) for name, _ in self.config.sampling.cycle}
+        cycle = [(self.samplers[name], count) for name, count in self.config.sampling.cycle]
+        self.sampler: Sampler = cycle[0][0] if cycle[0][1] == len(cycle) == 1 else Cycle(cycle)
+
+    def _make(self, name: str) -> Sampler:
+        settings, action, flow = self.config.sampling, self.action, self.flow
+        steps = int(self.tuned.get(f"{name}_steps", settings.hmc_steps or FIRST_STEPS))
+        if name == "hmc":
+            return HMC(action, settings.trajectory, steps)
+        if name == "metropolis":
+            return Metropolis(action, self.tuned.get("metropolis_spread", 0.5))  # type: ignore[arg-type]
+        if name in ("flow", "transformed"):
+            if flow is None:
+                raise InvalidInput(f"the update {name} needs a trained flow")
+            if name == "flow":
+                return IndependenceMetropolis(flow, action, settings.batch)
+            return Transformed(flow, action, lambda latent: HMC(latent, settings.trajectory, steps))
+        return {"heatbath": HeatBath, "overrelaxation": OverRelaxation}[name](action)  # type: ignore[arg-type]
+
+    def _tune(self, state: ChainState, streams: Streams) -> Tuned:
+        tuned: Tuned = {}
+        fixed = self.config.sampling.hmc_steps > 0
+        if "hmc" in self.samplers and not fixed:
+            tuned["hmc_steps"] = self.samplers["hmc"].tune(state, streams).steps
+        if "transformed" in self.samplers and not fixed:
+            latent, logdet = mapped(self.samplers["transformed"].transform.inverse, state.links, streams)
+            inner = self.samplers["transformed"].latent
+            tuned["transformed_steps"] = inner.tune(ChainState(latent, state.action + logdet), streams).steps
+        if "metropolis" in self.samplers:
+            tuned["metropolis_spread"] = self.samplers["metropolis"].tune(state, streams).spread
+        return tuned
+
+    def _first_links(self, streams: Streams, folder: Path) -> Tensor:
+        group, sites = self.action.group, self.config.lattice.sites
+        precision, how = group.element_dtype(dtype(self.config)), self.config.sampling.start or "hot"
+        if how in ("hot", "cold"):
+            return start(group, sites, streams, "cold" if how == "cold" else "hot", dtype=precision)
+        path = next((path for path in (folder / how, Path(how)) if path.is_file()), Path(how))
+        links, facts = read_configuration(path)
+        if (facts["group"], facts["sites"]) != (str(group), sites):
+            raise InvalidInput(
+                f"the run is of {group} on {sites}, the configuration to start from of {facts['group']} on "
+                f"{facts['sites']} ({path})"
+            )
+        return torch.stack([links.to(streams.device, precision)] * len(streams))
+
+
+def outcome(info: Any) -> tuple[Tensor, dict[str, Tensor] | None]:
+    """The acceptance of an update `(chains,)`, and what the flow proposed in it, each `(chains, proposals)`.
+
+    The acceptance is the mean over those steps of a cycle that can reject.
+    """
+    steps = info.steps if isinstance(info, CycleInfo) else (info,)
+    shares = [step.acceptance for step in steps if not isinstance(step, SweepInfo)] or [steps[0].acceptance]
+    proposed = [step for step in steps if isinstance(step, IndependenceInfo)]
+    acceptance = shares[0] if len(shares) == 1 else torch.stack([share.double() for share in shares]).mean(0)
+    if not proposed:
+        return acceptance, None
+    # columns of what each step proposed
+    log_q, action, accepted = (
+        parts[0].unsqueeze(1) if len(parts) == 1 else torch.stack(parts, 1)
+        for parts in zip(*((step.log_q, step.action, step.accepted) for step in proposed), strict=True)
+    )
+    return acceptance, {"log_q": log_q, "action": action, "accepted": accepted}

@@ -1,0 +1,114 @@
+"""Single configurations in NERSC and ILDG files: measured, taken out of runs, and made the beginning of runs."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from lattice_flows.columns import columns
+from lattice_flows.config import Config, loads, to_toml
+from lattice_flows.errors import InvalidInput
+from lattice_flows.folders import CONFIG, ENSEMBLE, load_run
+from lattice_flows.groups import from_name
+from lattice_flows.io import ChainFile, files, read_configuration, write_configuration
+from lattice_flows.measurement import clover_charge, standard_observables
+from lattice_flows.models import build_action
+from lattice_flows.provenance import provenance
+from lattice_flows.report import LABELS
+
+NAMES = ("plaquette", "wilson_loop_2x2", "polyakov_loop", "clover_charge")
+WORDS = {"clover_charge": "clover charge"} | LABELS
+
+
+def measure_configurations(paths: Sequence[str | Path]) -> str:
+    """A table of single configurations in NERSC or ILDG files: what their headers state, verified, and observables.
+
+    Raises:
+        InvalidInput: a file cannot be read, or is of another format or damaged.
+    """
+    rows = [("file", "format", "group", "sites", "verified", *(WORDS.get(name, name) for name in NAMES))]
+    for path in paths:
+        links, facts = read_configuration(path)
+        values = _values(links, facts["group"], facts["sites"])
+        about = (str(path), facts["format"], facts["group"], "x".join(map(str, facts["sites"])))
+        verified = ", ".join(facts["verified"]) or "nothing"
+        rows.append((*about, verified, *(f"{values[name]:.8f}" if name in values else "-" for name in NAMES)))
+    return columns(rows)
+
+
+def _values(links: torch.Tensor, group_name: str, sites: Sequence[int]) -> dict[str, float]:
+    group = from_name(group_name)
+    observables = {**standard_observables(group, sites), "clover_charge": clover_charge(group)}
+    return {name: float(observable(links)) for name, observable in observables.items()}
+
+
+def measure_start(folder: str | Path) -> str | None:
+    """The table of the configuration that a run starts from, where it is a file and nothing is sampled yet.
+
+    Raises:
+        InvalidInput: there is no run, or the file is broken.
+    """
+    folder = Path(folder)
+    start = folder / (load_run(folder).sampling.start or "")
+    return measure_configurations([start]) if start.is_file() and not (folder / ENSEMBLE).exists() else None
+
+
+def export_configuration(
+    folder: str | Path, path: str | Path, form: str, chain: int = 0, update: int | None = None
+) -> None:
+    """Writes a configuration of a run's ensemble to one file.
+
+    Args:
+        form: a format of `write_configuration`.
+        update: after which; by default after the last that was stored.
+
+    Raises:
+        InvalidInput: nothing sampled there, no such configuration, or one that the format cannot hold.
+        LatticeFlowsError: the disk is full or the folder not writable.
+    """
+    folder = Path(folder)
+    load_run(folder)
+    if not (folder / ENSEMBLE).exists():
+        raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({folder / ENSEMBLE})")
+    chains = ChainFile(folder / ENSEMBLE)
+    links = chains.configuration(chain, update)
+    number = chains.n_updates // chains.every * chains.every if update is None else update
+    words = {
+        "ensemble_id": folder.resolve().name,
+        "ensemble_label": f"beta {chains.attributes['beta']:g}",
+        "sequence_number": number,
+        "lfn": f"{folder.resolve().name}.{chain}.{number}",
+    }
+    write_configuration(path, links, form, words)
+
+
+def import_configuration(path: str | Path, folder: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Makes the folder of a run whose chains start from the configuration in a NERSC or ILDG file; returns its config.
+
+    Group, extents and precision are those of the file, of which the folder keeps a copy. Updates are heat bath and
+    over-relaxation, or HMC for other actions than Wilson's, unless overrides say otherwise.
+
+    Args:
+        overrides: such as ``action.beta=6.0``, which no file states.
+
+    Raises:
+        InvalidInput: the file cannot be read, settings that do not fit, or a folder that holds a run.
+        LatticeFlowsError: the folder is in use, or cannot be written to.
+    """
+    path, folder = Path(path), Path(folder)
+    _, facts = read_configuration(path)
+    head = f'[lattice]\ngroup = "{facts["group"]}"\nsites = {list(facts["sites"])}\n'
+    precision = f'[training]\ndtype = "float{facts["precision"]}"\n'
+    copy = f"start.{facts['format']}"
+    overrides = list(overrides)
+    wilson = not any(word.partition("=")[0].strip() == "action.name" for word in overrides)
+    updates = '["heatbath", "overrelaxation*4"]' if wilson else '["hmc"]'
+    start = f'[sampling]\nupdates = {updates}\nstart = "{copy}"\n'
+    config, _ = build_action(loads(f"{head}{precision}{start}", str(path), overrides), str(path))
+    files.make_folder(folder)
+    with files.locked(folder):
+        if (folder / CONFIG).exists():
+            raise InvalidInput(f"{folder} holds a run: take another folder")
+        files.write(folder / copy, path.read_bytes())
+        files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+    return config

@@ -1,0 +1,199 @@
+"""A file that changes from one whole state to the next, however the process that writes it ends.
+
+What HDF5 writes beyond the committed end goes to the disk at once, where nothing refers to it yet. Pages of the
+committed part that change stay in memory. A commit makes the new part durable, appends the changed pages to the file as
+a journal with a checksum, makes that durable, writes the pages to their places, and cuts the journal off:
+
+    committed part | new part | changed pages, each behind its number | magic, pages, new end, CRC-32
+
+A file that ends in a whole journal has been committed, and whoever opens it here sees the pages in place; any other end
+is what a killed process left behind. Pages are put in place from the last to the first, the one with the superblock.
+
+Source: the redo log of databases: J. Gray, A. Reuter, Transaction Processing (1993).
+"""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+from lattice_flows.io import files
+
+PAGE = 4096
+_PAGE_HEAD = struct.Struct("<Q")
+_TRAILER = struct.Struct("<8sQQI")
+_MAGIC = b"journal\n"
+# where superblocks of version 2, which HDF5 1.8 and later read, keep the end of the file
+_END_OF_FILE = struct.Struct("<28xQ")
+
+
+class TransactionFile(io.RawIOBase):
+    """An HDF5 file (superblock of version 2) for `h5py.File`, of which only what was committed stays.
+
+    Writes never fail, because HDF5 cannot close a file that it could not write and crashes the process: what the disk
+    does not take stays in memory, and the next commit raises the error. Closing drops what was not committed. Writers
+    of one file must exclude each other.
+
+    Args:
+        path: the file.
+        writable: open to write, and for good forget what was not committed; else read only, whatever a writer left.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str | Path, *, writable: bool) -> None:
+        super().__init__()
+        self._path = Path(path)
+        self._writable = writable
+        self._error: OSError | None = None
+        self._position = 0
+        self._file = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+        size = os.fstat(self._file).st_size
+        self._pages, self._committed = _journal(self._file, size) or ({}, size)
+        if writable:
+            with files.writing(self._path):
+                if self._pages:
+                    self._put_in_place()
+                else:
+                    head = os.pread(self._file, _END_OF_FILE.size, 0).ljust(_END_OF_FILE.size, b"\0")
+                    self._committed = min(size, _END_OF_FILE.unpack(head)[0])
+                    os.ftruncate(self._file, self._committed)
+        self._end = self._kept = self._committed
+
+    def commit(self) -> None:
+        """Makes all that was written the state of the file; durable, and all or nothing.
+
+        Raises:
+            LatticeFlowsError: the disk is full or failed; the file stays as it was at the last commit.
+        """
+        with files.writing(self._path):
+            if self._error is not None:
+                raise self._error
+            # HDF5 writes whole chunks: most of their pages are as they were
+            self._pages = {
+                page: data for page, data in self._pages.items() if os.pread(self._file, PAGE, page * PAGE) != data
+            }
+            if not self._pages and self._end == self._committed:
+                return
+            os.fsync(self._file)
+            entries = b"".join(_PAGE_HEAD.pack(page) + data for page, data in self._pages.items())
+            trailer = _TRAILER.pack(_MAGIC, len(self._pages), self._end, zlib.crc32(entries))
+            # behind every page, so that putting pages in place never touches it
+            start = -(-max(self._end, self._committed) // PAGE) * PAGE
+            try:
+                _write_all(self._file, entries + trailer, start)
+                os.fsync(self._file)
+            except OSError as error:
+                self._error = error
+                raise
+            self._committed, self._kept = self._end, start + len(entries) + len(trailer)
+            self._put_in_place()
+
+    def close(self) -> None:
+        """Closes the file; what was not committed is gone."""
+        if not self.closed:
+            if self._writable:
+                os.ftruncate(self._file, self._kept)
+            os.close(self._file)
+        super().close()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Moves to an offset."""
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        """The offset of the next read or write."""
+        return self._position
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def writable(self) -> bool:
+        """Whether it was opened to write."""
+        return self._writable
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Reads; behind the end there are zeros."""
+        target, start = memoryview(buffer).cast("B"), self._position
+        data = os.pread(self._file, len(target), start)
+        target[: len(data)] = data
+        target[len(data) :] = bytes(len(target) - len(data))
+        for page, first, last in _pieces(start, len(target)):
+            if page in self._pages:
+                at = first - page * PAGE
+                target[first - start : last - start] = self._pages[page][at : at + last - first]
+        self._position += len(target)
+        return len(target)
+
+    def write(self, data: Any, /) -> int:
+        """Writes, to the disk what lies behind the committed part and to memory what lies in it."""
+        source, start = memoryview(data).cast("B"), self._position
+        boundary = -(-self._committed // PAGE) * PAGE
+        kept = min(len(source), max(0, boundary - start))
+        if self._error is None:
+            try:
+                _write_all(self._file, source[kept:], start + kept)
+            except OSError as error:
+                self._error = error
+        if self._error is not None:
+            kept = len(source)
+        for page, first, last in _pieces(start, kept):
+            if page not in self._pages:
+                self._pages[page] = bytearray(os.pread(self._file, PAGE, page * PAGE).ljust(PAGE, b"\0"))
+            at = first - page * PAGE
+            self._pages[page][at : at + last - first] = source[first - start : last - start]
+        self._position += len(source)
+        self._end = max(self._end, self._position)
+        return len(source)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Sets where the file will end once this is committed."""
+        self._end = self._position if size is None else size
+        return self._end
+
+    def _put_in_place(self) -> None:
+        for page in sorted(self._pages, reverse=True):
+            _write_all(self._file, self._pages[page], page * PAGE)
+        os.fsync(self._file)
+        os.ftruncate(self._file, self._committed)
+        self._pages, self._kept = {}, self._committed
+
+
+def _journal(file: int, size: int) -> tuple[dict[int, bytearray], int] | None:
+    """The pages and the end of the file in the journal that it ends in, if it ends in a whole one."""
+    data = os.pread(file, _TRAILER.size, max(0, size - _TRAILER.size))
+    if len(data) < _TRAILER.size or not data.startswith(_MAGIC):
+        return None
+    _, count, end, checksum = _TRAILER.unpack(data)
+    entry = _PAGE_HEAD.size + PAGE
+    if count * entry + _TRAILER.size > size:
+        return None
+    entries = os.pread(file, count * entry, size - _TRAILER.size - count * entry)
+    if zlib.crc32(entries) != checksum:
+        return None
+    heads = range(0, len(entries), entry)
+    return {
+        _PAGE_HEAD.unpack_from(entries, at)[0]: bytearray(entries[at + _PAGE_HEAD.size : at + entry]) for at in heads
+    }, end
+
+
+def _pieces(start: int, size: int):
+    """The parts of a range that lie in one page each: page, first byte, end."""
+    for page in range(start // PAGE, -(-(start + size) // PAGE) if size else 0):
+        yield page, max(start, page * PAGE), min(start + size, (page + 1) * PAGE)
+
+
+def _write_all(file: int, data, offset: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file, rest, offset)
+        rest, offset = rest[written:], offset + written

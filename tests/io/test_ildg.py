@@ -1,0 +1,156 @@
+"""The ILDG format, against a second implementation: records, XML, checksums, and files that are refused."""
+
+import xml.dom.minidom
+
+import foreign_files as foreign
+import pytest
+import torch
+
+from lattice_flows import SU
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import read_configuration, write_configuration
+from lattice_flows.io.ildg import scidac_checksum
+
+SITES = (2, 3, 2, 4)
+VOLUME = 48
+
+
+def links_of(group, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(5)
+    algebra = group.random_algebra(4, *SITES, generator=generator, dtype=torch.float64)
+    return group.exp(0.4 * algebra).to(group.element_dtype(dtype))
+
+
+def texts(data):
+    """{tag: text} of the children of an XML document."""
+    root = xml.dom.minidom.parseString(data).documentElement
+    return {node.localName or node.tagName: node.firstChild.data for node in root.childNodes if node.firstChild}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("group", [SU(2), SU(3), SU(4)], ids=str)
+def test_written_files_are_read_by_another(tmp_path, group, dtype):
+    links, path = links_of(group, dtype), tmp_path / "lat"
+    write_configuration(path, links, "ildg", {"lfn": "lfn://a&b"})
+    records = foreign.lime_records(path.read_bytes())
+    assert [first for _, _, first, _ in records] == [True] + [False] * 4
+    assert [last for _, _, _, last in records] == [False] * 4 + [True]
+    record = {kind: data for kind, data, _, _ in records}
+    bits = 32 if dtype == torch.float32 else 64
+    form = texts(record["ildg-format"])
+    assert form == {"version": "1.0", "field": f"su{group.n}gauge", "precision": str(bits)} | {
+        f"l{axis}": str(extent) for axis, extent in zip("xyzt", SITES, strict=True)
+    }
+    assert record["ildg-format"].count(b'xmlns="http://www.lqcd.org/ildg"') == 1
+    data = record["ildg-binary-data"]
+    unpacked = foreign.unpack(data, SITES, ">", bits, group.n, group.n)
+    assert all(unpacked[key] == link for key, link in foreign.plain(links).items())
+    suma, sumb = foreign.site_sums(data, VOLUME)
+    assert texts(record["scidac-checksum"]) == {"version": "1.0", "suma": f"{suma:x}", "sumb": f"{sumb:x}"}
+    stated = texts(record["scidac-record-xml"])
+    plaquette, link_trace = foreign.averages(foreign.plain(links), SITES)
+    assert abs(float(stated["plaq"]) - plaquette) < 1e-9
+    assert abs(float(stated["linktr"]) - link_trace) < 1e-9
+    assert record["ildg-data-lfn"] == b"lfn://a&b"
+    again, facts = read_configuration(path)
+    assert torch.equal(again, links)
+    assert facts["verified"] == ("checksum", "plaquette", "link_trace")
+    assert (facts["lfn"], facts["group"], facts["precision"]) == ("lfn://a&b", str(group), bits)
+    write_configuration(tmp_path / "again", again, facts["format"], facts)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+LINKS = links_of(SU(3))
+RECORDS = foreign.ildg_records(foreign.plain(LINKS), SITES, 64)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("group", [SU(2), SU(3)], ids=str)
+def test_files_of_another_are_read(tmp_path, group, bits):
+    links, path = links_of(group), tmp_path / "lat"
+    records = foreign.ildg_records(foreign.plain(links), SITES, bits)
+    for present, verified in ((records, ("checksum",)), (dict(list(records.items())[:2]), ())):
+        path.write_bytes(foreign.lime_file([("private", b"\0\1\2"), *present.items()]))
+        again, facts = read_configuration(path)
+        torch.testing.assert_close(again.to(links.dtype), links, atol=1e-7 if bits == 32 else 0, rtol=0)
+        assert (facts["verified"], facts["lfn"], facts["sites"]) == (verified, "", SITES)
+
+
+def test_checksum_of_many_sites():
+    """More than 29 * 31 of them, so that every turn happens."""
+    data = torch.randn(10, 10, 5, 2, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    assert scidac_checksum(data) == foreign.site_sums(data.tobytes(), 1000)
+
+
+def edited(kind, old="", new="", **more):
+    data = RECORDS[kind].replace(old.encode(), new.encode())
+    assert data != RECORDS[kind]
+    return foreign.lime_file([*(RECORDS | {kind: data} | more).items()])
+
+
+GOOD = foreign.lime_file([*RECORDS.items()])
+DATA = GOOD.index(b"ildg-binary-data") + 128
+BOMB = b'<!DOCTYPE b [<!ENTITY a "aaaa"><!ENTITY c "&a;&a;&a;">]><b><field>&c;</field></b>'
+SWAPPED = b"".join(foreign.pack(foreign.plain(LINKS), SITES, "<", 64, 3))
+WRONG_GROUP = b"".join(foreign.pack(foreign.plain(1.5 * LINKS), SITES, ">", 64, 3))
+
+REFUSED = {
+    "truncated": (GOOD[:-3], "at byte .* are expected .* truncated"),
+    "truncated data": (GOOD[: DATA + 100], "27648 bytes of data, got 100: the file is truncated"),
+    "truncated header": (GOOD[:100], "144 bytes of header, got 100"),
+    "too long": (GOOD + b"\n", "144 bytes of header, got 1"),
+    "magic": (GOOD[: DATA - 144] + b"D" + GOOD[DATA - 143 :], "are expected LIME 456789ab version 1, got"),
+    "little": (b"\xab\x89\x67\x45" + GOOD[4:], "LIME files are big-endian, this one is little-endian"),
+    "version": (GOOD[:5] + b"\2" + GOOD[6:], "are expected LIME 456789ab version 1, got 456789ab 2"),
+    "a bit": (GOOD[:DATA] + bytes([GOOD[DATA] ^ 1]) + GOOD[DATA + 1 :], "the checksum is .* damaged"),
+    "wrong endian": (
+        foreign.lime_file([("ildg-format", RECORDS["ildg-format"]), ("ildg-binary-data", SWAPPED)]),
+        r"links must be in SU\(3\) .* of another byte order",
+    ),
+    "no group": (
+        foreign.lime_file([("ildg-format", RECORDS["ildg-format"]), ("ildg-binary-data", WRONG_GROUP)]),
+        r"links must be in SU\(3\) .* or group",
+    ),
+    "end of a record": (GOOD[: DATA + 27648], "the rest of a message, got nothing: .* truncated"),
+    "no format": (foreign.lime_file([*RECORDS.items()][1:]), "a record ildg-format is expected"),
+    "no data": (foreign.lime_file([*RECORDS.items()][::2]), "a record ildg-binary-data is expected"),
+    "two": (foreign.lime_file([*RECORDS.items()] * 2), "one configuration is expected, there are two"),
+    "sizes": (edited("ildg-format", " 3 ", " 4 "), "36864 bytes of links are expected .* got 27648"),
+    "no extent": (edited("ildg-format", "i:ly", "i:lq"), "must state ly as a number, got nothing"),
+    "precision": (edited("ildg-format", ">64<", ">32<"), "13824 bytes of links are expected .* got 27648"),
+    "half": (edited("ildg-format", ">64<", ">16<"), "su3gauge in 32 or 64 bits"),
+    "group": (edited("ildg-format", "su3", "su2"), "12288 bytes of links are expected"),
+    "field": (edited("ildg-format", "su3gauge", "phi"), "is expected, got phi 64"),
+    "XML": (edited("ildg-format", "</i:lx>", "</i:ly>"), "ildg-format must be XML: .* damaged"),
+    "binary": (edited("ildg-format", "su3", "su\x00"), "ildg-format must be XML"),
+    "entities": (foreign.lime_file([("ildg-format", BOMB), ("ildg-binary-data", b"")]), "must not define a document"),
+    "checksum": (edited("scidac-checksum", "<suma>", "<suma>1"), "the checksum is .* damaged"),
+    "no sum": (edited("scidac-checksum", "suma", "summa"), "must state suma as a number, got nothing"),
+    "plaquette": (
+        foreign.lime_file([*RECORDS.items(), ("scidac-record-xml", b"<usqcdInfo><plaq>0.1</plaq></usqcdInfo>")]),
+        "plaq is 0.1 in the header",
+    ),
+    "trace": (
+        foreign.lime_file([*RECORDS.items(), ("scidac-record-xml", b"<usqcdInfo><linktr>x</linktr></usqcdInfo>")]),
+        "must state linktr as a number, got 'x'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_files(tmp_path, name):
+    data, message = REFUSED[name]
+    path = tmp_path / "lat"
+    path.write_bytes(data)
+    with pytest.raises(InvalidInput, match=message) as error:
+        read_configuration(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_truncation_is_refused(tmp_path):
+    path = tmp_path / "lat"
+    for size in range(144, len(GOOD), 997):
+        path.write_bytes(GOOD[:size])
+        with pytest.raises(InvalidInput):
+            read_configuration(path)

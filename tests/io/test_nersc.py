@@ -1,0 +1,171 @@
+"""The NERSC archive format, against a second implementation: layout, header, checks, and files that are refused."""
+
+import os
+import re
+
+import foreign_files as foreign
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from lattice_flows import SU, U1
+from lattice_flows.errors import InvalidInput, LatticeFlowsError
+from lattice_flows.io import read_configuration, write_configuration
+from lattice_flows.io.nersc import complete
+
+SITES = (2, 3, 2, 4)
+CASES = [(SU(n), dtype, format) for n in (2, 3, 4) for dtype in (torch.float32, torch.float64)
+         for format in ("nersc", "nersc-short")]  # fmt: skip
+WORDS = {"ensemble_id": "test = ensemble", "ensemble_label": "β", "sequence_number": "17"}
+
+
+def haar(group, dtype=torch.float64, sites=SITES):
+    generator = torch.Generator().manual_seed(5)
+    # near enough to 1 for plaquettes that a wrong order would change
+    return group.exp(0.4 * group.random_algebra(4, *sites, generator=generator, dtype=torch.float64)).to(
+        group.element_dtype(dtype)
+    )
+
+
+def same(links, ours, rows=None):
+    return all(
+        abs(a - b) < 1e-6
+        for key, link in foreign.plain(ours).items()
+        for mine, theirs in zip(link[:rows], links[key], strict=True)
+        for a, b in zip(mine, theirs, strict=True)
+    )
+
+
+@pytest.mark.parametrize(("group", "dtype", "format"), CASES, ids=str)
+def test_written_files_are_read_by_another(tmp_path, group, dtype, format):
+    links, path = haar(group, dtype), tmp_path / "lat"
+    write_configuration(path, links, format, WORDS)
+    header, data = foreign.nersc_header(path.read_bytes())
+    bits = 32 if dtype == torch.float32 else 64
+    rows = group.n - 1 if format == "nersc-short" else group.n
+    assert header["DATATYPE"] == f"4D_SU{group.n}_GAUGE" + (f"_{group.n}x{group.n}" if format == "nersc" else "")
+    assert header["FLOATING_POINT"] == f"IEEE{bits}BIG"
+    assert [int(header[f"DIMENSION_{k}"]) for k in (1, 2, 3, 4)] == list(SITES)
+    assert int(header["CHECKSUM"], 16) == foreign.word_sum(data, ">")
+    assert same(foreign.unpack(data, SITES, ">", bits, rows, group.n), links, rows)
+    plaquette, link_trace = foreign.averages(foreign.plain(links), SITES)
+    assert abs(float(header["PLAQUETTE"]) - plaquette) < 1e-9
+    assert abs(float(header["LINK_TRACE"]) - link_trace) < 1e-9
+    for name, value in WORDS.items():
+        assert header[name.upper()] == value
+    again, facts = read_configuration(path)
+    assert again.dtype == links.dtype
+    if format == "nersc":
+        assert torch.equal(again, links)
+    else:
+        torch.testing.assert_close(again, links)
+        assert torch.equal(again[..., :-1, :], links[..., :-1, :])
+    assert facts["verified"] == ("checksum", "plaquette", "link_trace")
+    stated = {name: facts[name] for name in ("format", "group", "sites", "precision", *WORDS)}
+    assert stated == {"format": format, "group": str(group), "sites": SITES, "precision": bits} | WORDS
+    write_configuration(tmp_path / "again", again, facts["format"], facts)
+    assert foreign.nersc_header((tmp_path / "again").read_bytes())[1] == data
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("datatype", ["4D_SU3_GAUGE", "4D_SU3_GAUGE_3x3", "4D_SU2_GAUGE", "4D_SU2_GAUGE_2x2"])
+def test_files_of_another_are_read(tmp_path, bits, order, datatype):
+    links = haar(SU(int(datatype[5])))
+    path = tmp_path / "lat"
+    path.write_bytes(foreign.nersc_file(foreign.plain(links), SITES, order, bits, datatype))
+    again, facts = read_configuration(path)
+    torch.testing.assert_close(again.to(links.dtype), links, atol=1e-6, rtol=0)
+    assert again.dtype == (torch.complex64 if bits == 32 else torch.complex128)
+    assert facts["precision"] == bits
+
+
+def test_last_rows_follow():
+    for n in (2, 3, 4, 5):
+        links = SU(n).haar(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+        np.testing.assert_allclose(complete(links[:, :-1]), links, atol=1e-13)
+
+
+GOOD = foreign.nersc_file(foreign.plain(haar(SU(3))), SITES, ">", 32, "4D_SU3_GAUGE_3x3")
+END = GOOD.index(b"END_HEADER\n") + len(b"END_HEADER\n")
+
+
+def edited(key, value):
+    """The file with another value in its header, or without one."""
+    line = b"" if value is None else f"{key} = {value}\n".encode()
+    return re.sub(rb"(?m)^" + key.encode() + rb" = .*\n", line, GOOD[:END]) + GOOD[END:]
+
+
+REFUSED = {
+    "empty": (b"", "a NERSC or ILDG file is expected"),
+    "other": (b"something else", "a NERSC or ILDG file is expected"),
+    "only a header": (GOOD[: END - 8], "from BEGIN_HEADER to END_HEADER is expected, this one is truncated"),
+    "truncated": (GOOD[:-1], "13824 bytes of links are expected .* got 13823: .*truncated"),
+    "no data": (GOOD[:END], "13824 bytes of links are expected .* got 0"),
+    "too long": (GOOD + b"\0", "13824 bytes of links are expected .* got 13825"),
+    "a bit": (GOOD[:-3] + bytes([GOOD[-3] ^ 1]) + GOOD[-2:], "CHECKSUM is .* the file is damaged"),
+    "wrong endian": (edited("FLOATING_POINT", "IEEE32LITTLE"), "fits the other byte order, correct FLOATING_POINT"),
+    "both wrong": (
+        foreign.nersc_file(foreign.plain(haar(SU(3))), SITES, ">", 32, "4D_SU3_GAUGE_3x3",
+                           FLOATING_POINT="IEEE32LITTLE", CHECKSUM=f"{foreign.word_sum(GOOD[END:], '<'):x}"),
+        r"links must be in SU\(3\) .* damaged or of another byte order or group",
+    ),
+    "sizes": (edited("DIMENSION_2", 4), "18432 bytes of links are expected on sites .* got 13824"),
+    "no extent": (edited("DIMENSION_2", None), "must state DIMENSION_2 as a number, got nothing"),
+    "negative": (edited("DIMENSION_2", -3), "sites must be 2, 3 or 4 integer extents >= 2"),
+    "precision": (edited("FLOATING_POINT", "IEEE64BIG"), "27648 bytes of links are expected"),
+    "no precision": (edited("FLOATING_POINT", None), "FLOATING_POINT must be IEEE32BIG, .* got ''"),
+    "group": (edited("DATATYPE", "4D_SU2_GAUGE_2x2"), "6144 bytes of links are expected .* got 13824"),
+    "unknown group": (edited("DATATYPE", "4D_U1_GAUGE"), "DATATYPE must be 4D_SU3_GAUGE"),
+    "odd rows": (edited("DATATYPE", "4D_SU3_GAUGE_3x2"), "DATATYPE must be 4D_SU3_GAUGE"),
+    "plaquette": (edited("PLAQUETTE", 0.5), r"plaquette|PLAQUETTE is 0.5 in the header and 0\.\d+ of the links"),
+    "nan": (edited("PLAQUETTE", "nan"), "PLAQUETTE is nan in the header"),
+    "trace": (edited("LINK_TRACE", 0.5), "LINK_TRACE is 0.5 in the header"),
+    "no trace": (edited("LINK_TRACE", None), "must state LINK_TRACE as a number, got ''"),
+    "checksum": (edited("CHECKSUM", "xyz"), "must state CHECKSUM as a number, got 'xyz'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_files(tmp_path, name):
+    data, message = REFUSED[name]
+    path = tmp_path / "lat"
+    path.write_bytes(data)
+    with pytest.raises(InvalidInput, match=message) as error:
+        read_configuration(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_refused_paths_and_links(tmp_path, monkeypatch):
+    path = tmp_path / "lat"
+    with pytest.raises(InvalidInput, match="No such file"):
+        read_configuration(path)
+    with pytest.raises(InvalidInput, match="Is a directory"):
+        read_configuration(tmp_path)
+    with h5py.File(path, "w"):
+        pass
+    with pytest.raises(InvalidInput, match="open it with ChainFile"):
+        read_configuration(path)
+    links = haar(SU(3))
+    write_configuration(path, links, "nersc")
+    before = path.read_bytes()
+    for wrong in (links[None], links[:3], U1().identity(4, *SITES), 1.1 * links, torch.full_like(links, torch.nan)):
+        for format in ("nersc", "ildg"):
+            with pytest.raises(InvalidInput):
+                write_configuration(path, wrong, format)
+    with pytest.raises(InvalidInput, match="unknown format 'milc'; available: nersc, nersc-short, ildg"):
+        write_configuration(path, links, "milc")
+    with pytest.raises(InvalidInput, match="ensemble_id must be one line"):
+        write_configuration(path, links, "nersc", {"ensemble_id": "a\nCHECKSUM = 0"})
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for format in ("nersc", "ildg"):
+        with pytest.raises(LatticeFlowsError, match="No space left on device"):
+            write_configuration(path, links, format)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["lat"]

@@ -1,0 +1,111 @@
+"""Proposals of a flow for many chains: functions of seed, chain and place, tested with the right weights."""
+
+import math
+
+import cases
+import pytest
+import torch
+
+from lattice_flows import SU, U1
+from lattice_flows.actions import Wilson
+from lattice_flows.errors import InvalidInput
+from lattice_flows.flows.flow import Weighted
+from lattice_flows.sampling import HMC, Cycle, IndependenceMetropolis, OverRelaxation, Streams, start
+
+GROUPS = [U1(), SU(2), SU(3)]
+by_group = pytest.mark.parametrize("group", GROUPS, ids=str)
+
+
+def sampler_of(group, batch=4, dtype=torch.float64, beta=0.5):
+    """From an untrained flow, which is accepted often."""
+    return IndependenceMetropolis(cases.flow(group, (3, 3), layers=2, dtype=dtype), Wilson(group, beta), batch)
+
+
+def test_updates_follow_the_proposals_by_the_rule():
+    """Chain k meets fork (k, 1, block) of its stream, in order, and moves as min(1, w' / w) says."""
+    sampler, streams = sampler_of(U1(), beta=3.0), Streams(4, [2, 0])
+    state = sampler.begin(streams)
+    expected = []
+    for k in range(2):
+        parts = []
+        for block in range(3):
+            generator = streams.fork(k, 1, block)
+            links, log_q = sampler.flow.sample(4, generator=generator)
+            parts.append((links, log_q, torch.rand(4, generator=generator, dtype=torch.float64)))
+        expected.append([torch.cat(part) for part in zip(*parts, strict=True)])
+    at = [0, 0]
+    for t in range(1, 12):
+        state, info = sampler.step(state, streams)
+        for k, (links, log_q, uniforms) in enumerate(expected):
+            log_w = -sampler.action(links) - log_q
+            if uniforms[t].log() < log_w[t] - log_w[at[k]]:
+                at[k] = t
+            assert info.accepted[k] == (at[k] == t)
+            assert torch.equal(state.links[k], links[at[k]])
+            assert info.log_q[k] == log_q[t]
+    assert 0 < at[0] != at[1]
+    assert state.offered.tolist() == [12, 12]
+
+
+@by_group
+def test_begins_with_the_first_proposal(group):
+    sampler, streams = sampler_of(group), Streams(4, 3)
+    state = sampler.begin(streams)
+    torch.testing.assert_close(state.log_q, sampler.flow.log_prob(state.links).detach(), atol=1e-10, rtol=0)
+    torch.testing.assert_close(state.action, sampler.action(state.links))
+    assert state.offered.tolist() == [1, 1, 1]
+
+
+@by_group
+def test_density_after_another_sampler(group):
+    """Where links have moved by other means, log q is computed anew; the flow's own is kept."""
+    sampler, streams = sampler_of(group), Streams(4, 3)
+    state = sampler.begin(streams)
+    assert Cycle([OverRelaxation(sampler.action)]).step(state, streams)[0].log_q is None
+    moved, _ = HMC(sampler.action, steps=2).step(state, streams)
+    assert moved.log_q is None
+    assert torch.equal(moved.offered, state.offered)
+    after, _ = sampler.step(moved, streams)
+    density = sampler.flow.log_prob(after.links).detach()
+    torch.testing.assert_close(after.log_q, density, atol=1e-10, rtol=0)
+
+
+def test_the_batch_changes_nothing_but_the_blocks_and_memory_is_bounded():
+    sampler, streams = sampler_of(U1(), batch=3), Streams(4, 2)
+    state = sampler.begin(streams)
+    for _ in range(20):
+        state, _ = sampler.step(state, streams)
+    assert len(sampler._blocks) == 2
+    sampler.begin(Streams(9, [5]))
+    assert len(sampler._blocks) == 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite(bad):
+    """They are never accepted, and a state that has one leaves it for any other."""
+    sampler, streams = sampler_of(U1(), beta=0.1), Streams(0, 2)
+    state = sampler.begin(streams)
+    stuck = state._replace(log_q=torch.full_like(state.log_q, bad))
+    assert sampler.step(stuck, streams)[1].accepted.all()
+
+    class Broken:
+        group, sites, parameters = sampler.flow.group, sampler.flow.sites, sampler.flow.parameters
+
+        def sample(self, n, generator):
+            links, log_q = sampler.flow.sample(n, generator=generator)
+            return Weighted(links, torch.full_like(log_q, bad))
+
+    assert not IndependenceMetropolis(Broken(), sampler.action, 4).step(state, streams)[1].accepted.any()
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, True])
+def test_bad_batch(batch):
+    with pytest.raises(InvalidInput, match="batch"):
+        sampler_of(U1(), batch)
+
+
+@pytest.mark.parametrize("links", [((4, 3), torch.float64), ((3, 3), torch.float32)], ids=["extents", "precision"])
+def test_links_that_the_flow_does_not_make(links):
+    sites, dtype = links
+    with pytest.raises(InvalidInput, match="shape and precision of the flow"):
+        sampler_of(U1()).init(start(U1(), sites, Streams(0, 2), dtype=dtype))

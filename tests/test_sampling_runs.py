@@ -1,0 +1,248 @@
+"""Chains of every sampler from the command line: from a config, from a file, side by side, out again, measured."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lattice_flows import SU, U1, chains, cli, results, runs
+from lattice_flows.config import ActionConfig, Config, LatticeConfig, SamplingConfig, TrainingConfig, load
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import ChainFile, read_configuration, read_metrics, write_configuration
+from lattice_flows.measurement import exact_value
+from lattice_flows.models import build_action
+from lattice_flows.sampling import Streams
+
+SMALL = """
+[lattice]
+group = "SU(3)"
+sites = [2, 2, 2, 2]
+[action]
+beta = 4.0
+[sampling]
+updates = ["heatbath", "overrelaxation*2"]
+chains = 2
+n = 8
+every = 3
+thermalise = 2
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(SMALL)
+    return tmp_path
+
+
+def config(group="U(1)", sites=(4, 4), beta=1.0, **sampling):
+    return Config(
+        lattice=LatticeConfig(group=str(group), sites=sites),
+        action=ActionConfig(beta=beta),
+        training=TrainingConfig(device="cpu"),
+        sampling=SamplingConfig(**sampling),
+    )
+
+
+def out(capsys, *arguments):
+    assert cli.main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def fails(capsys, *arguments):
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    return captured.err.removeprefix("lattice-flows: error: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("group", "updates"),
+    [
+        (U1(), ("heatbath", "overrelaxation*2")),
+        (U1(), ("hmc",)),
+        (SU(2), ("metropolis",)),
+        (SU(2), ("hmc", "metropolis*2")),
+    ],
+    ids=str,
+)
+def test_exact_plaquette(group, updates, tmp_path):
+    """Without training, in one call, from hot links and untuned steps."""
+    settings = config(group, beta=1.5, updates=updates, chains=8, n=100, thermalise=30)
+    assert runs.sample_run(tmp_path, config=settings) == 100
+    report = results.measure_run(tmp_path)
+    assert report["n"] == 8 * 100
+    assert (report["ess"], report["pareto_k"]) == (None, None)
+    entry = report["observables"]["plaquette"]
+    assert entry["exact"] == exact_value("plaquette", group, 1.5, (4, 4))
+    assert abs(entry["pull"]) < 4
+    assert entry["r_hat"] < 1.1
+
+
+def test_steps_are_tuned_while_chains_thermalise_and_written_down(tmp_path):
+    settings = config(SU(2), beta=2.0, updates=("hmc", "metropolis"), chains=4, n=100, thermalise=20)
+    runs.sample_run(tmp_path, config=settings)
+    file = ChainFile(tmp_path / "ensemble.h5")
+    tuned = {name: value for name, value in file.attributes.items() if name.startswith("tuned_")}
+    assert tuned.keys() == {"tuned_hmc_steps", "tuned_metropolis_spread"}
+    assert tuned["tuned_metropolis_spread"] != 0.5
+    assert abs(file.series("acceptance").mean() - (0.8 + 0.5) / 2) < 0.15  # of the two targets
+    other = chains.Chains(settings, build_action(settings, "x")[1], tuned={"hmc_steps": 3})
+    assert other.samplers["hmc"].steps == 3
+    fixed = config(SU(2), beta=2.0, updates=("hmc",), hmc_steps=7, thermalise=0)
+    plain = chains.Chains(fixed, build_action(fixed, "x")[1])
+    plain.begin(Streams(0, 1), tmp_path)
+    assert (plain.tuned, plain.samplers["hmc"].steps) == ({}, 7)
+
+
+def test_chains_are_the_same_whichever_run_beside_them(tmp_path):
+    for number in (1, 3):
+        settings = config(updates=("heatbath", "hmc"), hmc_steps=3, chains=number, n=6, every=2, thermalise=3)
+        runs.sample_run(tmp_path / str(number), config=settings)
+    one, three = (ChainFile(tmp_path / number / "ensemble.h5") for number in "13")
+    np.testing.assert_array_equal(one.series("action")[:, 0], three.series("action")[:, 0])
+    assert (len(three), three.n_distinct) == (12, 18)
+
+
+def test_thermalisation_is_dropped(tmp_path):
+    long = config(updates=("heatbath",), thermalise=0, n=10)
+    cut = config(updates=("heatbath",), thermalise=4, n=6)
+    for name, settings in (("long", long), ("cut", cut)):
+        runs.sample_run(tmp_path / name, config=settings)
+    one, two = (ChainFile(tmp_path / name / "ensemble.h5").series("action") for name in ("long", "cut"))
+    np.testing.assert_array_equal(one[4:], two)
+
+
+def test_cold_start(tmp_path):
+    settings = config(beta=50.0, updates=("metropolis",), start="cold", thermalise=0, n=5)
+    runs.sample_run(tmp_path, config=settings)
+    assert ChainFile(tmp_path / "ensemble.h5").series("action")[0] < -0.7 * 50 * 16
+
+
+def test_frozen_is_said_instead_of_a_number(tmp_path, capsys):
+    runs.sample_run(tmp_path, config=config(beta=60.0, updates=("heatbath",), start="cold", n=30, chains=2))
+    table = out(capsys, "measure", str(tmp_path))
+    assert re.search(r"topological charge Q +0\(0\) +0 +- +frozen +- +-\n", table)
+    assert "frozen, no chain ever moved: topological charge Q, <Q^2>" in table
+    entry = json.loads((tmp_path / "report.json").read_text())["observables"]["topological_charge"]
+    assert (entry["frozen"], entry["tau_int"], entry["n_eff"], entry["pull"]) == (True, None, None, None)
+    comparison = json.loads(out(capsys, "compare", str(tmp_path), "--json"))
+    assert comparison[0]["observables"]["topological_charge"]["cpu_seconds_per_independent"] is None
+
+
+def test_from_a_config_to_files_of_others_and_back(here, capsys):
+    """Four dimensions, no training: sampled, gone on with, exported, imported, measured, compared."""
+    line = "{} configurations; next: lattice-flows measure run\n"
+    assert out(capsys, "sample", "small.toml", "--out", "run") == line.format(8)
+    assert out(capsys, "sample", "small.toml", "--out", "run", "-n", "10") == line.format(10)
+    assert out(capsys, "sample", "run", "-n", "12") == line.format(12)
+    assert load("run/config.toml").sampling.n == 10
+    table = out(capsys, "measure", "run")
+    assert "24 configurations of 2 chains by heat bath, 2 over-relaxation" in table
+    assert "R-hat" in table
+    assert "tau_int in configurations, 3 updates apart" in table
+    assert out(capsys, "measure", "run/ensemble.h5") == table
+    shown = out(capsys, "show", "run")
+    assert "updates: heat bath, 2 over-relaxation\nensemble: 12 configurations of each of 2 chains\n" in shown
+    assert "training" not in shown
+
+    stored = ChainFile("run/ensemble.h5")
+    for form, chain, update in (("nersc", 0, None), ("ildg", 1, 9), ("nersc-short", 1, 3)):
+        arguments = ["--format", form, "--chain", str(chain), *(["--update", str(update)] if update else [])]
+        assert re.fullmatch(rf"{form}: [\d,]+ bytes\n", out(capsys, "export", "run", form, *arguments))
+        links, _ = read_configuration(form)
+        wanted = torch.cat([block for block, _ in stored.distinct(chain)])[(update or 36) // 3 - 1]
+        torch.testing.assert_close(links, wanted, atol=1e-6 if form == "nersc-short" else 0, rtol=0)
+    rows = out(capsys, "measure", "nersc", "ildg").splitlines()
+    assert [row.split()[0] for row in rows] == ["file", "nersc", "ildg"]
+    plaquette = read_configuration("ildg")[1]["plaquette"]
+    assert f"{plaquette:.6f}"[:7] in rows[2]
+
+    printed = out(capsys, "import", "ildg", "--out", "other", "action.beta=4.0", "sampling.thermalise=1")
+    assert printed.startswith("SU(3), 2x2x2x2 sites, wilson action at beta = 4; next: ")
+    assert sorted(os.listdir("other")) == [".lock", "config.toml", "start.ildg"]
+    os.unlink("ildg")
+    assert f"{plaquette:.6f}"[:7] in out(capsys, "measure", "other")
+    assert out(capsys, "sample", "other", "-n", "6", "sampling.seed=4").startswith("6 configurations")
+    assert "6 configurations by heat bath, 4 over-relaxation" in out(capsys, "measure", "other")
+    text = out(capsys, "compare", "run", "other")
+    assert re.search(r"run +SU\(3\), .* heat bath, 2 over-relaxation +2 x 36 +1\.000 +\S+ +0\n", text)
+    assert "CPU s/independent" in text
+
+
+def test_cost_of_independent_configurations(here, capsys):
+    runs.sample_run("run", config=load("small.toml", ["sampling.n=30"]))
+    (row,) = json.loads(out(capsys, "compare", "run", "--json"))
+    report = results.measure_run("run")
+    first, *rest = read_metrics(Path("run", "sampling.jsonl"))
+    assert (first["updates"], first["made"]) == (0, 2)
+    spent = sum(record["cpu_seconds"] for record in rest)
+    own, entry = row["observables"]["plaquette"], report["observables"]["plaquette"]
+    assert row["cpu_seconds_per_update"] == pytest.approx(spent / (2 * 90))
+    assert own["tau_int"] == pytest.approx(3 * entry["tau_int"])
+    assert own["cpu_seconds_per_independent"] == pytest.approx(spent / entry["n_eff"])
+    everything = (spent + first["cpu_seconds"]) / entry["n_eff"]
+    assert own["cpu_seconds_per_independent_all_included"] == pytest.approx(everything)
+
+
+def test_potential_where_loops_are_measured(tmp_path, capsys):
+    """In two dimensions, where it is linear: the area law in infinite volume, V = -R log <P>."""
+    settings = config(sites=(6, 6), beta=1.0, updates=("heatbath", "overrelaxation"), chains=10, n=100, thermalise=20)
+    runs.sample_run(tmp_path, config=settings)
+    text = out(capsys, "measure", str(tmp_path), "--loops", "2,3")
+    assert all(words in text for words in ("W(R, T)", "V(R, T) = ", "Creutz ratios"))
+    loops = json.loads((tmp_path / "report.json").read_text())["loops"]
+    for name, shape in (("wilson_loops", (2, 3)), ("potential", (2, 2)), ("creutz_ratios", (2, 3))):
+        assert np.shape(loops[name]["value"]) == np.shape(loops[name]["error"]) == shape
+    value, error = (np.array(loops["wilson_loops"][key]) for key in ("value", "error"))
+    exact = [[exact_value(f"wilson_loop_{r}x{t}", U1(), 1.0, (6, 6)) for t in (1, 2, 3)] for r in (1, 2)]
+    assert (np.abs(value - exact) < 4 * error).all()
+    potential = np.array(loops["potential"]["value"])[:, 0]
+    assert np.abs(potential - np.log(exact)[:, 0] + np.log(exact)[:, 1]).max() < 4 * loops["potential"]["error"][1][0]
+    assert (tmp_path / "figures" / "potential.png").exists()
+
+
+def test_a_start_of_another_theory(tmp_path):
+    write_configuration(tmp_path / "lat", SU(2).identity(4, 2, 2, 2, 2), "nersc")
+    settings = config(SU(3), (2, 2, 2, 2), updates=("heatbath",), start=str(tmp_path / "lat"))
+    with pytest.raises(InvalidInput, match=r"the run is of SU\(3\) on .*, the configuration to start from of SU\(2\)"):
+        runs.sample_run(tmp_path / "run", config=settings)
+
+
+def test_bad_input_is_one_line(here, capsys):
+    assert cli.main(["sample", "small.toml", "--out", "run"]) == 0
+    Path("text").write_text("no configuration")
+    capsys.readouterr()
+    before = sorted(os.listdir())
+    sample = ("sample", "small.toml", "--out")
+    cases = {
+        (*sample, "new", 'sampling.updates=["flow"]'): "nothing is trained yet",
+        (*sample, "new", 'sampling.updates=["fly"]'): "updates must be a list of flow, heatbath, overrelaxation, hmc",
+        (*sample, "new", 'sampling.updates=["hmc*0"]'): "updates must be a list of",
+        (*sample, "new", 'sampling.updates=["overrelaxation"]'): "over-relaxation keeps the action",
+        (*sample, "new", "action.name=iwasaki"): "knows the staples of the Wilson action alone",
+        (*sample, "run", "action.beta=5"): "run holds a run with other settings: action.beta was 4.0 and is now 5.0",
+        (*sample, "run", "sampling.seed=5"): "the chain was made with seed 1, not 5",
+        (*sample, "new", "lattice.group=E8"): "unknown group 'E8'",
+        ("sample", "run", "action.beta=5"): "only [sampling] and training.device can change",
+        ("measure", "none"): "a folder made by lattice-flows train or sample is expected",
+        ("measure", "run", "--loops", "2,2"): "2 x 2 Wilson loops need larger extents",
+        ("measure", "text"): "a NERSC or ILDG file is expected",
+        ("measure", "run/ensemble.h5", "text"): "HDF5 files are ensembles",
+        ("compare", "run", "none"): "a folder made by lattice-flows train or sample is expected",
+        ("export", "run", "lat", "--format", "ildg", "--update", "4"): "a multiple of 3 from 3 to 24, got 4",
+        ("export", "run", "lat", "--format", "ildg", "--chain", "2"): "chain must be from 0 to 1, got 2",
+        ("import", "text", "--out", "new", "action.beta=4"): "a NERSC or ILDG file is expected",
+        ("import", "none", "--out", "new", "action.beta=4"): "cannot read the configuration",
+    }
+    for arguments, words in cases.items():
+        assert words in fails(capsys, *arguments), arguments
+        assert sorted(os.listdir()) == before
+    write_configuration("lat", SU(2).identity(4, 2, 2, 2, 2), "nersc")
+    assert "beta is missing" in fails(capsys, "import", "lat", "--out", "new")
+    assert "run holds a run: take another folder" in fails(capsys, "import", "lat", "--out", "run", "action.beta=4")
+    assert not os.path.exists("new")
