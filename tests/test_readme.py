@@ -60,7 +60,7 @@ def test_conventional_algorithms(tmp_path, monkeypatch, capsys):
     _, text = blocks("toml")
     assert loads(text, "README.md").sampling.chains == 4
     for large, small in (
-        ("[8, 8, 8, 8]", "[2, 2, 2, 2]"),
+        ("[8, 8, 8, 8]", "[4, 2, 2, 4]"),
         ("n = 100 ", "n = 5 "),
         ("thermalise = 200", "thermalise = 2"),
     ):

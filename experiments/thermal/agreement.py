@@ -19,7 +19,7 @@ POINTS = [
     (SU(n), beta, extent) for n, betas in ((2, (2.3, 2.4)), (3, (5.7, 6.0))) for beta in betas for extent in (4, 6)
 ]
 CHAINS, THERMAL = 2, 100
-UPDATES = {"heat_bath": 1000, "hmc": 1000}
+UPDATES = {"heat_bath": 700, "hmc": 300}
 MARKS = ("<!-- table -->", "<!-- end of table -->")
 
 

@@ -14,7 +14,7 @@ struct Walk {
 // L walks, the first of them number `first` when those of all batch entries are counted through.
 struct Block {
     int64_t entry[L], start[L];
-    bool regular;  // the walks follow one another in one batch entry
+    bool regular;  // there are L walks, all of one batch entry
 
     INLINE Block(const Walk& walk, int64_t first, int count) {
         int64_t b = first / walk.starts, j = first % walk.starts;
@@ -23,7 +23,7 @@ struct Block {
             if (l + 1 >= count) continue;
             if (++j == walk.starts) j = 0, b++;
         }
-        regular = entry[0] == entry[L - 1] && start[L - 1] - start[0] == L - 1;
+        regular = start[L - 1] - start[0] == L - 1;
     }
 
     // Whether all indices in a row are of one of so many links.

@@ -4,17 +4,17 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-from scipy.special import erfcinv
 from torch import Tensor
 
 from lattice_flows.actions import Action, LoopAction
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.sampling.base import ChainState, choose, restore, stand_at
 from lattice_flows.sampling.blocks import block_size, in_blocks
 from lattice_flows.sampling.streams import Streams
 
 LAMBDA = 0.1931833275037836
 RUNS = 10  # trajectories of a short run
+MOST_STEPS = 4096  # that tuning tries
 
 
 class HMCInfo(NamedTuple):
@@ -117,32 +117,36 @@ class HMC:
         return Reversibility(away.abs().flatten(1).amax(1), energy.abs())
 
     def tune(self, state: ChainState, streams: Streams, target: float = 0.8) -> "HMC":
-        """The same trajectories in the number of steps that brings the acceptance to `target`, by short runs.
-
-        The acceptance is erfc(sqrt(<dH>) / 2), and <dH> is proportional to the fourth power of the step.
+        """The same trajectories in the fewest steps with which an acceptance of `target` is reached, by short runs.
 
         Args:
             state: of chains in equilibrium; they are left where they are.
 
         Raises:
             InvalidInput: the target is not between 0 and 1.
-
-        Source: S. Gupta, A. Irback, F. Karsch, B. Petersson, Phys. Lett. B 242 (1990) 437.
+            NumericalFailure: no number of steps reaches it.
         """
         if not 0 < target < 1:
             raise InvalidInput(f"target must be an acceptance between 0 and 1, got {target}")
-        tried: dict[int, HMC] = {}
-        sampler = self
-        while sampler.steps not in tried:
-            tried[sampler.steps] = sampler
-            rate, now = 0.0, state
+
+        def reaches(steps: int) -> bool:
+            sampler, rate, now = HMC(self.action, self.trajectory, steps, self.integrator), 0.0, state
             for _ in range(RUNS):
                 now, info = sampler.step(now, streams)
                 rate += float(info.delta_h.neg().exp().clamp(max=1).nan_to_num(0).mean()) / RUNS
-            change = math.sqrt(erfcinv(max(rate, 1e-6)) / erfcinv(target)) if rate < 1 else 0.0
-            steps = max(1, math.ceil(sampler.steps * min(max(change, 0.25), 4.0)))
-            sampler = HMC(self.action, self.trajectory, steps, self.integrator)
-        return sampler
+            return rate >= target
+
+        too_few, enough = 0, self.steps
+        while not reaches(enough):
+            too_few, enough = enough, 2 * enough
+            if enough > MOST_STEPS:
+                raise NumericalFailure(
+                    f"HMC: no acceptance of {target} in {too_few} steps a trajectory: is the force that of the action?"
+                )
+        while enough - too_few > 1:
+            steps = (too_few + enough) // 2
+            too_few, enough = (too_few, steps) if reaches(steps) else (steps, enough)
+        return HMC(self.action, self.trajectory, enough, self.integrator)
 
     def _momenta(self, links: Tensor, streams: Streams) -> Tensor:
         group = self.action.group

@@ -1,6 +1,6 @@
 """Links of U(1) given their staples: the density exp(beta Re(e^{i a} S)) and its reflection.
 
-Only functions whose last digit does not depend on the place in a tensor are used (atan2 and acos are not).
+Only functions whose last digit does not depend on the place in a tensor are used (atan2 is not one).
 """
 
 import torch

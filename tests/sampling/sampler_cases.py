@@ -11,7 +11,7 @@ from lattice_flows.sampling import HMC, Cycle, HeatBath, IndependenceMetropolis,
 
 
 class ByAutograd(Action):
-    """An action that no kernel knows, whose digits depend on where in a tensor they are computed (of acos)."""
+    """An action that no kernel knows, whose digits depend on where in a tensor they are computed (of sinh and cosh)."""
 
     def __init__(self, action):
         super().__init__(action.group, action.beta)
@@ -19,7 +19,7 @@ class ByAutograd(Action):
 
     def forward(self, links):
         loop = plaquette(links, 0, 1, self.group, dim=self.inner.dim)
-        return self.inner(links) + (0.9 * self.group.retrace(loop)).acos().square().flatten(1).sum(1)
+        return self.inner(links) + self.group.retrace(loop).sinh().flatten(1).sum(1)
 
 
 def flow_metropolis(action, sites, dtype, batch):

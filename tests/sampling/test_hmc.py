@@ -8,7 +8,7 @@ import torch
 
 from lattice_flows import SU, U1
 from lattice_flows.actions import Symanzik, Wilson
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.measurement import estimate
 from lattice_flows.sampling import HMC, HeatBath, Streams, start
 
@@ -95,6 +95,31 @@ def test_tuned_steps_reach_the_target(theory, first):
         rate += info.acceptance.mean().item() / 10
     assert 0.72 < rate < 0.92
     assert sampler.trajectory == 1.5
+
+
+@pytest.mark.parametrize("first", [1, 10, 40])
+def test_tuning_does_not_end_where_nothing_is_accepted(first):
+    """Wherever it begins: at this coupling a trajectory in few steps is unstable, and its acceptance is 0."""
+    action, streams = Wilson(U1(), 40.0), Streams(2, 4)
+    sampler = HMC(action, steps=40)
+    state = sampler.init(start(U1(), (4, 4), streams, "cold"))
+    for _ in range(5):
+        state, _ = sampler.step(state, streams)
+    tuned = HMC(action, steps=first).tune(state, streams)
+    rates = [tuned.step(state, streams)[1].acceptance.mean() for _ in range(20)]
+    assert sum(rates) / 20 > 0.6
+
+
+def test_a_wrong_force_cannot_be_tuned(monkeypatch):
+    class Wrong(Wilson):
+        def force(self, links):
+            return super().force(links) * math.inf
+
+    monkeypatch.setattr("lattice_flows.sampling.hmc.MOST_STEPS", 40)
+    action, streams = Wrong(U1(), 4.0), Streams(2, 2)
+    sampler = HMC(action)
+    with pytest.raises(NumericalFailure, match="is the force that of the action"):
+        sampler.tune(sampler.init(start(U1(), (2, 2), streams, "cold")), streams, 0.9)
 
 
 def test_what_is_not_finite_is_rejected():

@@ -1,0 +1,206 @@
+"""Speed of heat bath with over-relaxation, and of HMC, against the same algorithms as plain torch: one thread, SU(3).
+
+    python experiments/sampling_speed/speed.py
+
+Both sides take turns in one run, from the same state with the same random numbers, and have to end at the same links.
+"""
+
+import argparse
+import itertools
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from lattice_flows import SU
+from lattice_flows.actions import Wilson
+from lattice_flows.kernels.bench import machine
+from lattice_flows.sampling import HMC, HeatBath, OverRelaxation, Streams, start
+from lattice_flows.sampling.checkerboard import cells
+from lattice_flows.sampling.heatbath import ATTEMPTS
+
+GROUP, BETA, LAMBDA = SU(3), 6.0, 0.1931833275037836
+PAIRS = list(itertools.combinations(range(3), 2))
+
+
+def ahead(field: Tensor, mu: int, steps: int = 1) -> Tensor:
+    """The field `(*sites, 3, 3)` at x + steps mu."""
+    return field.roll(-steps, mu)
+
+
+def staples(links: Tensor, mu: int, here: Tensor | slice = slice(None)) -> Tensor:
+    """The sum of staples that close U_mu(x), of some sites or of all."""
+
+    def at(field: Tensor) -> Tensor:
+        return field.flatten(0, -3)[here]
+
+    total = torch.zeros(())
+    for nu in set(range(len(links))) - {mu}:
+        u, v, v_ahead = links[mu], links[nu], ahead(links[nu], mu)
+        total = total + at(v_ahead) @ at(ahead(u, nu)).mH @ at(v).mH
+        total = total + at(ahead(v_ahead, nu, -1)).mH @ at(ahead(u, nu, -1)).mH @ at(ahead(v, nu, -1))
+    return total
+
+
+def quaternion(product: Tensor, p: int, q: int) -> tuple[Tensor, Tensor]:
+    """Length and direction of what rows and columns p, q have of SU(2)."""
+    pp, pq, qp, qq = product[:, p, p], product[:, p, q], product[:, q, p], product[:, q, q]
+    v = torch.stack((pp.real + qq.real, pq.imag + qp.imag, pq.real - qp.real, pp.imag - qq.imag), -1) / 2
+    length = v.square().sum(-1, keepdim=True).sqrt()
+    return length[:, 0], v / length
+
+
+def over(a: Tensor, b: Tensor) -> Tensor:
+    """a b^dagger of quaternions."""
+    vector = a[:, 1:] * b[:, :1] - a[:, :1] * b[:, 1:] + torch.linalg.cross(a[:, 1:], b[:, 1:])
+    return torch.cat(((a * b).sum(-1, keepdim=True), vector), -1)
+
+
+def turn(links: Tensor, p: int, q: int, a: Tensor) -> Tensor:
+    """Rows p and q times elements of SU(2)."""
+    first, second = torch.complex(a[:, 0], a[:, 3])[:, None], torch.complex(a[:, 2], a[:, 1])[:, None]
+    new = links.clone()
+    new[:, p] = first * links[:, p] + second * links[:, q]
+    new[:, q] = first.conj() * links[:, q] - second.conj() * links[:, p]
+    return new
+
+
+def kennedy_pendleton(k: Tensor, direction: Tensor, uniforms: Tensor) -> Tensor:
+    """b with density exp(k b_0), from several attempts."""
+    b, waiting = direction, torch.ones_like(k, dtype=torch.bool)
+    for r in uniforms.unbind(1):
+        across = -(-r[:, 0]).log1p() / (2 * k)
+        along = (2 * math.pi * r[:, 1]).cos() * (-(-r[:, 2]).log1p() / (2 * k)).sqrt()
+        rest = 1 - across - along.square()
+        accepted = (r[:, 3].square() < rest) & waiting
+        root = rest.clamp_min(1e-30).sqrt()
+        angle, radius = 2 * math.pi * r[:, 3] / root, 2 * root * across.sqrt()
+        new = torch.stack((2 * rest - 1, radius * angle.cos(), radius * angle.sin(), 2 * root * along), -1)
+        b, waiting = torch.where(accepted[:, None], new, b), waiting & ~accepted
+    return b
+
+
+def plain_sweep(links: Tensor, uniforms: Tensor | None) -> Tensor:
+    """A heat-bath sweep of links `(4, *sites, 3, 3)`, or without random numbers one of over-relaxation."""
+    links, done = links.clone(), 0
+    sites = tuple(links.shape[1:-2])
+    volume = math.prod(sites)
+    for cell in cells(sites, links.device):
+        mu, here = int(cell.active[0]) // volume, cell.active % volume
+        field = links[mu].view(-1, 3, 3)
+        old, sums = field[here], staples(links, mu, here)
+        for pair, (p, q) in enumerate(PAIRS):
+            length, direction = quaternion(old @ sums, p, q)
+            if uniforms is None:
+                identity = torch.zeros_like(direction)
+                identity[:, 0] = 1
+                a = over(over(identity, direction), direction)
+            else:
+                b = kennedy_pendleton(2 * BETA / 3 * length, direction, uniforms[done : done + len(here), pair])
+                a = over(b, direction)
+            old = turn(old, p, q, a)
+        field[here] = old
+        done += len(here)
+    return links
+
+
+def plain_force(links: Tensor) -> Tensor:
+    """The force of the Wilson action."""
+    parts = []
+    for mu in range(4):
+        loops = links[mu] @ staples(links, mu).view(links[mu].shape)
+        parts.append(GROUP.project_algebra(loops))
+    return BETA / 6 * torch.stack(parts)
+
+
+def plain_trajectory(links: Tensor, momenta: Tensor, steps: int) -> Tensor:
+    """Molecular dynamics by Omelyan's scheme; the end of a trajectory."""
+    step = 1 / steps
+    for kick in [LAMBDA, *([1 - 2 * LAMBDA, 2 * LAMBDA] * steps)[:-1]]:
+        momenta = momenta - step * kick * plain_force(links)
+        links = torch.linalg.matrix_exp(step / 2 * momenta) @ links
+    plain_force(links)  # of the last kick, to which no drift belongs
+    return links
+
+
+def best_of(rounds: int, *calls) -> list[float]:
+    """Seconds of process time, the least of several rounds, in which the calls take turns."""
+    took = [math.inf] * len(calls)
+    for _ in range(rounds):
+        for k, call in enumerate(calls):
+            begin = time.process_time()
+            call()
+            took[k] = min(took[k], time.process_time() - begin)
+    return took
+
+
+def main():
+    """Prints a row for heat bath with over-relaxation, and one for HMC."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--extent", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=10, help="of a trajectory")
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    sites = (options.extent,) * 4
+    action, streams = Wilson(GROUP, BETA), Streams(seed=1, chains=1)
+    heat, over_relaxed, hmc = HeatBath(action), OverRelaxation(action), HMC(action, steps=options.steps)
+    state = heat.init(start(GROUP, sites, streams, "cold"))
+    for _ in range(20):
+        state, _ = heat.step(state, streams)
+    links, n = state.links, 4 * options.extent**4
+    here = streams.get_state()
+
+    def same_numbers(call):
+        def inner():
+            streams.set_state(here)
+            return call()
+
+        return inner
+
+    @same_numbers
+    def sweeps():
+        now, _ = heat.step(state, streams)
+        for _ in range(4):
+            now, _ = over_relaxed.step(now, streams)
+        return now.links[0]
+
+    @same_numbers
+    def plain_sweeps():
+        now = plain_sweep(links[0], streams.rand(n, len(PAIRS), ATTEMPTS, 4)[0])
+        for _ in range(4):
+            now = plain_sweep(now, None)
+        return now
+
+    @same_numbers
+    def trajectory():
+        return hmc.step(state, streams)[0].links[0]
+
+    @same_numbers
+    def plain():
+        momenta = streams.draw(lambda g: GROUP.random_algebra(4, *sites, generator=g))[0]
+        kinetic = GROUP.inner(momenta, momenta).sum() / 2
+        end = plain_trajectory(links[0], momenta, options.steps)
+        return end, kinetic + action(end)
+
+    print(machine(), "\n")
+    print(
+        "| SU(3), 4 dimensions, complex64, beta = 6 | updates | lattice_flows, links/s | plain torch, links/s | ratio |"
+    )
+    print("|---|--:|--:|--:|--:|")
+    name = f"{options.extent}^4, one heat-bath and four over-relaxation sweeps"
+    rows = [(name, 5, sweeps, plain_sweeps, plain_sweeps)]
+    rows += [(f"{options.extent}^4, one HMC trajectory, {options.steps} Omelyan steps", 2 * options.steps, trajectory,
+              plain, lambda: plain()[0])]  # fmt: skip
+    for name, updates, ours, theirs, end in rows:
+        away = (ours() - end()).abs().amax((-2, -1)).flatten()
+        assert away.quantile(0.99) < 1e-3, f"{name}: the two do not end at the same links, but {away.max()} apart"
+        seconds, plain_seconds = best_of(options.rounds, ours, theirs)
+        speeds = " | ".join(f"{n * updates / took:.3g}" for took in (seconds, plain_seconds))
+        print(f"| {name} | {updates} | {speeds} | {plain_seconds / seconds:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
