@@ -5,9 +5,22 @@ The folder lies at the top of the repository and is imported as `lattice_flows.k
 
 from lattice_flows.kernels.algebra_exp import algebra_exp
 from lattice_flows.kernels.circular_spline import circular_spline
+from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
 from lattice_flows.kernels.link_products import link_products
+from lattice_flows.kernels.link_sums import link_forces, link_sums
 from lattice_flows.kernels.spectral_flow import spectral_flow
 from lattice_flows.kernels.spectral_power import spectral_power
 from lattice_flows.kernels.unitary_eig import unitary_eig
 
-__all__ = ["algebra_exp", "circular_spline", "link_products", "spectral_flow", "spectral_power", "unitary_eig"]
+__all__ = [
+    "algebra_exp",
+    "circular_spline",
+    "heat_bath",
+    "link_forces",
+    "link_products",
+    "link_sums",
+    "over_relaxation",
+    "spectral_flow",
+    "spectral_power",
+    "unitary_eig",
+]

@@ -31,6 +31,8 @@ TESTS = {
     "unitary_eig": ("test_unitary_eig.py", "test_spectrum.py"),
     "algebra_exp": ("test_algebra_exp.py",),
     "link_products": ("test_link_products.py",),
+    "link_sums": ("test_link_sums.py",),
+    "heat_bath": ("test_heat_bath.py",),
 }
 HEADER = """
 | {op} | against | kernel | | other | | ratio | | of a copy | |
