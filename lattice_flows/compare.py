@@ -7,8 +7,7 @@ from typing import Any
 
 from lattice_flows.columns import columns
 from lattice_flows.config import Config, loads
-from lattice_flows.errors import InvalidInput
-from lattice_flows.folders import COSTS, ENSEMBLE, REPORT, load_run, trained_model
+from lattice_flows.folders import COSTS, REPORT, load_run, sampled, trained_model
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.report import LABELS, bracketed, sampler_in_words, system, tau_in_words
 from lattice_flows.results import measure_run
@@ -57,11 +56,10 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
 
 
 def _row(folder: Path) -> Comparison:
-    config = load_run(folder)
-    if not (folder / ENSEMBLE).exists():
-        raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({folder / ENSEMBLE})")
-    chains = ChainFile(folder / ENSEMBLE)
-    config = loads(chains.attributes["config"], str(folder / ENSEMBLE))
+    load_run(folder)
+    path = sampled(folder)
+    chains = ChainFile(path)
+    config = loads(chains.attributes["config"], str(path))
     report = _report(folder, chains)
     costs = read_metrics(folder / COSTS)
     spent = sum(record["cpu_seconds"] for record in costs)

@@ -8,7 +8,7 @@ import torch
 from lattice_flows.columns import columns
 from lattice_flows.config import Config, loads, to_toml
 from lattice_flows.errors import InvalidInput
-from lattice_flows.folders import CONFIG, ENSEMBLE, load_run
+from lattice_flows.folders import CONFIG, ENSEMBLE, load_run, sampled
 from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile, files, read_configuration, write_configuration
 from lattice_flows.measurement import clover_charge, standard_observables
@@ -68,9 +68,7 @@ def export_configuration(
     """
     folder = Path(folder)
     load_run(folder)
-    if not (folder / ENSEMBLE).exists():
-        raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({folder / ENSEMBLE})")
-    chains = ChainFile(folder / ENSEMBLE)
+    chains = ChainFile(sampled(folder))
     links = chains.configuration(chain, update)
     number = chains.n_updates // chains.every * chains.every if update is None else update
     words = {

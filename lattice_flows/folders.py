@@ -39,6 +39,18 @@ def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
     return overridden(load(path), load(path, overrides))
 
 
+def sampled(folder: Path) -> Path:
+    """The ensemble of a run.
+
+    Raises:
+        InvalidInput: there is none yet.
+    """
+    path = folder / ENSEMBLE
+    if not path.exists():
+        raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({path})")
+    return path
+
+
 def overridden(stored: Config, config: Config) -> Config:
     """The second config, when it differs from the first, that of a run, in what may still change after training.
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 from lattice_flows.columns import columns
 from lattice_flows.config import Config
@@ -11,6 +10,7 @@ from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile
 from lattice_flows.measurement import Derived, creutz_ratios, effective_potential, jackknife, wilson_loops
 from lattice_flows.measurement.resampling import Function
+from lattice_flows.observe import observe
 from lattice_flows.report import bracketed
 
 Loops = dict[str, Any]
@@ -27,8 +27,7 @@ def measure_loops(chains: ChainFile, config: Config, r: int, t: int) -> Loops:
     """
     group = from_name(config.lattice.group)
     measure = wilson_loops(group, r, t, time=-1, dim=len(config.lattice.sites))
-    distinct = torch.cat([measure(links) for links in chains.links()]).double().numpy()
-    samples = list(chains.expand(distinct).swapaxes(0, 1))
+    samples = list(observe(chains, {"loops": measure})["loops"])
     kinds: dict[str, Function] = {
         "wilson_loops": np.asarray,
         "potential": effective_potential,

@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from lattice_flows import training
 from lattice_flows.config import Config, loads
 from lattice_flows.errors import InvalidInput
-from lattice_flows.folders import CONFIG, ENSEMBLE, METRICS, REPORT, beginning, load_run
+from lattice_flows.folders import CONFIG, ENSEMBLE, METRICS, REPORT, beginning, load_run, sampled
 from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile, files, read_metrics
 from lattice_flows.measurement import standard_observables
 from lattice_flows.models import build_action
+from lattice_flows.observe import observe
 from lattice_flows.potential import loops_table, measure_loops
 from lattice_flows.report import LABELS, Report, in_words, log_weights, make_report, sampler_in_words, table
 from lattice_flows.runs import sample_run, train_run
@@ -40,9 +38,7 @@ def measure_run(folder: str | Path, loops: tuple[int, int] | None = None) -> Rep
 
     folder = Path(folder)
     load_run(folder)
-    path = folder / ENSEMBLE
-    if not path.exists():
-        raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({path})")
+    path = sampled(folder)
     with files.locked(folder):
         config, chains, series, report = _measured(path)
         text = table(config, report)
@@ -86,7 +82,8 @@ def _measured(path: Path) -> tuple[Config, ChainFile, dict[str, np.ndarray], Rep
     if "config" not in chains.attributes:
         raise InvalidInput(f"an ensemble that lattice-flows sample made is expected, this one has no config ({path})")
     config = loads(chains.attributes["config"], str(path))
-    series = observe(chains, config)
+    observables = standard_observables(from_name(config.lattice.group), config.lattice.sites)
+    series = observe(chains, observables)
     return config, chains, series, make_report(config, chains, series)
 
 
@@ -140,24 +137,6 @@ def demo(folder: str | Path) -> str:
         seconds.append(f"{name} {time.monotonic() - start:.0f} s")
     text = (Path(folder) / "report.txt").read_text(encoding="utf-8")
     return f"{text}\n{', '.join(seconds)}; everything is in {folder}\n"
-
-
-def observe(chains: ChainFile, config: Config) -> dict[str, np.ndarray]:
-    """Every standard observable along the chains, `(chains, n)`; each distinct configuration is measured once.
-
-    Links are read and dropped in blocks: what grows with the length of the chains are these series alone.
-    """
-    group = from_name(config.lattice.group)
-    observables = standard_observables(group, config.lattice.sites)
-    values: dict[str, list[Tensor]] = {name: [] for name in observables}
-    with tqdm(total=chains.n_distinct, desc="measuring", unit="conf", disable=None) as bar:
-        for links in chains.links():
-            for name, observable in observables.items():
-                values[name].append(observable(links))
-            bar.update(len(links))
-    series = {name: chains.expand(torch.cat(parts).double().numpy()).T for name, parts in values.items()}
-    # integers up to rounding, which must not look like movement
-    return {name: np.round(own) if name.startswith("topological_charge") else own for name, own in series.items()}
 
 
 def _finite(value: Any) -> Any:

@@ -1,5 +1,7 @@
 """The case tables: adding a group, an action or a layer here runs every law on it."""
 
+import math
+
 import torch
 
 from lattice_flows import SU, U1
@@ -47,6 +49,14 @@ def names(cases):
 def designs(group):
     """Levels with every kind of sublayer that a group can have."""
     return {U1(): ("cfab", "fa", "cb"), SU(3): ("crab", "ta", "cb")}.get(group, ("crab", "ar", "cb"))
+
+
+def near_degenerate(group, kind, count, generator):
+    """Elements whose phases meet: the identity, near the identity, or near another element of the centre."""
+    near = group.exp(1e-4 * group.random_algebra(count, generator=generator, dtype=torch.float64))
+    centre = torch.exp(torch.tensor(2j * math.pi / group.n, dtype=near.dtype))
+    identity = group.identity(count, dtype=torch.float64)
+    return {"identity": identity, "near identity": near, "centre": centre * near}[kind]
 
 
 def stir(module, scale=0.5, seed=0):

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors", "columns", "kernels", "groups", "fields", "actions", "layers", "flows", "testing", "measurement",
     "settings", "config", "provenance", "training", "sampling", "io", "models", "folders", "exchange",
-    "report", "figures", "chains", "configurations", "potential", "runs", "results", "compare", "cli",
+    "report", "figures", "chains", "configurations", "observe", "potential", "runs", "results", "compare", "cli",
 )  # fmt: skip
 
 # Rooms that may import less than that.

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from lattice_flows import figures, results, runs
+from lattice_flows import U1, figures, results, runs
 from lattice_flows.config import ActionConfig, Config, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig, load
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import ChainFile, files, load_checkpoint, read_metrics, save_checkpoint
-from lattice_flows.measurement import pareto_tail
+from lattice_flows.measurement import pareto_tail, topological_charge
+from lattice_flows.observe import observe
 from lattice_flows.report import log_weights
 
 CONFIG = Config(
@@ -165,7 +166,7 @@ def test_figures_of_very_little():
 
 def test_series_are_those_of_the_chain(finished):
     chains = ChainFile(finished / "ensemble.h5")
-    charge = results.observe(chains, CONFIG)["topological_charge"]
+    charge = observe(chains, {"Q": topological_charge(U1())})["Q"]
     assert charge.shape == (1, 600)
     np.testing.assert_array_equal(charge, np.round(charge))
     moved = np.flatnonzero(np.diff(charge[0])) + 1

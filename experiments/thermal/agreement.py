@@ -5,6 +5,7 @@ python experiments/thermal/agreement.py [--out expected.json] [--readme README.m
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -15,12 +16,15 @@ from lattice_flows.actions import Wilson
 from lattice_flows.measurement import average_plaquette, estimate
 from lattice_flows.sampling import HMC, Cycle, HeatBath, OverRelaxation, Streams, start
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tables import with_table
+
 POINTS = [
     (SU(n), beta, extent) for n, betas in ((2, (2.3, 2.4)), (3, (5.7, 6.0))) for beta in betas for extent in (4, 6)
 ]
 CHAINS, THERMAL = 2, 100
 UPDATES = {"heat_bath": 700, "hmc": 300}
-MARKS = ("<!-- table -->", "<!-- end of table -->")
 
 
 def series(sampler, state, streams, group, n):
@@ -80,5 +84,4 @@ if __name__ == "__main__":
         arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if arguments.readme:
         text = arguments.readme.read_text(encoding="utf-8")
-        before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-        arguments.readme.write_text(f"{before}{MARKS[0]}\n\n{rows}\n\n{MARKS[1]}{after}", encoding="utf-8")
+        arguments.readme.write_text(with_table(text, f"{rows}\n"), encoding="utf-8")

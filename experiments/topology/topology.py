@@ -9,8 +9,7 @@ draws figure.png and writes the table of README.md from it. `--betas 1,2` and `-
 
 import argparse
 import json
-import math
-import re
+import sys
 import time
 from pathlib import Path
 
@@ -26,6 +25,10 @@ from lattice_flows.sampling import HMC, Cycle, HeatBath, IndependenceMetropolis,
 from lattice_flows.sampling.two_dimensions import exact_samples
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from tables import with_table  # noqa: E402
+
 SITES = (16, 16)
 BETAS = (1, 2, 3, 4, 5, 6, 7)
 SAMPLERS = {
@@ -131,10 +134,12 @@ def draw(found: dict) -> Figure:
         betas = [beta for beta, _ in rows]
         taus, errors = ([entry[key] for _, entry in rows] for key in ("tau_int", "tau_int_error"))
         left.errorbar(betas, taus, errors, fmt="o-", ms=4, color=f"C{number}", label=kind)
-        right.plot(betas, [1000 * (cost(entry) or math.nan) for _, entry in rows], "o-", ms=4, color=f"C{number}")
+        right.plot(betas, [1000 * cost(entry) for _, entry in rows], "o-", ms=4, color=f"C{number}")
         lost = [beta for beta in betas_of(found) if beta not in betas]
         if lost:
-            left.plot(lost, [0.97 - 0.05 * number] * len(lost), "x", color=f"C{number}", transform=_top(left))
+            left.plot(
+                lost, [0.97 - 0.05 * number] * len(lost), "x", color=f"C{number}", transform=left.get_xaxis_transform()
+            )
     left.axhline(0.5, color="k", linestyle=":", linewidth=0.8)
     left.set(
         xlabel="beta", ylabel="tau_int(Q) in updates", yscale="log", ylim=(0.3, 3e4), title="x: frozen, or not resolved"
@@ -152,10 +157,6 @@ def draw(found: dict) -> Figure:
     return figure
 
 
-def _top(axes):
-    return axes.get_xaxis_transform()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--betas", default=",".join(map(str, BETAS)))
@@ -169,9 +170,7 @@ def main() -> None:
         found = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
         draw(found).savefig(HERE / "figure.png", dpi=120, metadata={"Software": ""})
         readme = HERE / "README.md"
-        between = re.compile(r"(<!-- table -->\n).*?(<!-- end of table -->)", re.DOTALL)
-        text = between.sub(lambda m: f"{m[1]}\n{table(found)}\n\n{m[2]}", readme.read_text(encoding="utf-8"))
-        readme.write_text(text, encoding="utf-8")
+        readme.write_text(with_table(readme.read_text(encoding="utf-8"), f"{table(found)}\n"), encoding="utf-8")
         return
     for beta in map(int, arguments.betas.split(",")):
         for kind in arguments.samplers.split(","):

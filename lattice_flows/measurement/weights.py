@@ -52,7 +52,7 @@ def ess_error(log_w: Tensor, blocks: int = 100) -> Tensor:
     log_w = torch.as_tensor(log_w)
     precise = checked_weights(log_w)
     kept, sums, squares = _of_other_blocks(blocks, precise, 2 * precise)
-    error = _jackknife(torch.exp(2 * sums - squares) / kept)
+    error = jackknife_error(torch.exp(2 * sums - squares) / kept)
     return error.to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
 
 
@@ -76,7 +76,7 @@ def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
     precise = checked_weights(torch.as_tensor(log_w))
     kept, sums, inverse_sums = _of_other_blocks(blocks, precise, -precise)
     value = len(precise) ** 2 * torch.exp(-precise.logsumexp(-1) - (-precise).logsumexp(-1))
-    return value, _jackknife(kept**2 * torch.exp(-sums - inverse_sums))
+    return value, jackknife_error(kept**2 * torch.exp(-sums - inverse_sums))
 
 
 def _of_other_blocks(blocks: int, log_w: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,8 +99,8 @@ def _of_other_blocks(blocks: int, log_w: Tensor, log_x: Tensor) -> tuple[Tensor,
     return kept, w, x
 
 
-def _jackknife(theta: Tensor) -> Tensor:
-    """The error of what theta `(*batch, blocks)` estimates, each without a block."""
+def jackknife_error(theta: Tensor) -> Tensor:
+    """The error `(*batch,)` of what theta `(*batch, blocks)` estimates, each without a block."""
     return ((theta.shape[-1] - 1) * theta.var(-1, correction=0)).sqrt()
 
 

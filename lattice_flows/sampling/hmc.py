@@ -9,7 +9,7 @@ from torch import Tensor
 from lattice_flows.actions import Action, LoopAction
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.sampling.base import ChainState, choose, restore, stand_at
-from lattice_flows.sampling.blocks import block_size, in_blocks
+from lattice_flows.sampling.maps import mapped
 from lattice_flows.sampling.streams import Streams
 
 LAMBDA = 0.1931833275037836
@@ -167,4 +167,4 @@ class HMC:
         """A function of the action for all chains: at once where no digit depends on neighbours, else in blocks."""
         if isinstance(self.action, LoopAction):
             return function(links)
-        return in_blocks(function, links, streams.chains, block_size(self.action.group))
+        return mapped(function, links, streams)

@@ -10,7 +10,7 @@ from lattice_flows.actions import ActionLike
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
 from lattice_flows.sampling.base import ChainState, choose, stand_at
-from lattice_flows.sampling.blocks import block_size, in_blocks
+from lattice_flows.sampling.maps import mapped
 from lattice_flows.sampling.streams import Streams
 
 PROPOSALS = 1  # the key of the fork of a stream that draws them
@@ -101,7 +101,7 @@ class IndependenceMetropolis:
         offered = torch.zeros(len(streams), dtype=torch.long) if state.offered is None else state.offered
         log_q = state.log_q
         if log_q is None:
-            log_q = in_blocks(self.flow.log_prob, state.links, streams.chains, block_size(self.flow.group))
+            log_q = mapped(self.flow.log_prob, state.links, streams)
         # numbers of Python: a step of one chain is mostly the time that tensors of one element take
         now = [w if math.isfinite(w) else -math.inf for w in _log_weights(state.action, log_q)]
         met, moves = [], []

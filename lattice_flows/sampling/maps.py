@@ -1,6 +1,7 @@
-"""A transform applied to Markov chains."""
+"""Functions of links, such as transforms, applied to Markov chains."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -14,12 +15,10 @@ Map = Transform | Flow
 """An invertible map of links with its log-determinant."""
 
 
-def mapped(
-    transform: Callable[[Tensor], tuple[Tensor, Tensor]], links: Tensor, streams: Streams
-) -> tuple[Tensor, Tensor]:
-    """What a transform, or the inverse of one, makes of the links of chains, and its logdet `(chains,)`.
+def mapped(function: Callable[[Tensor], Any], links: Tensor, streams: Streams) -> Any:
+    """What a function, such as a transform or its inverse, makes of the links of chains: a tensor or a tuple of them.
 
     Each chain comes out the same, bit for bit, whichever others there are.
     """
     group = SU(links.shape[-1]) if links.is_complex() else U1()
-    return in_blocks(transform, links, streams.chains, block_size(group))
+    return in_blocks(function, links, streams.chains, block_size(group))

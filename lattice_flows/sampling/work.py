@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.measurement.weights import jackknife_error
 
 
 def log_z_ratio(log_w: Tensor, population: int = 1) -> tuple[Tensor, Tensor]:
@@ -32,7 +33,7 @@ def log_z_ratio(log_w: Tensor, population: int = 1) -> tuple[Tensor, Tensor]:
     """
     share = _shares(log_w, population).sum(-1)
     value = log_w.double().logsumexp(-1) - math.log(log_w.shape[-1])
-    return value, _jackknife(torch.log1p(-share))
+    return value, jackknife_error(torch.log1p(-share))
 
 
 def weighted_mean(values: Tensor, log_w: Tensor, population: int = 1) -> tuple[Tensor, Tensor]:
@@ -54,7 +55,7 @@ def weighted_mean(values: Tensor, log_w: Tensor, population: int = 1) -> tuple[T
     share = _shares(log_w, population)
     part = share * values.double().unflatten(-1, (-1, population))
     value = part.sum((-2, -1))
-    return value, _jackknife((value.unsqueeze(-1) - part.sum(-1)) / (1 - share.sum(-1)))
+    return value, jackknife_error((value.unsqueeze(-1) - part.sum(-1)) / (1 - share.sum(-1)))
 
 
 def _shares(log_w: Tensor, population: int) -> Tensor:
@@ -63,8 +64,3 @@ def _shares(log_w: Tensor, population: int) -> Tensor:
     if population < 1 or chains % population or chains < 2 * population:
         raise InvalidInput(f"an error needs two or more populations of {population}, filled by chains, got {chains}")
     return log_w.double().softmax(-1).unflatten(-1, (-1, population))
-
-
-def _jackknife(theta: Tensor) -> Tensor:
-    """The error of what theta `(*batch, populations)` estimates, each without one of them."""
-    return ((theta.shape[-1] - 1) * theta.var(-1, correction=0)).sqrt()

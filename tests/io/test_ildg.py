@@ -5,6 +5,7 @@ import xml.dom.minidom
 import foreign_files as foreign
 import pytest
 import torch
+from refusal import assert_refused
 
 from lattice_flows import SU
 from lattice_flows.errors import InvalidInput
@@ -139,13 +140,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_files(tmp_path, name):
-    data, message = REFUSED[name]
-    path = tmp_path / "lat"
-    path.write_bytes(data)
-    with pytest.raises(InvalidInput, match=message) as error:
-        read_configuration(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
+    assert_refused(tmp_path / "lat", *REFUSED[name])
 
 
 def test_every_truncation_is_refused(tmp_path):

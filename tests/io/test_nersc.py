@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from refusal import assert_refused
 
 from lattice_flows import SU, U1
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
@@ -129,13 +130,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_files(tmp_path, name):
-    data, message = REFUSED[name]
-    path = tmp_path / "lat"
-    path.write_bytes(data)
-    with pytest.raises(InvalidInput, match=message) as error:
-        read_configuration(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
+    assert_refused(tmp_path / "lat", *REFUSED[name])
 
 
 def test_refused_paths_and_links(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from op_laws import Passing
+from op_laws import Passing, poisoned  # noqa: F401
 from scipy.special import ive
 
 from lattice_flows import SU
@@ -16,14 +16,6 @@ by_n = pytest.mark.parametrize("n", NS)
 some_n = pytest.mark.parametrize("n", [3, 9])  # compiled, and the reference
 by_dtype = pytest.mark.parametrize("dtype", [torch.complex128, torch.complex64], ids=str)
 pytestmark = pytest.mark.usefixtures("poisoned")
-
-
-@pytest.fixture
-def poisoned():
-    """torch.empty gives NaN."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def inputs(n, size, generator, attempts=3, dtype=torch.complex128):

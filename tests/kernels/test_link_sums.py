@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from op_laws import Passing
+from op_laws import Passing, poisoned  # noqa: F401
 
 from lattice_flows import SU, fields
 from lattice_flows.errors import InvalidInput
@@ -18,14 +18,6 @@ by_n = pytest.mark.parametrize("n", NS)
 some_n = pytest.mark.parametrize("n", [3, 9])  # compiled, and the reference
 by_dtype = pytest.mark.parametrize("dtype", [torch.complex128, torch.complex64], ids=str)
 pytestmark = pytest.mark.usefixtures("poisoned")
-
-
-@pytest.fixture
-def poisoned():
-    """torch.empty gives NaN."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def field(n, generator, batch=(3,), n_links=14, dtype=torch.complex128):

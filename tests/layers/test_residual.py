@@ -48,10 +48,7 @@ def test_a_single_word_at_the_bound(group, word, generator):
 def test_finite_and_unitary_near_degeneracy(group, kind, generator):
     """Loops and boundaries whose phases meet; with gradients, in both directions."""
     residual, loop, params, boundary = case(group, torch.float64, generator, m=40)
-    near = group.exp(1e-4 * group.random_algebra(40, generator=generator, dtype=torch.float64))
-    centre = torch.exp(torch.tensor(2j * math.pi / group.n, dtype=near.dtype))
-    identity = group.identity(40, dtype=torch.float64)
-    special = {"identity": identity, "near identity": near, "centre": centre * near}[kind]
+    special = cases.near_degenerate(group, kind, 40, generator)
     for inputs in ((special, params, boundary), (loop, params, special), (special, params, special)):
         inputs = [x.clone().requires_grad_() for x in inputs]
         for move in (residual.forward, residual.inverse):

@@ -1,7 +1,5 @@
 """Laws of the triangular map: each coordinate alone, with parameters that depend on what it may see."""
 
-import math
-
 import cases
 import pytest
 import torch
@@ -77,10 +75,7 @@ def test_finite_and_unitary_near_degeneracy(coordinate, kind, generator):
     triangular = TriangularMap(GROUP, coordinate, 0.5)
     loop, boundary = inputs(40, torch.float64, generator)
     params = torch.randn(40, triangular.n_params, generator=generator, dtype=torch.float64)
-    identity = GROUP.identity(40, dtype=torch.float64)
-    near = GROUP.exp(1e-4 * GROUP.random_algebra(40, generator=generator, dtype=torch.float64))
-    centre = torch.exp(torch.tensor(2j * math.pi / 3, dtype=near.dtype))
-    special = {"identity": identity, "near identity": near, "centre": centre * near}[kind]
+    special = cases.near_degenerate(GROUP, kind, 40, generator)
     for case in ((special, params, boundary), (loop, params, special), (special, params, special)):
         leaves = [x.clone().requires_grad_() for x in case]
         for move in (triangular.forward, triangular.inverse):

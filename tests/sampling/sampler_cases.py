@@ -67,3 +67,12 @@ PAIRS = [
 def build(name, group, beta, sites, dtype=torch.float64):
     """A sampler of the table, for the Wilson action."""
     return SAMPLERS[name](Wilson(group, beta, dim=len(sites)), sites, dtype)
+
+
+def followed(sampler, state, streams, steps):
+    """The states and the infos of so many steps."""
+    found = []
+    for _ in range(steps):
+        found.append(sampler.step(state, streams))
+        state = found[-1][0]
+    return found

@@ -3,6 +3,7 @@
 import cases
 import pytest
 import torch
+from sampler_cases import followed
 
 from lattice_flows import SU, U1
 from lattice_flows.actions import Wilson
@@ -33,22 +34,13 @@ def ladder(group, betas, maps=None):
     return ReplicaExchange([Metropolis(Wilson(group, beta), hits=1) for beta in betas], maps)
 
 
-def run(exchange, state, streams, steps):
-    """The states and the infos of so many steps."""
-    history = []
-    for _ in range(steps):
-        history.append(exchange.step(state, streams))
-        state = history[-1][0]
-    return history
-
-
 @pytest.mark.parametrize(("group", "betas"), LADDERS, ids=str)
 def test_every_coupling_keeps_its_mean(group, betas):
     """With a map between one pair of neighbours, and none between the other."""
     streams = Streams(seed=4, chains=8 if group == U1() else 4)
     exchange = ladder(group, betas, [stirred(group), None])
     state = exchange.init(start(group, SITES, streams, dtype=torch.float64))
-    history = run(exchange, state, streams, 90)[10:]
+    history = followed(exchange, state, streams, 90)[10:]
     plaquette = average_plaquette(group)
     for i, beta in enumerate(betas):
         series = torch.stack([plaquette(state.states[i].links) for state, _ in history], -1)
@@ -132,7 +124,8 @@ def test_chains_are_independent_and_resume(group, dtype):
 
     def chains(which, steps=3):
         streams, exchange = Streams(6, which), make()
-        return run(exchange, exchange.init(start(group, SITES, streams, dtype=dtype)), streams, steps)[-1][0], streams
+        state = exchange.init(start(group, SITES, streams, dtype=dtype))
+        return followed(exchange, state, streams, steps)[-1][0], streams
 
     together, alone = chains(range(3))[0], chains([2])[0]
     assert same(alone, together, slice(2, 3))

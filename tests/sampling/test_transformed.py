@@ -3,6 +3,7 @@
 import cases
 import pytest
 import torch
+from sampler_cases import followed
 
 from lattice_flows import SU, U1
 from lattice_flows.actions import Wilson
@@ -36,15 +37,6 @@ def sampler(group, beta, steps=3, trajectory=1.0, **flow):
     )
 
 
-def run(one, state, streams, steps):
-    """The states and the infos of so many steps."""
-    history = []
-    for _ in range(steps):
-        history.append(one.step(state, streams))
-        state = history[-1][0]
-    return history
-
-
 @pytest.mark.parametrize(("group", "beta"), TARGETS, ids=str)
 def test_latent_action_has_its_force_and_is_gauge_invariant(group, beta, generator):
     action = TransformedAction(stirred(group), Wilson(group, beta))
@@ -60,7 +52,7 @@ def test_plaquette_and_energy_are_exact(group, beta):
     streams = Streams(seed=3, chains=8 if group == U1() else 4)
     one = sampler(group, beta)
     state = one.init(start(group, SITES, streams, dtype=torch.float64))
-    history = run(one, state, streams, 70 if group == U1() else 34)[10:]
+    history = followed(one, state, streams, 70 if group == U1() else 34)[10:]
     found = estimate(torch.stack([average_plaquette(group)(state.links) for state, _ in history], -1))
     assert abs(found.value - exact_value("plaquette", group, beta, SITES)) < 4 * found.error
     assert found.error < 0.05
@@ -89,7 +81,7 @@ def test_chains_are_independent_and_resume(group, dtype):
     def chains(which, steps=3):
         streams = Streams(6, which)
         one = sampler(group, 1.0, steps=2, dtype=dtype, size=0.1)
-        return run(one, one.init(start(group, SITES, streams, dtype=dtype)), streams, steps)[-1][0], streams
+        return followed(one, one.init(start(group, SITES, streams, dtype=dtype)), streams, steps)[-1][0], streams
 
     (together, _), (alone, _), (part, interrupted) = chains(range(3)), chains([2]), chains(range(3), 2)
     assert torch.equal(together.links[2], alone.links[0])
@@ -123,6 +115,6 @@ def test_in_a_cycle_with_others():
     streams = Streams(seed=9, chains=8)
     one = Cycle([sampler(group, beta), (Metropolis(Wilson(group, beta)), 2)])
     state = one.init(start(group, SITES, streams, dtype=torch.float64))
-    history = run(one, state, streams, 60)[10:]
+    history = followed(one, state, streams, 60)[10:]
     found = estimate(torch.stack([average_plaquette(group)(state.links) for state, _ in history], -1))
     assert abs(found.value - exact_value("plaquette", group, beta, SITES)) < 4 * found.error

@@ -163,7 +163,7 @@ def quick_disk(monkeypatch):
 EVERY_CALL = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
-import test_ensembles2 as own
+import test_ensembles as own
 path, case = sys.argv[1], own.CASES[1]
 whole = open(path, "rb").read()
 
@@ -225,7 +225,7 @@ def test_a_kill_at_every_call_of_the_system(tmp_path):
 KILLS = """
 import os, random, signal, sys, time
 sys.path.insert(0, sys.argv[2])
-import test_ensembles2 as own
+import test_ensembles as own
 path, case, chance = sys.argv[1], own.CASES[0], random.Random(0)
 os.fsync = lambda file: None
 for _ in range(50):
@@ -262,7 +262,7 @@ def test_fifty_kills_at_random(tmp_path):
 FULL = """
 import os, resource, sys
 sys.path.insert(0, sys.argv[2])
-import test_ensembles2 as own
+import test_ensembles as own
 from lattice_flows.errors import LatticeFlowsError
 path, case = sys.argv[1], own.CASES[1]
 os.fsync = lambda file: None
