@@ -1,5 +1,6 @@
 """From the settings of ``[sampling]`` to Markov chains: their samplers, where they begin, and how they are tuned."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from lattice_flows.actions import Action
 from lattice_flows.config import Config
+from lattice_flows.distributed import World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import read_configuration
@@ -28,6 +30,7 @@ from lattice_flows.sampling import (
     start,
 )
 from lattice_flows.sampling.maps import mapped
+from lattice_flows.sampling.shared import SharedProposals
 from lattice_flows.sampling.transformed import Transformed
 
 Tuned = dict[str, int | float]
@@ -41,7 +44,8 @@ class Chains:
 
     Args:
         flow: the trained one, where ``sampling.updates`` need it.
-        tuned: of chains that go on; new ones are tuned by `begin`.
+        tuned: of chains that go on; new ones are tuned by `thermalise`.
+        world: over whose ranks the chains are spread.
 
     Attributes:
         sampler: makes one update, the whole cycle.
@@ -49,7 +53,7 @@ class Chains:
         proposals: how many proposals of the flow each chain meets in an update.
 
     Raises:
-        InvalidInput: updates that the action does not have.
+        InvalidInput: updates that the action does not have, or more ranks than can have a part.
 
     Example:
         >>> from lattice_flows.actions import Wilson
@@ -59,19 +63,34 @@ class Chains:
         >>> lattice = LatticeConfig(group="SU(2)", sites=(4, 4, 4))
         >>> config = Config(lattice=lattice, action=ActionConfig(beta=2.0), sampling=sampling)
         >>> chains, streams = Chains(config, Wilson(SU(2), 2.0, dim=3)), Streams(sampling.seed, sampling.chains)
-        >>> state = chains.begin(streams, Path())
+        >>> for state in chains.thermalise(chains.begin(streams, Path()), streams):
+        ...     pass
         >>> state, info = chains.sampler.step(state, streams)
         >>> state.links.shape, chains.tuned
         (torch.Size([2, 3, 4, 4, 4, 2, 2]), {})
     """
 
-    def __init__(self, config: Config, action: Action, flow: Flow | None = None, tuned: Tuned | None = None):
-        self.config, self.action, self.flow = config, action, flow
+    def __init__(
+        self,
+        config: Config,
+        action: Action,
+        flow: Flow | None = None,
+        tuned: Tuned | None = None,
+        world: World | None = None,
+    ):
+        self.config, self.action, self.flow, self.world = config, action, flow, world or World()
+        n, size, names = config.sampling.chains, self.world.size, {name for name, _ in config.sampling.cycle}
+        self.shared = n < size and names == {"flow"}
+        if n < size and not self.shared:
+            raise InvalidInput(
+                f"{n} chains cannot be spread over {size} ranks: set sampling.chains={size} or more, or take fewer "
+                'ranks; only where updates = ["flow"] do all ranks make the proposals of fewer chains'
+            )
         self.proposals = sum(count for name, count in config.sampling.cycle if name == "flow")
         self._use(tuned or {})
 
     def begin(self, streams: Streams, folder: Path) -> ChainState:
-        """The state in which the chains are stored from: tuned and thermalised.
+        """Where the chains begin, before they are thermalised.
 
         Args:
             folder: of the run, in which a file to start from is looked for first.
@@ -79,18 +98,42 @@ class Chains:
         Raises:
             InvalidInput: such a file cannot be read, or holds a configuration of another theory.
         """
-        settings = self.config.sampling
         flow: Any = self.samplers.get("flow")
-        if settings.start is None and flow is not None:
-            state = flow.begin(streams)
-        else:
-            state = (flow or self.sampler).init(self._first_links(streams, folder))
+        if self.config.sampling.start is None and flow is not None:
+            return flow.begin(streams)
+        return (flow or self.sampler).init(self._first_links(streams, folder))
+
+    def thermalise(self, state: ChainState, streams: Streams, done: int = 0) -> Iterator[ChainState]:
+        """Tunes the samplers, and makes the updates that are dropped: the state after each of them.
+
+        Args:
+            done: how many of these updates there were before.
+        """
+        dropped = self.config.sampling.dropped
         # links that are far from equilibrium may need other steps: tuned before, and once more half way
-        for stretch in (settings.dropped // 2, settings.dropped - settings.dropped // 2):
-            self._use(self._tune(state, streams))
-            for _ in range(stretch):
+        moments = {0, dropped // 2}
+        for update in range(done, max(dropped, 1)):
+            if update in moments:
+                self._use(self._tune(state, streams))
+            if update < dropped:
                 state, _ = self.sampler.step(state, streams)
-        return state
+                yield state
+
+    def serve(self, streams: Streams, offered: int, updates: int) -> None:
+        """Makes proposals for the chains of rank 0, until that dismisses this rank.
+
+        Args:
+            streams: of all chains.
+            offered: how many proposals each chain has met before.
+            updates: how many of them are to be made.
+        """
+        batch = self.config.sampling.batch
+        last = offered + 1 + updates * self.proposals
+        self.samplers["flow"].serve(streams, offered // batch, -(-last // batch))
+
+    def dismiss(self) -> float:
+        """Lets the ranks go that make proposals; the CPU-seconds that they took."""
+        return self.samplers["flow"].dismiss()
 
     def _use(self, tuned: Tuned) -> None:
         self.tuned = tuned
@@ -109,6 +152,8 @@ class Chains:
             if flow is None:
                 raise InvalidInput(f"the update {name} needs a trained flow")
             if name == "flow":
+                if self.shared:
+                    return SharedProposals(flow, action, settings.batch, self.world)
                 return IndependenceMetropolis(flow, action, settings.batch)
             return Transformed(flow, action, lambda latent: HMC(latent, settings.trajectory, steps))
         return {"heatbath": HeatBath, "overrelaxation": OverRelaxation}[name](action)  # type: ignore[arg-type]
@@ -117,14 +162,20 @@ class Chains:
         tuned: Tuned = {}
         fixed = self.config.sampling.hmc_steps > 0
         if "hmc" in self.samplers and not fixed:
-            tuned["hmc_steps"] = self.samplers["hmc"].tune(state, streams).steps
+            tuned["hmc_steps"] = self.samplers["hmc"].tune(state, streams, mean=self._mean).steps
         if "transformed" in self.samplers and not fixed:
             latent, logdet = mapped(self.samplers["transformed"].transform.inverse, state.links, streams)
             inner = self.samplers["transformed"].latent
-            tuned["transformed_steps"] = inner.tune(ChainState(latent, state.action + logdet), streams).steps
+            tuned["transformed_steps"] = inner.tune(
+                ChainState(latent, state.action + logdet), streams, mean=self._mean
+            ).steps
         if "metropolis" in self.samplers:
-            tuned["metropolis_spread"] = self.samplers["metropolis"].tune(state, streams).spread
+            tuned["metropolis_spread"] = self.samplers["metropolis"].tune(state, streams, mean=self._mean).spread
         return tuned
+
+    def _mean(self, values: Tensor) -> float:
+        """Over the chains of all ranks."""
+        return float(values.mean() if self.shared else self.world.all_gather(values).mean())
 
     def _first_links(self, streams: Streams, folder: Path) -> Tensor:
         group, sites = self.action.group, self.config.lattice.sites

@@ -6,16 +6,19 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lattice_flows.errors import LatticeFlowsError
+from lattice_flows.errors import Interrupted, LatticeFlowsError
+from lattice_flows.signals import Stop
+from lattice_flows.slurm.commands import add_commands
 
 # The commands import what they need when they run, so that --help does not wait for torch.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0, 2 for what the user can mend, 130 when interrupted."""
+    """Runs a command; returns the exit code: 0, 2 for what the user can mend, 75 when asked to stop, 130 for Ctrl-C."""
     parser = _parser()
     # argparse leaves over the overrides that stand behind an option: train CONFIG --out FOLDER training.steps=500
     arguments, rest = parser.parse_known_args(argv)
@@ -29,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.command(arguments)
         sys.stdout.flush()
+    except Interrupted as error:
+        return _interrupted(str(error))
     except LatticeFlowsError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader of the output, such as head, has left
@@ -39,43 +44,77 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nlattice-flows: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except Exception:
+        _end_all(1, traceback.format_exc())
+        raise
     return 0
 
 
 def _fail(message: str) -> int:
-    print(f"lattice-flows: error: {' '.join(message.split())}", file=sys.stderr)
+    line = f"lattice-flows: error: {' '.join(message.split())}"
+    _end_all(2, line)
+    print(line, file=sys.stderr)
     return 2
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    from lattice_flows import config, runs
+def _interrupted(message: str) -> int:
+    from lattice_flows.distributed import INTERRUPTED
 
-    settings = config.load(arguments.config, arguments.overrides)
-    step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin)
-    print(f"trained for {step} steps; next: lattice-flows sample {arguments.out}")
+    if _rank() == 0:
+        print(f"lattice-flows: {message}", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _rank() -> int:
+    """In the MPI world that a command has loaded, if it has."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi.COMM_WORLD.rank if mpi is not None else 0
+
+
+def _end_all(code: int, why: str) -> None:
+    """Where this is one of several ranks, ends them all."""
+    if "mpi4py.MPI" in sys.modules:
+        from lattice_flows.distributed import end_all
+
+        end_all(code, why)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    with Stop() as stop:
+        from lattice_flows import config, distributed, runs
+
+        settings, world = config.load(arguments.config, arguments.overrides), distributed.world()
+        step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin, world, stop)
+    if world.first:
+        print(f"trained for {step} steps; next: lattice-flows sample {arguments.out}")
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from lattice_flows import config, exchange, runs
+    with Stop() as stop:
+        from lattice_flows import config, distributed, exchange, runs
 
-    words = [*arguments.overrides, *([f"sampling.n={arguments.n}"] if arguments.n is not None else [])]
-    if arguments.model is not None:
-        run = arguments.out or Path(arguments.model).name.removesuffix(".safetensors")
-        exchange.start_run(arguments.model, run, arguments.sites, words)
-        n = runs.sample_run(run, words)
-    elif arguments.out is not None:
-        source, *overrides = words
-        run = arguments.out
-        n = runs.sample_run(run, config=config.load(source, overrides), source=source)
-    else:
-        run, *overrides = words
-        n = runs.sample_run(run, overrides)
-    print(f"{n} configurations; next: lattice-flows measure {run}")
+        world = distributed.world()
+        words = [*arguments.overrides, *([f"sampling.n={arguments.n}"] if arguments.n is not None else [])]
+        if arguments.model is not None:
+            run = arguments.out or Path(arguments.model).name.removesuffix(".safetensors")
+            if world.first:
+                exchange.start_run(arguments.model, run, arguments.sites, words)
+            n = runs.sample_run(run, words, world=world, stop=stop)
+        elif arguments.out is not None:
+            source, *overrides = words
+            run, settings = arguments.out, config.load(source, overrides)
+            n = runs.sample_run(run, config=settings, source=source, world=world, stop=stop)
+        else:
+            run, *overrides = words
+            n = runs.sample_run(run, overrides, world=world, stop=stop)
+    if world.first:
+        print(f"{n} configurations; next: lattice-flows measure {run}")
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    from lattice_flows import configurations, results
+    from lattice_flows import configurations, distributed, results
 
+    world = distributed.world()
     first, *others = arguments.sources
     if others or not (Path(first).is_dir() or _is_ensemble(first)):
         text = configurations.measure_configurations(arguments.sources) if Path(first).is_file() else None
@@ -84,9 +123,10 @@ def _measure(arguments: argparse.Namespace) -> None:
     else:
         text = configurations.measure_start(first)
     if text is None:
-        results.measure_run(first, arguments.loops)
-        text = Path(first, "report.txt").read_text(encoding="utf-8")
-    print(text, end="")
+        results.measure_run(first, arguments.loops, world)
+        text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""
+    if world.first:
+        print(text, end="")
 
 
 def _is_ensemble(path: str) -> bool:
@@ -315,6 +355,11 @@ def _parser() -> argparse.ArgumentParser:
         "switches to the PyTorch references.",
         "CXX=clang++ lattice-flows kernels",
     )
+
+    def printing(name: str, function: Callable[[argparse.Namespace], str], *words: str) -> argparse.ArgumentParser:
+        return command(name, lambda arguments: print(function(arguments), end=""), *words)
+
+    add_commands(printing)
     return parser
 
 

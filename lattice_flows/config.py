@@ -79,6 +79,9 @@ class TrainingConfig(Settings):
 
     With ``anneal_steps``, beta rises from ``beta_start`` to its value in ``[action]`` over that many steps. Gradients
     are clipped to the norm ``clip``; ``max_bad_steps`` steps in a row without a finite loss end the training.
+
+    Every batch is cut into ``shards`` with random numbers of their own, which the ranks of an MPI world share: what a
+    run gives does not depend on how many there are, up to ``shards``.
     """
 
     steps: Steps = 1000
@@ -97,6 +100,7 @@ class TrainingConfig(Settings):
     dtype: Literal["float32", "float64"] = "float32"
     device: Device = "auto"
     seed: Seed = 0
+    shards: Count = 16
     checkpoint_every: Count = 100
     max_bad_steps: Count = 10
 

@@ -11,3 +11,7 @@ class InvalidInput(LatticeFlowsError, ValueError):
 
 class NumericalFailure(LatticeFlowsError, ArithmeticError):
     """A computation that left the finite numbers: training that diverged, a decomposition that did not converge."""
+
+
+class Interrupted(LatticeFlowsError):
+    """A run that was asked to stop, and has written down everything that it needs to go on."""

@@ -19,6 +19,7 @@ from lattice_flows.provenance import provenance
 CONFIG = "config.toml"
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
+THERMALISATION = "thermalisation.pt"
 ENSEMBLE = "ensemble.h5"
 COSTS = "sampling.jsonl"
 REPORT = "report.json"

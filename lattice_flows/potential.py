@@ -6,6 +6,7 @@ import numpy as np
 
 from lattice_flows.columns import columns
 from lattice_flows.config import Config
+from lattice_flows.distributed import World
 from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile
 from lattice_flows.measurement import Derived, creutz_ratios, effective_potential, jackknife, wilson_loops
@@ -16,18 +17,18 @@ from lattice_flows.report import bracketed
 Loops = dict[str, Any]
 
 
-def measure_loops(chains: ChainFile, config: Config, r: int, t: int) -> Loops:
+def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: World | None = None) -> Loops:
     """W(R, T) for R = 1 ... r and T = 1 ... t, T along the last direction, and what is derived from them.
 
     `wilson_loops`, `potential` V(R, T) and `creutz_ratios`, each with `value` and `error` `(r, t)`, but T to t - 1 for
-    the potential; and whether the chains are long enough for the errors.
+    the potential; and whether the chains are long enough for the errors. The ranks of a world share the work.
 
     Raises:
         InvalidInput: sides < 1 (t < 2), or as long as the lattice or longer; or chains too short for an error.
     """
     group = from_name(config.lattice.group)
     measure = wilson_loops(group, r, t, time=-1, dim=len(config.lattice.sites))
-    samples = list(observe(chains, {"loops": measure})["loops"])
+    samples = list(observe(chains, {"loops": measure}, world)["loops"])
     kinds: dict[str, Function] = {
         "wilson_loops": np.asarray,
         "potential": effective_potential,

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from lattice_flows import training
 from lattice_flows.config import Config, loads
+from lattice_flows.distributed import World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.folders import CONFIG, ENSEMBLE, METRICS, REPORT, beginning, load_run, sampled
 from lattice_flows.groups import from_name
@@ -24,47 +26,53 @@ from lattice_flows.report import LABELS, Report, in_words, log_weights, make_rep
 from lattice_flows.runs import sample_run, train_run
 
 
-def measure_run(folder: str | Path, loops: tuple[int, int] | None = None) -> Report:
+def measure_run(folder: str | Path, loops: tuple[int, int] | None = None, world: World | None = None) -> Report:
     """Measures the ensemble of a run, and writes report.json, report.txt and the figures.
 
     Args:
         loops: R and T of the largest Wilson loops, for the static potential.
+        world: whose ranks share the work, each of them calling this; rank 0 writes.
 
     Raises:
         InvalidInput: nothing sampled there, a broken file, or loops that do not fit the lattice.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
-    from lattice_flows import figures  # here, because it loads matplotlib
-
-    folder = Path(folder)
+    folder, world = Path(folder), world or World()
     load_run(folder)
     path = sampled(folder)
-    with files.locked(folder):
-        config, chains, series, report = _measured(path)
-        text = table(config, report)
+    with files.locked(folder) if world.first else nullcontext():
+        config, chains, series, report = _measured(path, world)
         if loops is not None:
-            report["loops"] = measure_loops(chains, config, *loops)
-            text += f"\n{loops_table(report['loops'])}"
-        files.write(folder / REPORT, (json.dumps(_finite(report), indent=2) + "\n").encode())
-        files.write(folder / "report.txt", text.encode())
-        files.make_folder(folder / "figures")
-
-        def save(figure: Any, name: str) -> None:
-            figures.save(figure, folder / "figures" / f"{name}.png")
-
-        if metrics := read_metrics(folder / METRICS):
-            save(figures.training_curve(metrics), "training")
-        name = "topological_charge" if "topological_charge" in series else "plaquette"
-        save(figures.history(series[name], LABELS.get(name, name)), "history")
-        save(figures.autocorrelation_window(series[name], LABELS.get(name, name)), "autocorrelation")
-        if name == "topological_charge":
-            save(figures.topological_histogram(series[name]), "charge")
-        if loops is not None:
-            found = report["loops"]["potential"]
-            save(figures.potential(np.array(found["value"]), np.array(found["error"])), "potential")
-        if report["ess"] is not None:
-            save(figures.weight_histogram(log_weights(chains).numpy(), report["ess"]), "weights")
+            report["loops"] = measure_loops(chains, config, *loops, world)
+        if world.first:
+            _write(folder, config, chains, series, report)
     return report
+
+
+def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
+    from lattice_flows import figures  # here, because it loads matplotlib
+
+    loops = report.get("loops")
+    text = table(config, report) + (f"\n{loops_table(loops)}" if loops else "")
+    files.write(folder / REPORT, (json.dumps(_finite(report), indent=2) + "\n").encode())
+    files.write(folder / "report.txt", text.encode())
+    files.make_folder(folder / "figures")
+
+    def save(figure: Any, name: str) -> None:
+        figures.save(figure, folder / "figures" / f"{name}.png")
+
+    if metrics := read_metrics(folder / METRICS):
+        save(figures.training_curve(metrics), "training")
+    name = "topological_charge" if "topological_charge" in series else "plaquette"
+    save(figures.history(series[name], LABELS.get(name, name)), "history")
+    save(figures.autocorrelation_window(series[name], LABELS.get(name, name)), "autocorrelation")
+    if name == "topological_charge":
+        save(figures.topological_histogram(series[name]), "charge")
+    if loops:
+        found = loops["potential"]
+        save(figures.potential(np.array(found["value"]), np.array(found["error"])), "potential")
+    if report["ess"] is not None:
+        save(figures.weight_histogram(log_weights(chains).numpy(), report["ess"]), "weights")
 
 
 def measure_ensemble(path: str | Path) -> str:
@@ -77,13 +85,13 @@ def measure_ensemble(path: str | Path) -> str:
     return table(config, report)
 
 
-def _measured(path: Path) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
+def _measured(path: Path, world: World | None = None) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
     chains = ChainFile(path)
     if "config" not in chains.attributes:
         raise InvalidInput(f"an ensemble that lattice-flows sample made is expected, this one has no config ({path})")
     config = loads(chains.attributes["config"], str(path))
     observables = standard_observables(from_name(config.lattice.group), config.lattice.sites)
-    series = observe(chains, observables)
+    series = observe(chains, observables, world)
     return config, chains, series, make_report(config, chains, series)
 
 

@@ -16,15 +16,19 @@ ROOT = Path(__file__).parents[1]
 
 # A module may import from the rooms before its own.
 ORDER = (
-    "errors", "columns", "kernels", "groups", "fields", "actions", "layers", "flows", "testing", "measurement",
-    "settings", "config", "provenance", "training", "sampling", "io", "models", "folders", "exchange",
-    "report", "figures", "chains", "configurations", "observe", "potential", "runs", "results", "compare", "cli",
+    "errors", "columns", "signals", "streams", "distributed", "kernels", "groups", "fields", "actions", "layers",
+    "flows", "testing", "measurement", "settings", "config", "provenance", "training", "sampling", "io", "models",
+    "folders", "exchange", "report", "figures", "chains", "configurations", "observe", "potential", "runs", "results",
+    "compare", "slurm", "cli",
 )  # fmt: skip
 
 # Rooms that may import less than that.
 NARROW = {
     "errors": set(),
     "columns": set(),
+    "signals": set(),
+    "streams": {"errors"},
+    "distributed": {"errors"},
     "settings": {"errors"},
     "config": {"errors", "settings"},
     "provenance": set(),

@@ -94,6 +94,7 @@ def test_help_is_instant_and_version_says_which():
     start = time.monotonic()
     for command in (
         "train", "sample", "measure", "compare", "show", "export", "import", "models", "demo", "kernels",
+        "submit", "status",
     ):  # fmt: skip
         with pytest.raises(SystemExit) as end:
             cli.main([command, "--help"])

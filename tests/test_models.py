@@ -189,7 +189,7 @@ def test_a_model_on_other_extents(file, tmp_path):
     assert there.config.lattice.sites == there.flow.sites == (8, 6)
     assert same(there.flow, flows.transfer(model.flow, (8, 6)))
     assert (there.facts.ess, there.facts.begun_from) == (None, "tiny")
-    runs.sample_run(tmp_path / "run")
+    runs.sample_run(tmp_path / "run", ["sampling.n=10000"])
     with pytest.raises(InvalidInput, match=r"lattice.sites was \(8, 6\) and is now \(4, 4\); lattice-flows sample"):
         exchange.start_run(file, tmp_path / "run")
     report = results.measure_run(tmp_path / "run")
@@ -218,14 +218,13 @@ def test_training_from_a_model_goes_on_bit_for_bit(file, tmp_path, monkeypatch):
     for steps, again in ((1, file), (1, None), (5, file), (5, None)):
         folder = tmp_path / f"{steps}-{again is None}"
         with monkeypatch.context() as patch:
-            patch.setattr(runs.training, "train", stopping_at(steps, runs.training.train))
+            patch.setattr(runs.train.training, "train", stopping_at(steps, runs.train.training.train))
             with pytest.raises(KeyboardInterrupt):
                 runs.train_run(settings, folder, begin=file)
         assert (folder / "checkpoint.pt").exists() == (steps > 3)
         assert runs.train_run(settings, folder, begin=again) == 6
         one, two = (load_checkpoint(path / "checkpoint.pt")["training"] for path in (folder, tmp_path / "once"))
         assert all(torch.equal(one["flow"][name], two["flow"][name]) for name in two["flow"])
-        assert torch.equal(one["generator"], two["generator"])
         losses = [
             [record["loss"] for record in read_metrics(path / "metrics.jsonl")] for path in (folder, tmp_path / "once")
         ]

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def installed_files():
-    """Every file of the package as a wheel names it; kernels/, with its C++, is installed inside the package."""
-    for folder, inside in (("lattice_flows", ""), ("kernels", "lattice_flows/")):
-        for path in (ROOT / folder).rglob("*"):  # which does not go through the link lattice_flows/kernels
+    """Every file of the package as a wheel names it; kernels/ and slurm/ are installed inside the package."""
+    for folder, inside in (("lattice_flows", ""), ("kernels", "lattice_flows/"), ("slurm", "lattice_flows/")):
+        for path in (ROOT / folder).rglob("*"):  # which does not go through the links in lattice_flows
             if path.is_file() and path.suffix not in (".md", ".pyc"):
                 yield inside + str(path.relative_to(ROOT))
 
@@ -48,7 +48,7 @@ if sys.argv[2:]:
 def source(tmp_path_factory):
     """A copy of what a build reads, so that the checkout stays as it is."""
     folder = tmp_path_factory.mktemp("source")
-    for name in ("lattice_flows", "kernels"):
+    for name in ("lattice_flows", "kernels", "slurm"):
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)

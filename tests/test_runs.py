@@ -129,6 +129,7 @@ def test_a_run_is_one_folder(finished):
     assert [record["step"] for record in metrics(finished)] == list(range(1, 41))
     assert metrics(finished)[0].keys() == {
         "step", "stage", "loss", "ess", "grad_norm", "learning_rate", "beta", "seconds", "skipped", "cpu_seconds",
+        "sampling_seconds", "backward_seconds", "waiting_seconds", "communication_seconds",
     }  # fmt: skip
 
 
@@ -203,7 +204,7 @@ def test_training_goes_on_from_every_kind_of_leftover(finished, run):
     checkpoint = load_checkpoint(run / "checkpoint.pt")
     shutil.rmtree(run)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "save_checkpoint", fail_at(36, save_checkpoint))
+        patch.setattr(runs.train, "save_checkpoint", fail_at(36, save_checkpoint))
         with pytest.raises(LatticeFlowsError):
             train(run)
     assert load_checkpoint(run / "checkpoint.pt")["training"]["step"] == 35
@@ -239,7 +240,7 @@ def test_continued_chain_is_the_uninterrupted_one(finished, run, lengths):
 SAMPLE = """
 import sys
 from lattice_flows import runs
-runs.COMMIT_SECONDS = 0.0
+runs.sample.COMMIT_SECONDS = 0.0
 runs.sample_run(sys.argv[1], ["sampling.n=100000", *%r])
 """
 MIXTURE = [

@@ -76,17 +76,20 @@ class Flow(nn.Module):
         """Model links y to prior links x, with log|dx/dy| `(*batch,)`."""
         return in_turn(y, [layer.inverse for layer in reversed(self._transforms())])
 
-    def rsample(self, n: int, *, generator: torch.Generator | None = None) -> Weighted:
-        """n samples that carry gradients to the parameters (the reparametrisation trick)."""
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n sets of prior links, in the precision and on the device of the parameters."""
         like = next(self.parameters())
-        x = self.prior.sample(n, generator, dtype=like.dtype, device=like.device)
+        return self.prior.sample(n, generator, dtype=like.dtype, device=like.device)
+
+    def push(self, x: Tensor) -> Weighted:
+        """What prior links become, with gradients to the parameters (the reparametrisation trick)."""
         y, logdet = self(x)
         return Weighted(y, self.prior.log_prob(x) - logdet)
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Weighted:
         """n independent samples: `.links` and `.log_q`, in the precision and on the device of the parameters."""
-        return self.rsample(n, generator=generator)
+        return self.push(self.draw(n, generator))
 
     def log_prob(self, links: Tensor) -> Tensor:
         """log q `(*batch,)` of given links."""

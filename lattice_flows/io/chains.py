@@ -114,6 +114,16 @@ class ChainFile:
         """The distinct configurations of all chains in order, `batch` at a time, by default as many as 64 MiB hold."""
         yield from self._blocks(np.arange(self.n_distinct), batch)
 
+    def parts(self) -> list[np.ndarray]:
+        """The rows of /links in parts, each of as many as 64 MiB hold."""
+        with self._open() as (file, _):
+            size = _block_size(file["links"])
+        return [np.arange(start, min(start + size, self.n_distinct)) for start in range(0, self.n_distinct, size)]
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """The links `(len(rows), dim, *sites, *element)` in consecutive rows of /links."""
+        return next(self._blocks(rows, len(rows)))
+
     def distinct(self, chain: int, batch: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
         """The distinct configurations of chain k in order, and their multiplicities, `batch` at a time."""
         rows, multiplicity = self.rows(chain)
@@ -152,7 +162,7 @@ class ChainFile:
     def _blocks(self, rows: np.ndarray, batch: int | None) -> Iterator[Tensor]:
         with self._open() as (file, _):
             stored = file["links"]
-            batch = batch or max(1, 2**26 // (stored.dtype.itemsize * int(np.prod(stored.shape[1:]))))
+            batch = batch or _block_size(stored)
             for start in range(0, len(rows), batch):
                 yield torch.from_numpy(stored[rows[start : start + batch]])
 
@@ -182,6 +192,10 @@ class ChainFile:
                     f"an ensemble of version {VERSION} or 1 is expected, got version {version}: "
                     f"use the lattice_flows that wrote it ({self.path})"
                 )
+
+
+def _block_size(links: h5py.Dataset) -> int:
+    return max(1, 2**26 // (links.dtype.itemsize * int(np.prod(links.shape[1:]))))
 
 
 def _names(file) -> list[str]:

@@ -7,10 +7,11 @@ from lattice_flows.sampling.heatbath import HeatBath, OverRelaxation, SweepInfo
 from lattice_flows.sampling.hmc import HMC, HMCInfo, Reversibility
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 from lattice_flows.sampling.metropolis import Metropolis, MetropolisInfo
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.sampling.shared import SharedProposals
 from lattice_flows.sampling.tempering import ExchangeInfo, ReplicaExchange, Replicas
 from lattice_flows.sampling.transformed import Transformed, TransformedAction
 from lattice_flows.sampling.work import log_z_ratio, weighted_mean
+from lattice_flows.streams import Streams
 
 __all__ = [
     "HMC",
@@ -31,6 +32,7 @@ __all__ = [
     "Replicas",
     "Reversibility",
     "Sampler",
+    "SharedProposals",
     "Streams",
     "SweepInfo",
     "Transformed",

@@ -13,7 +13,7 @@ from lattice_flows.measurement import ess
 from lattice_flows.sampling.base import Sampler, stand_at
 from lattice_flows.sampling.branches import Branch
 from lattice_flows.sampling.maps import Map, mapped
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 # tells the forks of an annealing from those of other samplers
 KEY = 3

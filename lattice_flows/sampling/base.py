@@ -9,7 +9,7 @@ from lattice_flows.actions import ActionLike
 from lattice_flows.errors import InvalidInput
 from lattice_flows.fields.layout import check_sites
 from lattice_flows.groups import Group
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 
 class ChainState(NamedTuple):
@@ -79,6 +79,11 @@ def stand_at(links: Tensor, action: ActionLike) -> ChainState:
             "action its dim"
         )
     return ChainState(links, values)
+
+
+def own_mean(values: Tensor) -> float:
+    """The mean of a number of each chain `(chains,)`, where there are no other chains than these."""
+    return float(values.mean())
 
 
 def choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 
 class Branch(Streams):

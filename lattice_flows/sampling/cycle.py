@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling.base import ChainState, Sampler
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 
 class CycleInfo(NamedTuple):

@@ -11,7 +11,7 @@ from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
 from lattice_flows.sampling import von_mises
 from lattice_flows.sampling.base import ChainState, stand_at
 from lattice_flows.sampling.checkerboard import check_wilson, flatten, staples
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 ATTEMPTS = 4  # in each SU(2) subgroup
 

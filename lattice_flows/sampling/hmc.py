@@ -1,6 +1,7 @@
 """Hybrid Monte Carlo, for any action that has a force."""
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor
 
 from lattice_flows.actions import Action, LoopAction
 from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.sampling.base import ChainState, choose, restore, stand_at
+from lattice_flows.sampling.base import ChainState, choose, own_mean, restore, stand_at
 from lattice_flows.sampling.maps import mapped
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 LAMBDA = 0.1931833275037836
 RUNS = 10  # trajectories of a short run
@@ -116,11 +117,14 @@ class HMC:
         energy = self._kinetic(end) - self._kinetic(momenta) + (action.double() - state.action.double())
         return Reversibility(away.abs().flatten(1).amax(1), energy.abs())
 
-    def tune(self, state: ChainState, streams: Streams, target: float = 0.8) -> "HMC":
+    def tune(
+        self, state: ChainState, streams: Streams, target: float = 0.8, mean: Callable[[Tensor], float] = own_mean
+    ) -> "HMC":
         """The same trajectories in the fewest steps with which an acceptance of `target` is reached, by short runs.
 
         Args:
             state: of chains in equilibrium; they are left where they are.
+            mean: over all chains of numbers `(chains,)`, where these are only some of them.
 
         Raises:
             InvalidInput: the target is not between 0 and 1.
@@ -133,7 +137,7 @@ class HMC:
             sampler, rate, now = HMC(self.action, self.trajectory, steps, self.integrator), 0.0, state
             for _ in range(RUNS):
                 now, info = sampler.step(now, streams)
-                rate += float(info.delta_h.neg().exp().clamp(max=1).nan_to_num(0).mean()) / RUNS
+                rate += mean(info.delta_h.neg().exp().clamp(max=1).nan_to_num(0)) / RUNS
             return rate >= target
 
         too_few, enough = 0, self.steps

@@ -11,7 +11,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
 from lattice_flows.sampling.base import ChainState, choose, stand_at
 from lattice_flows.sampling.maps import mapped
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 PROPOSALS = 1  # the key of the fork of a stream that draws them
 
@@ -28,7 +28,7 @@ class IndependenceInfo(NamedTuple):
     """bool."""
 
 
-class _Block(NamedTuple):
+class ProposalBlock(NamedTuple):
     """Proposals of a chain, their log-weights, and the logarithms of the uniform numbers that they are tested with."""
 
     links: Tensor
@@ -71,7 +71,7 @@ class IndependenceMetropolis:
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InvalidInput(f"batch must be an integer >= 1, got {batch!r}")
         self.flow, self.action, self.batch = flow, action, batch
-        self._blocks: dict[tuple[int, ...], tuple[int, _Block]] = {}
+        self._blocks: dict[tuple[int, ...], tuple[int, ProposalBlock]] = {}
 
     def init(self, links: Tensor) -> ChainState:
         """The state of chains that stand at `links` `(chains, dim, *sites, *element)`.
@@ -119,21 +119,24 @@ class IndependenceMetropolis:
             new_log_q = choose(accepted, new_log_q, log_q)
         return ChainState(links, action, new_log_q, offered + 1), info
 
-    @torch.no_grad()
-    def _block(self, streams: Streams, k: int, number: int) -> _Block:
+    def _block(self, streams: Streams, k: int, number: int) -> ProposalBlock:
         """Proposals number * batch ... of the k-th chain; the latest of each chain are kept."""
         key = streams.key(k)
         kept, block = self._blocks.get(key, (None, None))
         if block is None or kept != number:
             here = {streams.key(j) for j in range(len(streams))}
             self._blocks = {other: value for other, value in self._blocks.items() if other in here}
-            generator = streams.fork(k, PROPOSALS, number)
-            links, log_q = self.flow.sample(self.batch, generator=generator)
-            action = self.action(links)
-            uniforms = torch.rand(self.batch, generator=generator, dtype=torch.float64, device=streams.device)
-            block = _Block(links, log_q, action, _log_weights(action, log_q), uniforms.log().tolist())
+            block = self._draw(streams, k, number)
             self._blocks[key] = (number, block)
         return block
+
+    @torch.no_grad()
+    def _draw(self, streams: Streams, k: int, number: int) -> ProposalBlock:
+        generator = streams.fork(k, PROPOSALS, number)
+        links, log_q = self.flow.sample(self.batch, generator=generator)
+        action = self.action(links)
+        uniforms = torch.rand(self.batch, generator=generator, dtype=torch.float64, device=streams.device)
+        return ProposalBlock(links, log_q, action, _log_weights(action, log_q), uniforms.log().tolist())
 
 
 def _log_weights(action: Tensor, log_q: Tensor) -> list[float]:

@@ -9,7 +9,7 @@ from lattice_flows.flows.flow import Flow
 from lattice_flows.groups import SU, U1
 from lattice_flows.layers import Transform
 from lattice_flows.sampling.blocks import block_size, in_blocks
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 Map = Transform | Flow
 """An invertible map of links with its log-determinant."""

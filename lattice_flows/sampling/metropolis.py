@@ -1,6 +1,7 @@
 """The local Metropolis algorithm."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor
 
 from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.sampling.base import ChainState, choose, restore, stand_at
+from lattice_flows.sampling.base import ChainState, choose, own_mean, restore, stand_at
 from lattice_flows.sampling.checkerboard import alignment, check_wilson, flatten, staples
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 RUNS = 12  # sweeps that `Metropolis.tune` makes
 
@@ -85,13 +86,16 @@ class Metropolis:
         info = MetropolisInfo(accepted / (self.hits * done))
         return ChainState(links, self.action(links), None, state.offered), info
 
-    def tune(self, state: ChainState, streams: Streams, target: float = 0.5) -> "Metropolis":
+    def tune(
+        self, state: ChainState, streams: Streams, target: float = 0.5, mean: Callable[[Tensor], float] = own_mean
+    ) -> "Metropolis":
         """The same sweeps with the spread that brings the acceptance to `target`, by short runs.
 
         Where even steps across the whole group are accepted more often, the spread ends at pi.
 
         Args:
             state: of chains in equilibrium; they are left where they are.
+            mean: over all chains of numbers `(chains,)`, where these are only some of them.
 
         Raises:
             InvalidInput: the target is not between 0 and 1.
@@ -101,6 +105,6 @@ class Metropolis:
         sampler = self
         for run in range(RUNS):
             state, info = sampler.step(state, streams)
-            change = 4 * (float(info.acceptance.mean()) - target) / (1 + run / 4)
+            change = 4 * (mean(info.acceptance) - target) / (1 + run / 4)
             sampler = Metropolis(self.action, min(sampler.spread * math.exp(change), math.pi), self.hits)
         return sampler

@@ -10,7 +10,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling.base import ChainState, Sampler, choose
 from lattice_flows.sampling.branches import Branch
 from lattice_flows.sampling.maps import Map, mapped
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 # tells the forks of the samplers inside from those of one outside
 KEY = 2

@@ -10,7 +10,7 @@ from lattice_flows.actions import Action
 from lattice_flows.sampling.base import ChainState, Sampler, choose, stand_at
 from lattice_flows.sampling.hmc import HMC
 from lattice_flows.sampling.maps import Map, mapped
-from lattice_flows.sampling.streams import Streams
+from lattice_flows.streams import Streams
 
 
 class TransformedAction(Action):

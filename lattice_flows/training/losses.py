@@ -1,7 +1,9 @@
 """Three estimators of the gradient of the reverse Kullback-Leibler divergence, behind one interface, and a forward one.
 
-The three draw links from q and estimate the gradient of E_q[log q + S] = KL(q | p) - log Z. They agree in
-expectation and differ in variance and cost. The forward divergence needs samples of the target.
+The three push prior links x to links of q and estimate the gradient of E_q[log q + S] = KL(q | p) - log Z. They agree
+in expectation and differ in variance and cost. The forward divergence needs samples of the target. Where the batch is
+spread over ranks, each has an estimate from its part, and theirs, weighted by the sizes of the parts, add up to that of
+the batch.
 """
 
 from typing import NamedTuple
@@ -11,8 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lattice_flows.actions import ActionLike
+from lattice_flows.distributed import World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
+
+SERIAL = World()
 
 
 class ReverseKL(NamedTuple):
@@ -39,39 +44,41 @@ class ForwardKL(NamedTuple):
         return self.log_w.mean().item()
 
 
-def reparametrisation(flow: Flow, action: ActionLike, n: int, generator: torch.Generator | None = None) -> ReverseKL:
-    """The total derivative of the mean of log q(x) + S(x), x being a function of prior links and of the parameters."""
-    links, log_q = flow.rsample(n, generator=generator)
+def reparametrisation(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> ReverseKL:
+    """The total derivative of the mean of log q(y) + S(y), y being a function of x and of the parameters."""
+    links, log_q = flow.push(x)
     terms = log_q + action(links)
     return ReverseKL(terms.mean(), -terms.detach())
 
 
-def path(flow: Flow, action: ActionLike, n: int, generator: torch.Generator | None = None) -> ReverseKL:
-    """The path gradient: the derivative through x alone (L. Vaitl et al., 2207.08219).
+def path(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> ReverseKL:
+    """The path gradient: the derivative through y alone (L. Vaitl et al., 2207.08219).
 
-    What is left out, the derivative of log q at fixed x, has expectation 0, and is what still fluctuates when q = p:
+    What is left out, the derivative of log q at fixed y, has expectation 0, and is what still fluctuates when q = p:
     near the optimum the variance of this estimator vanishes. It costs one inverse pass more.
     """
-    links, _ = flow.rsample(n, generator=generator)
+    links, _ = flow.push(x)
     fixed = links.detach().requires_grad_()
     terms = flow.log_prob(fixed) + action(fixed)
     (gradient,) = torch.autograd.grad(terms.sum(), fixed)
-    surrogate = (gradient.conj() * links).real.sum() / n
+    surrogate = (gradient.conj() * links).real.sum() / len(x)
     return ReverseKL(surrogate, -terms.detach())
 
 
-def reinforce(flow: Flow, action: ActionLike, n: int, generator: torch.Generator | None = None) -> ReverseKL:
+def reinforce(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> ReverseKL:
     """The score-function estimator with the batch mean as control variate (P. Bialas et al., 2202.01314).
 
     No derivative of the action is taken, and none of the links: only log q of given links is differentiated.
     """
+    n = world.total(len(x))
     if n < 2:
         raise InvalidInput(f"the control variate needs a batch of at least 2, got {n}")
-    links, log_q = flow.sample(n, generator=generator)
     with torch.no_grad():
+        links, log_q = flow.push(x)
         terms = log_q + action(links)
+        mean = world.total(terms.sum().item()) / n
         # n - 1: each sample's baseline is the mean of the others
-        advantage = (terms - terms.mean()) / (n - 1)
+        advantage = (terms - mean) * (n / (n - 1) / len(x))
     return ReverseKL((advantage * flow.log_prob(links)).sum(), -terms)
 
 

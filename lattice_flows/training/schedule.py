@@ -2,33 +2,40 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from lattice_flows.actions import Action, ActionLike, Wilson
 from lattice_flows.config import TrainingConfig
+from lattice_flows.distributed import World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.layers.level import Level
 from lattice_flows.measurement.loop_density import plaquettes
 from lattice_flows.training.losses import ESTIMATORS, ForwardKL, ReverseKL, forward_path, likelihood, log_ratio, path
+from lattice_flows.training.shards import Draw
 from lattice_flows.training.splits import POOL, matters, split
 
-Gradient = Callable[[int, torch.Generator], tuple[ReverseKL | ForwardKL, float, float]]
-"""From the step of a stage: an estimate, and the learning rate and the coupling that go with it."""
+Estimate = tuple[ReverseKL | ForwardKL, float, float]
+Gradient = Callable[[int, Callable[[Draw], Tensor], torch.Generator], Estimate]
+"""From the step of a stage, what draws this rank's part of a batch, and a stream that all ranks have: an estimate from
+this part, and the learning rate and the coupling that go with it."""
 
 LIKELIHOOD_SHARE = 0.15
 """The first part of a level's steps is plain maximum likelihood, which reaches every part of the target."""
 
 
 class Stage(NamedTuple):
-    """A number of steps, and what makes their gradients, which is prepared by `start`."""
+    """A number of steps, of which parameters they are, and what makes their gradients, which is prepared by `start`."""
 
     name: str
     steps: int
-    start: Callable[[], Gradient]
+    batch: int
+    parameters: Callable[[], Iterable[nn.Parameter]]
+    start: Callable[[World], Gradient]
 
 
 def stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[Stage]:
@@ -38,7 +45,11 @@ def stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[Stage]:
         InvalidInput: levels are to be trained of a flow that has none, or for another action than Wilson's.
     """
     levels = _level_stages(flow, action, settings) if settings.level_steps else []
-    return [*levels, Stage("flow", settings.steps, lambda: _whole(flow, action, settings))]
+
+    def start(world: World) -> Gradient:
+        return _whole(flow, action, settings, world)
+
+    return [*levels, Stage("flow", settings.steps, settings.batch, flow.parameters, start)]
 
 
 def total_steps(flow: Flow, action: Action, settings: TrainingConfig) -> int:
@@ -72,16 +83,16 @@ def annealed_beta(step: int, beta: float, settings: TrainingConfig) -> float:
     return settings.beta_start + (beta - settings.beta_start) * step / settings.anneal_steps
 
 
-def _whole(flow: Flow, action: Action, settings: TrainingConfig) -> Gradient:
+def _whole(flow: Flow, action: Action, settings: TrainingConfig, world: World) -> Gradient:
     estimate = ESTIMATORS[settings.estimator]
 
-    def gradient(step: int, generator: torch.Generator) -> tuple[ReverseKL | ForwardKL, float, float]:
+    def gradient(step: int, draw: Callable[[Draw], Tensor], common: torch.Generator) -> Estimate:
         beta = annealed_beta(step, action.beta, settings)
         if flow.coupling is not None:
             low, high = flow.coupling.low, flow.coupling.high
-            beta = low + (high - low) * torch.rand((), generator=generator, device=generator.device).item()
+            beta = low + (high - low) * torch.rand((), generator=common, device=common.device).item()
             flow.coupling.set(beta)
-        value = estimate(flow, _scaled(action, beta / action.beta), settings.batch, generator)
+        value = estimate(flow, _scaled(action, beta / action.beta), draw(flow.draw), world)
         return value, learning_rate(step, settings), beta
 
     return gradient
@@ -99,13 +110,15 @@ def _level_stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[
         )
 
     @functools.cache
-    def pool() -> torch.Tensor:
+    def pool() -> Tensor:
         return plaquettes(action.group, action.beta, POOL, torch.Generator().manual_seed(settings.seed))
 
     return [
         Stage(
             "+".join(map(str, level.areas)),
             settings.level_steps,
+            settings.level_batch,
+            level.parameters,
             functools.partial(_level, level, action, pool, settings),
         )
         for level in levels
@@ -113,24 +126,29 @@ def _level_stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[
     ]
 
 
-def _level(level: Level, action: Wilson, pool: Callable[[], torch.Tensor], settings: TrainingConfig) -> Gradient:
+def _level(
+    level: Level, action: Wilson, pool: Callable[[], Tensor], settings: TrainingConfig, world: World
+) -> Gradient:
     flow, prior, target = split(level, action, pool(), settings.seed)
     dtype = next(level.parameters()).dtype
 
-    def gradient(step: int, generator: torch.Generator) -> tuple[ReverseKL | ForwardKL, float, float]:
-        n = settings.level_batch
+    def sample(n: int, generator: torch.Generator) -> Tensor:
+        return prior.target(n, generator, dtype)
+
+    def halves(n: int, generator: torch.Generator) -> Tensor:
+        return torch.cat((prior.sample(n // 2, generator, dtype), sample(n - n // 2, generator)))
+
+    def gradient(step: int, draw: Callable[[Draw], Tensor], common: torch.Generator) -> Estimate:
         value: ReverseKL | ForwardKL
         if settings.level_estimator == "log_ratio":
-            half = n // 2
-            links = (prior.sample(half, generator, dtype), prior.target(n - half, generator, dtype))
-            value = log_ratio(flow, target, torch.cat(links))
+            value = log_ratio(flow, target, draw(halves))
         elif step < LIKELIHOOD_SHARE * settings.level_steps:
-            value = likelihood(flow, target, prior.target(n, generator, dtype))
+            value = likelihood(flow, target, draw(sample))
         elif step % 2:
             # the reverse divergence forgives what is left out, the forward one what is added
-            value = forward_path(flow, target, prior.target(n, generator, dtype))
+            value = forward_path(flow, target, draw(sample))
         else:
-            value = path(flow, target, n, generator)
+            value = path(flow, target, draw(flow.draw), world)
         return value, learning_rate(step, settings, settings.level_steps, settings.level_learning_rate), action.beta
 
     return gradient

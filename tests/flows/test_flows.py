@@ -68,7 +68,7 @@ def test_sampling_is_reproducible_and_carries_gradients_only_when_asked(generato
     twice = [flow.sample(3, generator=torch.Generator().manual_seed(1)) for _ in range(2)]
     assert torch.equal(twice[0].links, twice[1].links)
     assert not flow.sample(3, generator=generator).links.requires_grad
-    assert flow.rsample(3, generator=generator).links.requires_grad
+    assert flow.push(flow.draw(3, generator)).links.requires_grad
 
 
 def test_first_sweep_moves_every_link(generator):

@@ -219,7 +219,7 @@ def test_gradients_are_those_of_finite_differences(group, sites, generator):
     links = group.haar(8, 2, *sites, generator=generator, dtype=torch.float64)
 
     def reverse():
-        return ESTIMATORS["reparametrisation"](flow, action, 8, torch.Generator().manual_seed(3)).surrogate
+        return ESTIMATORS["reparametrisation"](flow, action, flow.draw(8, torch.Generator().manual_seed(3))).surrogate
 
     for value in (reverse, lambda: likelihood(flow, action, links).surrogate):
         found, expected = directional(flow, value)
@@ -249,7 +249,8 @@ def test_the_path_gradient_vanishes_where_q_equals_p(group, sites):
     size = {}
     for name in ("path", "reparametrisation"):
         flow.zero_grad()
-        estimate = ESTIMATORS[name](flow, lambda links: -target.log_prob(links), 16, torch.Generator().manual_seed(0))
+        x = flow.draw(16, torch.Generator().manual_seed(0))
+        estimate = ESTIMATORS[name](flow, lambda links: -target.log_prob(links), x)
         estimate.surrogate.backward()
         size[name] = max(parameter.grad.abs().max() for parameter in flow.parameters())
     assert size["path"] < 1e-6
@@ -266,7 +267,7 @@ def test_estimators_agree_in_expectation():
         generator = torch.Generator().manual_seed(seed)
         for _ in range(20):
             flow.zero_grad()
-            ESTIMATORS[name](flow, action, 64, generator).surrogate.backward()
+            ESTIMATORS[name](flow, action, flow.draw(64, generator)).surrogate.backward()
             found.append(torch.cat([p.grad.flatten() for p in flow.parameters()]))
     one, two = (torch.stack(found) for found in rows.values())
     error = (one.var(0) / len(one) + two.var(0) / len(two)).sqrt()

@@ -12,9 +12,9 @@ from lattice_flows.measurement.exact import log_partition
 from lattice_flows.sampling.annealed import Annealing, systematic
 from lattice_flows.sampling.base import start
 from lattice_flows.sampling.metropolis import Metropolis, MetropolisInfo
-from lattice_flows.sampling.streams import Streams
 from lattice_flows.sampling.two_dimensions import exact_samples
 from lattice_flows.sampling.work import log_z_ratio, weighted_mean
+from lattice_flows.streams import Streams
 
 SITES = (3, 4)
 TARGETS = [(U1(), 1.0), (SU(2), 1.2), (SU(3), 2.0)]

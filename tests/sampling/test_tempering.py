@@ -12,8 +12,8 @@ from lattice_flows.measurement import average_plaquette, estimate, exact_value
 from lattice_flows.sampling import IndependenceMetropolis
 from lattice_flows.sampling.base import start
 from lattice_flows.sampling.metropolis import Metropolis
-from lattice_flows.sampling.streams import Streams
 from lattice_flows.sampling.tempering import ReplicaExchange
+from lattice_flows.streams import Streams
 
 SITES = (3, 4)
 LADDERS = [(U1(), (0.5, 1.0, 1.5)), (SU(2), (0.6, 1.2, 1.8)), (SU(3), (1.0, 2.0, 3.0))]

@@ -12,8 +12,8 @@ from lattice_flows.sampling.base import start
 from lattice_flows.sampling.cycle import Cycle
 from lattice_flows.sampling.hmc import HMC
 from lattice_flows.sampling.metropolis import Metropolis
-from lattice_flows.sampling.streams import Streams
 from lattice_flows.sampling.transformed import Transformed, TransformedAction
+from lattice_flows.streams import Streams
 from lattice_flows.testing import assert_force, assert_gauge_invariant
 
 SITES = (3, 4)

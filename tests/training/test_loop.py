@@ -22,6 +22,10 @@ def start(group=None, settings=SETTINGS, sites=(4, 4), dtype=torch.float32):
     return TrainingState.start(cases.flow(group, sites, layers=4, dtype=dtype), settings)
 
 
+def without_times(record):
+    return {name: value for name, value in dataclasses.asdict(record).items() if "seconds" not in name}
+
+
 @pytest.mark.parametrize("estimator", ["reparametrisation", "path", "reinforce"])
 @pytest.mark.parametrize("group", [U1(), SU(2)], ids=str)
 def test_it_learns(group, estimator):
@@ -52,7 +56,7 @@ def test_a_stored_state_changes_nothing(dtype, interruption):
     fresh.load_state_dict(torch.load(buffer, weights_only=True))
     kept += train(fresh, Wilson(U1(), 1.0), SETTINGS)
 
-    assert [dataclasses.replace(r, seconds=0) for r in kept] == [dataclasses.replace(r, seconds=0) for r in records]
+    assert [without_times(record) for record in kept] == [without_times(record) for record in records]
     for a, b in zip(whole.flow.parameters(), fresh.flow.parameters(), strict=True):
         assert torch.equal(a, b)
 

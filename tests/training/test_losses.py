@@ -16,7 +16,7 @@ def gradients(estimate, flow, action, repeats, n, seed):
     rows = []
     for _ in range(repeats):
         flow.zero_grad()
-        estimate(flow, action, n, generator).surrogate.backward()
+        estimate(flow, action, flow.draw(n, generator)).surrogate.backward()
         rows.append(torch.cat([parameter.grad.flatten() for parameter in flow.parameters()]))
     return torch.stack(rows)
 
@@ -55,7 +55,8 @@ def test_value_is_the_kl_divergence_up_to_log_z():
     for layer in flow.layers:
         torch.nn.init.normal_(layer.context.head.bias, std=1.5)
     for estimate in ESTIMATORS.values():
-        value = estimate(flow, lambda links: links.new_zeros(len(links)), 4000, torch.Generator().manual_seed(0))
+        x = flow.draw(4000, torch.Generator().manual_seed(0))
+        value = estimate(flow, lambda links: links.new_zeros(len(links)), x)
         divergence = -value.log_w
         error = divergence.std() / len(divergence) ** 0.5
         assert divergence.mean() > 4 * error
@@ -84,16 +85,16 @@ def test_reinforce_takes_no_derivative_of_the_action():
         assert not torch.is_grad_enabled()
         return Wilson(U1(), 1.0)(links)
 
-    reinforce(flow, action, 8, torch.Generator().manual_seed(0)).surrogate.backward()
+    reinforce(flow, action, flow.draw(8)).surrogate.backward()
     assert any(parameter.grad.abs().max() > 0 for parameter in flow.parameters())
     with pytest.raises(InvalidInput, match="at least 2"):
-        reinforce(flow, action, 1)
+        reinforce(flow, action, flow.draw(1))
 
 
 def test_path_leaves_no_gradient_behind():
     """Its inner derivative is with respect to the links alone."""
     flow = cases.flow(U1(), (3, 4), layers=2)
-    path(flow, Wilson(U1(), 1.0), 8, torch.Generator().manual_seed(0))
+    path(flow, Wilson(U1(), 1.0), flow.draw(8))
     assert all(parameter.grad is None for parameter in flow.parameters())
 
 
@@ -120,8 +121,8 @@ def test_forward_estimators_agree_in_expectation(make):
         return -target.log_prob(links)
 
     def rows(estimate, seed):
-        def once(flow, action, n, generator):
-            return estimate(flow, action, target.sample(n, generator=generator).links)
+        def once(flow, action, x):
+            return estimate(flow, action, target.push(x).links.detach())
 
         return gradients(once, flow, action, 40, 64, seed)
 

@@ -1,4 +1,4 @@
-"""Random streams, one for each Markov chain, so that no chain depends on how many run beside it."""
+"""Random streams by keys: what is drawn for chain k, or for shard k of a batch, is a function of the seed and of k."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,6 +7,18 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
+
+
+def keyed(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A new torch generator, which the key tells from all others of the same seed.
+
+    Example:
+        >>> draws = [torch.rand((), generator=keyed(7, *key)).item() for key in ((0,), (1,), (0, 1), (0,))]
+        >>> len(set(draws)), draws[0] == draws[3]
+        (3, True)
+    """
+    words = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(words[0] >> np.uint64(1)))
 
 
 class Streams:
@@ -57,8 +69,7 @@ class Streams:
     def fork(self, k: int, *key: int) -> torch.Generator:
         """A new generator for the k-th of these chains, which the key tells from its stream and other forks."""
         seed, *path = self.key(k)
-        words = np.random.SeedSequence(seed, spawn_key=(*path, *key)).generate_state(1, np.uint64)
-        return torch.Generator(self.device).manual_seed(int(words[0] >> np.uint64(1)))
+        return keyed(seed, *path, *key, device=self.device)
 
     def get_state(self) -> Tensor:
         """Where the streams stand: bytes `(chains, k)`, for `set_state`."""

@@ -1,0 +1,279 @@
+"""The processes that work together: one, or those of an MPI world, behind one interface.
+
+A launcher (mpiexec, srun) starts the same program many times; `world` finds out whether it did, and whether the
+processes have found each other. Without a launcher nothing here needs MPI, or imports it.
+"""
+
+import os
+import sys
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput
+
+RANKS = "LATTICE_FLOWS_RANKS"
+"""The environment variable in which a batch script says how many processes it has started."""
+
+INTERRUPTED = 75
+"""The exit code of a run that was asked to stop and can go on (EX_TEMPFAIL of sysexits.h): batch scripts requeue it."""
+
+# in which launchers say the same: MPICH and Slurm's pmi2, Open MPI, and the tasks of a job step of Slurm
+_LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+_GRACE = 1.0  # seconds for which the other ranks leave the word to rank 0, as all ranks fail of a wrong setting
+
+
+class World:
+    """A world of one process, and the interface of all worlds.
+
+    Attributes:
+        rank, size: this process, 0 <= rank < size.
+        local_rank: among the processes of the same node.
+
+    Example:
+        >>> world = World()
+        >>> world.total(3.0), world.any(False), list(world.share(4))
+        (3.0, False, [0, 1, 2, 3])
+    """
+
+    rank = 0
+    size = 1
+    local_rank = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0, which alone writes files."""
+        return self.rank == 0
+
+    def share(self, n: int) -> range:
+        """Which of n things in order are this rank's: consecutive ones, as many as others have, or one more."""
+        return range(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Replaces a contiguous tensor by its sum over all ranks."""
+
+    def total(self, value: float) -> float:
+        """The sum of a number over all ranks."""
+        return value
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on some rank."""
+        return flag
+
+    def barrier(self) -> None:
+        """Waits until every rank is here."""
+
+    def broadcast(self, value: Any) -> Any:
+        """What rank 0 has, nested dicts and lists of tensors and numbers, on every rank."""
+        return value
+
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """The rows of all ranks in order, on every rank."""
+        return rows
+
+    def gather(self, rows: Tensor, axis: int = 0) -> Tensor | None:
+        """The rows of all ranks in order, joined along an axis, on rank 0, and None elsewhere."""
+        return rows
+
+    def scatter(self, rows: Tensor | None) -> Tensor:
+        """Of the rows that rank 0 has, this rank's `share`."""
+        assert rows is not None
+        return rows
+
+    def send(self, value: Any, rank: int) -> None:
+        """Sends what `broadcast` takes to another rank, and waits until it is received there."""
+        raise NotImplementedError("there is no other rank")
+
+    def receive(self, rank: int) -> Any:
+        """What another rank sends."""
+        raise NotImplementedError("there is no other rank")
+
+    def device(self, device: torch.device) -> torch.device:
+        """The device of this rank, where a config names this one: with CUDA, each rank of a node has its own.
+
+        Raises:
+            InvalidInput: more ranks than GPUs.
+        """
+        return device
+
+    def __repr__(self) -> str:
+        return f"rank {self.rank} of {self.size}"
+
+
+class MPIWorld(World):
+    """The processes of an MPI communicator.
+
+    Tensors on the CPU are summed in place by MPI, without a copy. Those on CUDA devices are summed by NCCL, whose
+    processes meet at an address that MPI carries; so is any tensor, with another backend of torch.distributed.
+
+    Args:
+        communicator: of mpi4py.
+        backend: of torch.distributed, for `sum_`. Default: NCCL on CUDA devices, and none on the CPU.
+    """
+
+    def __init__(self, communicator: Any, backend: str | None = None):
+        from mpi4py import MPI
+
+        self._mpi, self._comm, self._backend = MPI, communicator, backend
+        self.rank, self.size = communicator.rank, communicator.size
+        node = communicator.Split_type(MPI.COMM_TYPE_SHARED)
+        self.local_rank, self._local_size = node.rank, node.size
+        node.Free()
+        self._group: Any = None
+
+    def sum_(self, tensor: Tensor) -> None:
+        if tensor.is_cuda or self._backend:
+            torch.distributed.all_reduce(tensor, group=self._torch_group())
+        else:
+            self._comm.Allreduce(self._mpi.IN_PLACE, tensor.detach().numpy())
+
+    def total(self, value: float) -> float:
+        return self._comm.allreduce(value)
+
+    def any(self, flag: bool) -> bool:
+        out = np.array([flag])
+        self._comm.Allreduce(self._mpi.IN_PLACE, out, op=self._mpi.LOR)
+        return bool(out[0])
+
+    def barrier(self) -> None:
+        self._comm.Barrier()
+
+    def broadcast(self, value: Any) -> Any:
+        return self._comm.bcast(value)
+
+    def all_gather(self, rows: Tensor) -> Tensor:
+        parts = self._comm.allgather(rows.cpu().numpy())
+        return torch.from_numpy(np.concatenate(parts)).to(rows.device)
+
+    def gather(self, rows: Tensor, axis: int = 0) -> Tensor | None:
+        own = np.ascontiguousarray(rows.detach().cpu().numpy())
+        shapes = self._comm.gather(own.shape)
+        sizes = [int(np.prod(shape)) * own.itemsize for shape in shapes or ()]
+        if not self.first:
+            self._comm.Send(own.reshape(-1).view(np.uint8), dest=0)
+            return None
+        parts = [own]
+        for source in range(1, self.size):
+            received = np.empty(sizes[source], np.uint8)
+            self._comm.Recv(received, source=source)
+            parts.append(received.view(own.dtype).reshape(shapes[source]))
+        return torch.from_numpy(np.concatenate(parts, axis))
+
+    def scatter(self, rows: Tensor | None) -> Tensor:
+        if not self.first:
+            return self._comm.recv(source=0)
+        assert rows is not None
+        n = len(rows)
+        for rank in range(1, self.size):
+            self._comm.send(rows[n * rank // self.size : n * (rank + 1) // self.size].clone(), dest=rank)
+        return rows[: n // self.size]
+
+    def send(self, value: Any, rank: int) -> None:
+        self._comm.ssend(value, dest=rank)
+
+    def receive(self, rank: int) -> Any:
+        return self._comm.recv(source=rank)
+
+    def device(self, device: torch.device) -> torch.device:
+        if device.type != "cuda":
+            return device
+        count = torch.cuda.device_count()
+        # a launcher that binds GPUs to tasks lets each see its own alone, as device 0
+        own = torch.device("cuda", self.local_rank if count > 1 else 0) if count in (1, self._local_size) else None
+        known = [] if own is None else [str(torch.cuda.get_device_properties(own).uuid)]
+        if len({name for names in self._comm.allgather(known) for name in names}) < self.size:
+            raise InvalidInput(
+                f"{self._local_size} ranks of a node cannot have a GPU each, torch sees {count} here: start as many "
+                "ranks a node as it has GPUs, or let the launcher bind one to each (srun --gpus-per-task=1)"
+            )
+        assert own is not None
+        torch.cuda.set_device(own)
+        return own
+
+    def _torch_group(self) -> Any:
+        """The process group of torch, made when it is first needed."""
+        if self._group is None:
+            from torch.distributed import PrefixStore, TCPStore
+
+            host = os.uname().nodename
+            # port 0: the system picks a free one, so that two jobs on a node never take the same
+            store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
+            host, port = self._comm.bcast((host, store.port if store else None))
+            store = store or TCPStore(host, port, is_master=False)
+            torch.distributed.init_process_group(
+                self._backend or "nccl", store=PrefixStore("lattice_flows", store), rank=self.rank, world_size=self.size
+            )
+            self._group = torch.distributed.group.WORLD
+        return self._group
+
+
+def world(environment: dict[str, str] | None = None) -> World:
+    """The world that this process was launched in.
+
+    Args:
+        environment: Default: that of the process.
+
+    Raises:
+        InvalidInput: the launcher has started more processes than have found each other, or mpi4py is not there.
+    """
+    variables = dict(os.environ) if environment is None else environment
+    said = {name: int(variables[name]) for name in (RANKS, *_LAUNCHERS) if variables.get(name, "").isdecimal()}
+    if max(said.values(), default=1) == 1:
+        return World()
+    name, expected = next(iter(said.items()))
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise InvalidInput(
+            f"{name}={expected} says that {expected} processes work together, which takes mpi4py and an MPI: "
+            f"pip install 'lattice-flows[mpi]' mpich ({error})"
+        ) from error
+    communicator = MPI.COMM_WORLD
+    if communicator.size != expected:
+        library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0")
+        raise InvalidInput(
+            f"{name}={expected} says that {expected} processes work together, but this one is in an MPI world of size "
+            f"{communicator.size}: the launcher does not belong to the MPI that mpi4py uses ({library}); use the "
+            "mpiexec of that MPI, or under Slurm srun --mpi=pmi2 for MPICH and srun --mpi=pmix for Open MPI"
+        )
+    return MPIWorld(communicator) if communicator.size > 1 else World()
+
+
+def check_replicas(state: Sequence[Tensor], own: World, step: int) -> None:
+    """Compares tensors bit for bit over the ranks, by a checksum.
+
+    Raises:
+        InvalidInput: they differ.
+    """
+    checksum = 0
+    for tensor in state:
+        checksum = zlib.crc32(tensor.detach().cpu().numpy().tobytes(), checksum)
+    found = own.all_gather(torch.tensor([checksum])).tolist()
+    if len(set(found)) > 1:
+        ranks = ", ".join(str(rank) for rank, value in enumerate(found) if value != found[0])
+        raise InvalidInput(
+            f"step {step}: the parameters of ranks {ranks} are no longer those of rank 0, by their checksums: a node "
+            "computes otherwise than the rest (another processor, faulty memory); start again from the last "
+            "checkpoint on nodes of one kind"
+        )
+
+
+def end_all(code: int, why: str) -> None:
+    """Ends all ranks of the world at once, after this one has said why; does nothing where there are no others.
+
+    A rank that failed alone would leave the others waiting for it for ever. Rank 0 speaks first: where all of them
+    have failed of the same, it is said once.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is None or mpi.Is_finalized() or mpi.COMM_WORLD.size == 1:
+        return
+    world = mpi.COMM_WORLD
+    if world.rank:
+        time.sleep(_GRACE)
+    os.write(2, f"rank {world.rank} of {world.size}: {why}\n".encode())
+    world.Abort(code)

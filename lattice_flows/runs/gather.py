@@ -1,0 +1,85 @@
+"""The chains of all ranks, gathered where they are written, and handed out where they go on."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lattice_flows.chains import outcome
+from lattice_flows.distributed import World
+from lattice_flows.sampling import ChainState, Streams
+
+GATHERED_BYTES = 2**24
+"""Of the links of all chains, that wait on the ranks before rank 0 gets them."""
+
+
+class Row(NamedTuple):
+    """One update of some chains, as `ChainWriter.append` takes it."""
+
+    state: ChainState
+    acceptance: Tensor
+    proposals: dict[str, Tensor] | None
+
+    @classmethod
+    def of(cls, state: ChainState, info) -> "Row":
+        """The state after an update, and what the sampler said of it."""
+        return cls(state, *outcome(info))
+
+
+def most_rows(state: ChainState, chains: int) -> int:
+    """How many updates of all chains are gathered at a time."""
+    one = state.links[0]
+    return max(1, GATHERED_BYTES // (one.numel() * one.element_size() * chains))
+
+
+def gather_rows(world: World, rows: Sequence[Row]) -> Sequence[Row]:
+    """The same updates of the chains of all ranks, on rank 0; none elsewhere."""
+    if world.size == 1:
+        return rows
+    found = [_named(row) for row in rows]
+    whole = {name: world.gather(torch.stack([row[name] for row in found]), axis=1) for name in found[0]}
+    return (
+        [_row(dict(zip(whole, values, strict=True))) for values in zip(*whole.values(), strict=True)]
+        if world.first
+        else []
+    )
+
+
+def gather_state(world: World, state: ChainState, streams: Streams) -> tuple[ChainState, Tensor] | None:
+    """Where the chains of all ranks stand, and their streams, on rank 0."""
+    fields: dict[str, Any] = {
+        name: None if value is None else world.gather(value) for name, value in state._asdict().items()
+    }
+    where = world.gather(streams.get_state())
+    return (ChainState(**fields), where) if where is not None else None
+
+
+def scatter_state(world: World, whole: tuple[ChainState, Tensor] | None, streams: Streams) -> ChainState:
+    """Where the chains of this rank stand; its streams are put where theirs are.
+
+    Args:
+        whole: what `gather_state` gave, on rank 0.
+    """
+    names = world.broadcast(
+        None if whole is None else [name for name, value in whole[0]._asdict().items() if value is not None]
+    )
+    parts = {name: world.scatter(None if whole is None else getattr(whole[0], name)) for name in names}
+    streams.set_state(world.scatter(None if whole is None else whole[1]))
+    # the numbers of proposals are counted on the CPU
+    return ChainState(**{name: part if name == "offered" else part.to(streams.device) for name, part in parts.items()})
+
+
+def _named(row: Row) -> dict[str, Tensor]:
+    own = {name: value for name, value in row.state._asdict().items() if value is not None}
+    return (
+        own
+        | {"acceptance": row.acceptance}
+        | {f"proposals/{name}": value for name, value in (row.proposals or {}).items()}
+    )
+
+
+def _row(values: dict[str, Tensor]) -> Row:
+    state = ChainState(**{name: values[name] for name in ChainState._fields if name in values})
+    proposals = {name.removeprefix("proposals/"): value for name, value in values.items() if "/" in name}
+    return Row(state, values["acceptance"], proposals or None)

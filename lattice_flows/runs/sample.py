@@ -1,0 +1,187 @@
+"""Markov chains in the folder of a run: made by all ranks, gathered and written by rank 0."""
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from lattice_flows import training
+from lattice_flows.chains import Chains
+from lattice_flows.config import Config
+from lattice_flows.distributed import World
+from lattice_flows.errors import Interrupted
+from lattice_flows.flows import Flow
+from lattice_flows.folders import CONFIG, load_run, trained_model
+from lattice_flows.models import Model, build_action, build_run
+from lattice_flows.runs.gather import Row, gather_rows, gather_state, most_rows, scatter_state
+from lattice_flows.runs.keeper import Keeper, Place
+from lattice_flows.sampling import ChainState, Streams
+from lattice_flows.signals import Stop
+
+log = logging.getLogger(__name__)
+
+COMMIT_SECONDS = 30.0  # what a kill during sampling costs at most
+
+
+def sample_run(
+    folder: str | Path,
+    overrides: Iterable[str] = (),
+    config: Config | None = None,
+    source: str = "config",
+    world: World | None = None,
+    stop: Stop | None = None,
+) -> int:
+    """Makes the Markov chains of a run, or goes on with them; returns how many configurations each of them has.
+
+    Chains that go on, after a kill too, are the same, bit for bit, as chains made at once, on the same machine with
+    the same number of threads; and so are those that any number of ranks make.
+
+    Args:
+        overrides: of ``[sampling]`` and of ``training.device``, such as ``sampling.n=50000``.
+        config: makes a new run, if the folder is not one, which needs no training where no update needs a flow; or
+            goes on with the run in the folder, if that has the same settings.
+        source: where the config came from, for errors.
+        world: over whose ranks the chains are spread, each rank calling this; where there are more ranks than chains,
+            and the flow alone proposes, the proposals are.
+        stop: asked after every update, on every rank.
+
+    Raises:
+        InvalidInput: nothing trained there, settings that contradict the run, a broken file, or too many ranks.
+        Interrupted: it was asked to stop, and has written what there is.
+        LatticeFlowsError: the folder is in use, or cannot be written to.
+    """
+    folder, world, stop = Path(folder), world or World(), stop or Stop()
+    settings = world.broadcast(load_run(folder, overrides) if config is None and world.first else config)
+    settings, action = build_action(settings, source if config else str(folder / CONFIG))
+    device = world.device(training.select_device(settings.training.device))
+    action.to(device)
+    # first, so that what does not fit leaves no trace
+    model = trained_model(folder, settings, device) if settings.sampling.uses_flow and world.first else None
+    flow = _flow(settings, model, device, world)
+    Chains(settings, action, flow, world=world)
+    with Keeper(folder, settings, config is not None, model, device) if world.first else nullcontext() as keeper:
+        place = world.broadcast(None if keeper is None else keeper.place)
+        chains = Chains(settings, action, flow, None if place is None else place.tuned, world)
+        # where proposals are shared, rank 0 alone has chains
+        team = _Team(chains, keeper, World() if chains.shared else world, stop, device)
+        if not chains.shared:
+            return team.run(folder, place)
+        if keeper is None:
+            done = place or Place()
+            missing = settings.sampling.dropped - done.dropped + settings.sampling.n * settings.sampling.every
+            chains.serve(team.streams, done.offered, missing - (done.updates or 0))
+            return settings.sampling.n
+        try:
+            return team.run(folder, place)
+        finally:
+            keeper.spent(keeper.updates, 0, chains.dismiss())
+
+
+def _flow(settings: Config, model: Model | None, device: torch.device, world: World) -> Flow | None:
+    """The trained flow on every rank, as rank 0 has it."""
+    weights = world.broadcast(None if model is None else model.flow.state_dict())
+    if weights is None or model is not None:
+        return None if model is None else model.flow
+    _, flow, _ = build_run(settings, "config")
+    flow.load_state_dict(weights)
+    return flow.to(device).eval()
+
+
+class _Team:
+    """The ranks that have chains, seen from one of them.
+
+    Args:
+        keeper: on rank 0.
+    """
+
+    def __init__(self, chains: Chains, keeper: Keeper | None, world: World, stop: Stop, device: torch.device):
+        self.chains, self.keeper, self.world, self.stop = chains, keeper, world, stop
+        self.settings = chains.config.sampling
+        self.streams = Streams(self.settings.seed, world.share(self.settings.chains), device)
+        self._restart()
+
+    def run(self, folder: Path, place: Place | None) -> int:
+        """Makes all updates that are missing; returns how many configurations each chain has then.
+
+        Args:
+            place: where the chains stand; None for new ones.
+        """
+        if place is None:
+            state, place = self.chains.begin(self.streams, folder), Place()
+        else:
+            state = scatter_state(self.world, self.keeper.state if self.keeper else None, self.streams)
+        if place.updates is None:
+            state = self._thermalise(state, place.dropped)
+        return self._sample(state, place.updates or 0) // self.settings.every
+
+    def _thermalise(self, begin: ChainState, done: int) -> ChainState:
+        total, made, state = self.settings.dropped, 0, begin
+        with self._bar(total, done, "thermalising") as bar:
+            for state in self.chains.thermalise(begin, self.streams, done):
+                made += 1
+                bar.update()
+                if self._time_to_write() and done + made < total:
+                    whole = gather_state(self.world, state, self.streams)
+                    if self.keeper and whole:
+                        self.keeper.save_thermalisation(*whole, Place(self.chains.tuned, done + made))
+                    self._spent(0, made)
+                    self._stop_if_asked(f"{done + made} of {total} updates of the thermalisation are written")
+                    done, made = done + made, 0
+        whole = gather_state(self.world, state, self.streams)
+        if self.keeper and whole:
+            self.keeper.create(*whole, self.chains.tuned, self.chains.proposals)
+        self._spent(0, made)
+        return state
+
+    def _sample(self, state: ChainState, n: int) -> int:
+        total = self.settings.n * self.settings.every
+        if n >= total and self.keeper:
+            log.info("%s holds %d configurations of each chain already", self.keeper.path, n // self.settings.every)
+        most = most_rows(state, self.settings.chains)
+        with self._bar(total, n, "sampling") as bar:
+            while n < total:
+                before, writing = n, False
+                while n < total and not writing:
+                    rows: list[Row] = []
+                    while len(rows) < most and n + len(rows) < total and not writing:
+                        state, info = self.chains.sampler.step(state, self.streams)
+                        rows.append(Row.of(state, info))
+                        writing = self._time_to_write()
+                    gathered = gather_rows(self.world, rows)
+                    if self.keeper:
+                        self.keeper.append(gathered)
+                    n += len(rows)
+                    bar.update(len(rows))
+                whole = gather_state(self.world, state, self.streams)
+                if self.keeper and whole:
+                    self.keeper.commit(whole[1])
+                self._spent(n, n - before)
+                if n < total:
+                    self._stop_if_asked(f"{n} of {total} updates are written")
+        return n
+
+    def _bar(self, total: int, initial: int, what: str) -> tqdm:
+        hidden = True if self.keeper is None or initial >= total else None
+        return tqdm(total=total, initial=initial, desc=what, unit="up", disable=hidden)
+
+    def _time_to_write(self) -> bool:
+        """Whether some rank has the time for it, or was asked to stop."""
+        return self.world.any(self.stop.asked or time.monotonic() >= self._deadline)
+
+    def _stop_if_asked(self, done: str) -> None:
+        if self.world.any(self.stop.asked):
+            raise Interrupted(f"asked to stop: {done}; the same command goes on")
+
+    def _spent(self, updates: int, made: int) -> None:
+        """Notes what was spent since the last time, on all ranks."""
+        seconds = self.world.total(time.process_time() - self._since)
+        if self.keeper:
+            self.keeper.spent(updates, made, seconds)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._since, self._deadline = time.process_time(), time.monotonic() + COMMIT_SECONDS

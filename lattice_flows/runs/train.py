@@ -1,0 +1,140 @@
+"""Training in the folder of a run."""
+
+import contextlib
+import dataclasses
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lattice_flows import models, training
+from lattice_flows.actions import Action
+from lattice_flows.config import Config, to_toml
+from lattice_flows.distributed import World
+from lattice_flows.errors import Interrupted, InvalidInput
+from lattice_flows.flows import Flow
+from lattice_flows.folders import CHECKPOINT, CONFIG, METRICS, MODEL, beginning, check_same_run, load_model
+from lattice_flows.io import MetricsFile, files, save_checkpoint
+from lattice_flows.models import build_run, carried, digest
+from lattice_flows.provenance import provenance
+from lattice_flows.signals import Stop
+from lattice_flows.training import StepRecord, TrainingState
+
+log = logging.getLogger(__name__)
+
+
+def train_run(
+    config: Config,
+    folder: str | Path,
+    source: str = "config",
+    begin: str | Path | None = None,
+    world: World | None = None,
+    stop: Stop | None = None,
+) -> int:
+    """Trains the flow of a config in a folder, from the start or from the folder's checkpoint; returns the last step.
+
+    A run that was killed and goes on has the same weights and metrics, bit for bit, as one that was not, on the same
+    machine with the same number of threads and ranks; on another number of ranks, up to rounding.
+
+    Args:
+        source: where the config came from, for errors.
+        begin: a trained model, as in `load_model`, whose weights training begins from; the folder keeps it, and where
+            it has one already, training begins from that. A hierarchical flow is carried to the extents of the config.
+        world: whose ranks train together, each of them calling this.
+        stop: asked after every step, on every rank.
+
+    Raises:
+        InvalidInput: settings that do not fit each other or the run in the folder, or a broken checkpoint.
+        NumericalFailure: the training diverged.
+        Interrupted: it was asked to stop, and has written a checkpoint.
+        LatticeFlowsError: the folder is in use, or cannot be written to.
+    """
+    folder, world, stop = Path(folder), world or World(), stop or Stop()
+    config, flow, action = build_run(config, source)  # first, so that what does not fit leaves no trace
+    device = world.device(training.select_device(config.training.device))
+    with contextlib.ExitStack() as held:
+        prepared = _prepare(held, folder, config, flow, source, begin) if world.first else None
+        weights, saved = world.broadcast(prepared)
+        flow.load_state_dict(weights)
+        state = TrainingState.start(flow, config.training, device)
+        if saved is not None:
+            state.load_state_dict(saved)
+        _train(config, folder, state, action.to(device), world, stop)
+    return state.step
+
+
+def _prepare(
+    held: contextlib.ExitStack, folder: Path, config: Config, flow: Flow, source: str, begin: str | Path | None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Makes the folder ready and holds it; the weights to begin from, and the training state to go on from."""
+    model = None if begin is None else load_model(begin)
+    if model is not None:
+        flow = carried(model, config, source)
+    files.make_folder(folder)
+    held.enter_context(files.locked(folder))
+    checkpoint = check_same_run(folder, config)
+    if (folder / MODEL).exists():
+        begun = beginning(folder, config).flow
+        if model is not None and digest(begun) != digest(flow):
+            raise InvalidInput(
+                f"{folder} holds a run that began from other weights ({folder / MODEL}): "
+                "leave --from out to go on with it, or take another folder"
+            )
+        flow = begun
+    elif model is not None:
+        if checkpoint is not None:
+            raise InvalidInput(
+                f"{folder} holds a run that began from random weights: "
+                "leave --from out to go on with it, or take another folder"
+            )
+        models.save(model, folder / MODEL)
+    files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+    return flow.state_dict(), None if checkpoint is None else checkpoint["training"]
+
+
+def _train(config: Config, folder: Path, state: TrainingState, action: Action, world: World, stop: Stop) -> None:
+    settings = config.training
+    total = training.total_steps(state.flow, action, settings)
+    if world.first and state.step:
+        log.info("%s goes on from step %d of %d", folder, state.step, total)
+    with _Records(folder, config, state, total) if world.first else contextlib.nullcontext() as records:
+        since = time.process_time()
+        for record in training.train(state, action, settings, world):
+            spent, since = time.process_time() - since, time.process_time()
+            spent = world.total(spent)
+            stopping = world.any(stop.asked) and state.step < total
+            if records is not None:
+                records.add(record, spent)
+                if stopping or state.step % settings.checkpoint_every == 0 or state.step == total:
+                    records.save()
+            if stopping:
+                raise Interrupted(
+                    f"asked to stop: checkpoint written at step {state.step} of {total}; the same command goes on"
+                )
+
+
+class _Records:
+    """What rank 0 writes and shows of a training."""
+
+    def __init__(self, folder: Path, config: Config, state: TrainingState, total: int):
+        self._path, self._config, self._state = folder / CHECKPOINT, to_toml(config), state
+        self._metrics = MetricsFile(folder / METRICS, keep=state.step)
+        self._bar = tqdm(total=total, initial=state.step, desc="training", unit="step", disable=None)
+
+    def add(self, record: StepRecord, cpu_seconds: float) -> None:
+        self._metrics.append({**dataclasses.asdict(record), "cpu_seconds": cpu_seconds})
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{record.loss:.4g}", ess=f"{record.ess:.2f}", refresh=False)
+
+    def save(self) -> None:
+        self._metrics.sync()
+        save_checkpoint(self._path, {"config": self._config, "training": self._state.state_dict()})
+
+    def __enter__(self) -> "_Records":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._bar.close()
+        self._metrics.__exit__(*raised)

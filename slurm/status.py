@@ -1,0 +1,165 @@
+"""What the jobs of runs do, and how far the runs are, as one table."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lattice_flows.columns import columns
+from lattice_flows.slurm import jobs
+from lattice_flows.slurm.jobs import Job, Queued
+
+HEADER = ("run", "job", "id", "state", "step", "ESS", "rate", "remaining", "time left")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far one part of a run is.
+
+    Attributes:
+        done, total: steps of the training or updates of the chains; of a measurement 0 or 1, of 1.
+        rate: of them in a second; nan where it is not known.
+        ess: that of recent training steps; nan where there is none.
+    """
+
+    done: int
+    total: int
+    rate: float = math.nan
+    ess: float = math.nan
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.done >= self.total
+
+    @property
+    def remaining(self) -> float:
+        """The seconds that are left at this rate."""
+        return (self.total - self.done) / self.rate
+
+
+def status_table(folders: Iterable[str | Path]) -> str:
+    """A row for every job of runs, or every part of theirs that was made without one.
+
+    Raises:
+        InvalidInput: no run there, or a broken file.
+    """
+    rows = [row for folder in folders for row in _rows(Path(folder))]
+    known = jobs.queue(job.job for _, _, job, _ in rows if job)
+    return columns([HEADER, *(_words(folder, kind, job, name, known) for folder, kind, job, name in rows)])
+
+
+Row = tuple[Path, str, Job | None, str]  # the folder, train, sample or measure, the job, and its id or that of its task
+
+
+def _rows(folder: Path) -> Iterator[Row]:
+    """The last job of each kind, and what the folder holds of others."""
+    from lattice_flows.folders import CHECKPOINT, ENSEMBLE, METRICS, REPORT, load_run
+
+    uses_flow = load_run(folder).sampling.uses_flow
+    last = {job.kind: job for job in jobs.read_jobs(folder)}
+    present = {
+        "train": (folder / METRICS).exists() or (folder / CHECKPOINT).exists(),
+        "sample": (folder / ENSEMBLE).exists(),
+        "measure": (folder / REPORT).exists(),
+    }
+    if not last and not any(present.values()):
+        present["train" if uses_flow else "sample"] = True
+    for kind, there in present.items():
+        job = last.get(kind)
+        if job is None:
+            if there:
+                yield folder, kind, None, "-"
+        elif job.array is None:
+            yield folder, kind, job, job.job
+        else:
+            for task in jobs.tasks(job.array):
+                yield folder / f"seed-{task}", kind, job, f"{job.job}_{task}"
+
+
+def _words(folder: Path, kind: str, job: Job | None, name: str, known: dict[str, Queued] | None) -> Sequence[str]:
+    progress = read_progress(folder, kind, job.ranks if job else 1)
+    queued = (known or {}).get(name)
+    step = "-" if kind == "measure" or progress is None else f"{progress.done}/{progress.total}"
+    row = [str(folder), kind, name, _state(job, queued, known is not None, progress), step, "-", "-", "-", "-"]
+    if progress is not None:
+        row[5] = "-" if math.isnan(progress.ess) else f"{progress.ess:.3f}"
+        row[6] = "-" if math.isnan(progress.rate) else f"{progress.rate:.3g}/s"
+        row[7] = "-" if progress.complete or math.isnan(progress.remaining) else _duration(progress.remaining)
+    if queued is not None and queued.state == "RUNNING":
+        row[8] = queued.left
+    return row
+
+
+def _state(job: Job | None, queued: Queued | None, asked: bool, progress: Progress | None) -> str:
+    """Slurm's word; where it has none, what the folder says."""
+    if job is None or not asked:
+        return "no job" if job is None and asked else "-"
+    if queued is None:
+        return "gone, complete" if progress is not None and progress.complete else "gone, not complete"
+    return queued.state if queued.reason in ("None", "") else f"{queued.state} ({queued.reason})"
+
+
+def read_progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
+    """How far the training, the sampling or the measuring of a run is; None before there is a run.
+
+    Args:
+        kind: train, sample or measure.
+        ranks: that sampling is shared by, since its records are of the time of all of them together.
+
+    Raises:
+        InvalidInput: a broken file.
+    """
+    from lattice_flows.folders import CONFIG, REPORT, load_run
+
+    if kind == "measure":
+        return Progress(done=int((folder / REPORT).exists()), total=1)
+    if not (folder / CONFIG).exists():
+        return None
+    config = load_run(folder)
+    return _training(folder, config) if kind == "train" else _sampling(folder, config, ranks)
+
+
+def _training(folder: Path, config: Any) -> Progress:
+    from lattice_flows.folders import METRICS, beginning
+    from lattice_flows.io import read_metrics
+    from lattice_flows.training import total_steps
+
+    records = read_metrics(folder / METRICS)
+    recent = records[-max(1, len(records) // 20) :]
+    _, flow, action, _ = beginning(folder, config)
+    total = total_steps(flow, action, config.training)
+    seconds, ess = (_mean(record[key] for record in recent) for key in ("seconds", "ess"))
+    return Progress(done=len(records), total=total, rate=1 / seconds if seconds > 0 else math.nan, ess=ess)
+
+
+def _sampling(folder: Path, config: Any, ranks: int) -> Progress:
+    from lattice_flows.folders import COSTS, ENSEMBLE
+    from lattice_flows.io import ChainFile, read_metrics
+
+    path, total = folder / ENSEMBLE, config.sampling.n * config.sampling.every
+    if not path.exists():
+        return Progress(done=0, total=total)
+    stored = ChainFile(path)
+    if "config" in stored.attributes:  # what the chains were made with: a model's run has other settings in its config
+        made = re.search(r"(?ms)^\[sampling\].*?^n = (\d+)$", stored.attributes["config"])
+        total = int(made[1]) * stored.every if made else total
+    recent = [record for record in read_metrics(folder / COSTS) if record["made"]][-5:]
+    seconds = sum(record.get("seconds", record["cpu_seconds"] / ranks) for record in recent)
+    rate = sum(record["made"] for record in recent) / seconds if seconds > 0 else math.nan
+    return Progress(done=stored.n_updates, total=total, rate=rate)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """Of the values that are there; nan when there is none."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else math.nan
+
+
+def _duration(seconds: float) -> str:
+    """In Slurm's format, 2-03:04:05."""
+    days, rest = divmod(math.ceil(seconds), 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{clock}" if days else clock
