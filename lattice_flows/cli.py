@@ -60,8 +60,9 @@ def _fail(message: str) -> int:
 def _interrupted(message: str) -> int:
     from lattice_flows.distributed import INTERRUPTED
 
-    if _rank() == 0:
-        print(f"lattice-flows: {message}", file=sys.stderr)
+    if _rank():  # a launcher ends the others at once when a rank says that it has failed
+        return 0
+    print(f"lattice-flows: {message}", file=sys.stderr)
     return INTERRUPTED
 
 
@@ -296,7 +297,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     compare.add_argument("--json", action="store_true", help="for machines")
 
-    show = command("show", _show, "say what a run is and how far it is", "", "lattice-flows show runs/su2")
+    show = command(
+        "show",
+        _show,
+        "say what a run is and how far it is",
+        "Draws loss, ESS, gradient norm and the parts of a step's time in figures/training.png.",
+        "lattice-flows show runs/su2",
+    )
     _add_run(show)
 
     export = command(

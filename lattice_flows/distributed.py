@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, NumericalFailure
 
 RANKS = "LATTICE_FLOWS_RANKS"
 """The environment variable in which a batch script says how many processes it has started."""
@@ -248,7 +248,7 @@ def check_replicas(state: Sequence[Tensor], own: World, step: int) -> None:
     """Compares tensors bit for bit over the ranks, by a checksum.
 
     Raises:
-        InvalidInput: they differ.
+        NumericalFailure: they differ.
     """
     checksum = 0
     for tensor in state:
@@ -256,7 +256,7 @@ def check_replicas(state: Sequence[Tensor], own: World, step: int) -> None:
     found = own.all_gather(torch.tensor([checksum])).tolist()
     if len(set(found)) > 1:
         ranks = ", ".join(str(rank) for rank, value in enumerate(found) if value != found[0])
-        raise InvalidInput(
+        raise NumericalFailure(
             f"step {step}: the parameters of ranks {ranks} are no longer those of rank 0, by their checksums: a node "
             "computes otherwise than the rest (another processor, faulty memory); start again from the last "
             "checkpoint on nodes of one kind"
@@ -276,4 +276,5 @@ def end_all(code: int, why: str) -> None:
     if world.rank:
         time.sleep(_GRACE)
     os.write(2, f"rank {world.rank} of {world.size}: {why}\n".encode())
+    time.sleep(_GRACE / 4)  # the launcher, which hands on what is written, ends with the ranks
     world.Abort(code)

@@ -18,25 +18,50 @@ _FIRST = 500
 _COLOURS = ("C0", "C1", "C2", "C4")
 
 
+_PARTS = ("sampling", "backward", "waiting", "communication")
+
+
 def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss and ESS of the training batches against the step; steps that were skipped leave a gap."""
+    """Loss, ESS and gradient norm of the batches, and the parts of a step's time; steps that were skipped leave a gap.
+
+    The times are those of rank 0; records of earlier versions have none.
+    """
     steps = [record["step"] for record in metrics]
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    for axes, key in ((upper, "loss"), (lower, "ess")):
+    timed = [record for record in metrics if "sampling_seconds" in record]
+    figure = Figure(figsize=(7, 9 if timed else 7), layout="constrained")
+    panels = figure.subplots(4 if timed else 3, 1, sharex=True)
+    for axes, key in zip(panels, ("loss", "ess", "grad_norm"), strict=False):
         # None, which stands for a number that was not finite, becomes nan
         values = np.array([record[key] for record in metrics], dtype=float)
         axes.plot(steps, values, color="C0", alpha=0.35, linewidth=0.8, label="each step")
         axes.plot(*_smoothed(steps, values), color="C0", label="mean over 1/50 of the run")
         axes.grid(alpha=0.3)
-    upper.set(title="Training", ylabel=r"loss $\langle \log q + S \rangle_q$")
+    panels[0].set(title="Training", ylabel=r"loss $\langle \log q + S \rangle_q$")
     finite = np.array([record["loss"] for record in metrics if record["loss"] is not None])
     if len(finite):  # the first steps would flatten all others
         low, high = np.quantile(finite, [0.0, 0.98])
-        upper.set_ylim(low - 0.05 * (high - low or 1.0), high + 0.05 * (high - low or 1.0))
-    upper.legend(frameon=False, loc="upper right")
-    lower.set(xlabel="step", ylabel="ESS of a batch", ylim=(0, 1))
+        panels[0].set_ylim(low - 0.05 * (high - low or 1.0), high + 0.05 * (high - low or 1.0))
+    panels[0].legend(frameon=False, loc="upper right")
+    panels[1].set(ylabel="ESS of a batch", ylim=(0, 1))
+    panels[2].set(ylabel="gradient norm", yscale="log")
+    if timed:
+        _times(panels[3], timed)
+    panels[-1].set(xlabel="step")
     return figure
+
+
+def _times(axes: Any, timed: Sequence[Mapping[str, Any]]) -> None:
+    """Shares of the seconds of a step, means over up to 100 stretches."""
+    edges = np.unique(np.linspace(0, len(timed), min(len(timed), 100) + 1).astype(int))
+    whole = np.array([record["seconds"] for record in timed])
+    parts = [np.array([record[f"{name}_seconds"] for record in timed]) for name in _PARTS]
+    parts.append(whole - sum(parts))
+    starts = edges[:-1]
+    shares = [np.add.reduceat(part, starts) / np.add.reduceat(whole, starts) for part in parts]
+    at = [timed[start]["step"] for start in starts]
+    axes.stackplot(at, *shares, labels=[*_PARTS, "optimizer"], step="post", alpha=0.8)
+    axes.set(ylabel="share of the time", ylim=(0, 1))
+    axes.legend(frameon=True, loc="lower right", ncols=3, fontsize="small")
 
 
 def history(series: np.ndarray, label: str) -> Figure:

@@ -96,10 +96,11 @@ def _measured(path: Path, world: World | None = None) -> tuple[Config, ChainFile
 
 
 def show_run(folder: str | Path) -> str:
-    """What a run is, how far it is, and its report, as text.
+    """What a run is, how far it is, and its report, as text; draws the training in figures/training.png.
 
     Raises:
         InvalidInput: there is no run, or a broken file.
+        LatticeFlowsError: the folder cannot be written to.
     """
     folder = Path(folder)
     config, action = build_action(load_run(folder), str(folder / CONFIG))
@@ -107,6 +108,13 @@ def show_run(folder: str | Path) -> str:
     lines = [str(folder)]
     if config.sampling.uses_flow or metrics:
         lines += _training_in_words(folder, config, metrics)
+    if metrics:
+        from lattice_flows import figures  # here, because it loads matplotlib
+
+        path_of_figure = folder / "figures" / "training.png"
+        files.make_folder(path_of_figure.parent)
+        figures.save(figures.training_curve(metrics), path_of_figure)
+        lines.append(f"figure: {path_of_figure}")
     lines += [f"{action}", f"updates: {sampler_in_words(config)}"]
     if path.exists():
         chains = ChainFile(path)

@@ -1,7 +1,6 @@
 """The two commands ``lattice-flows submit | status``."""
 
 import argparse
-import shlex
 from collections.abc import Callable
 from typing import Any
 

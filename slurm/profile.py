@@ -15,7 +15,7 @@ from lattice_flows.settings import Rule, Settings, at_least
 KINDS = ("train", "sample", "measure")
 VARIABLE = "LATTICE_FLOWS_SITE"
 PLACE = "~/.config/lattice-flows/site.toml"
-LAUNCHER = "srun --mpi=pmi2 --kill-on-bad-exit=0 --wait=60"
+LAUNCHER = "srun --mpi=pmi2 --kill-on-bad-exit=1"
 
 
 def _one_line(text: str) -> bool:

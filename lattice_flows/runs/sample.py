@@ -174,6 +174,7 @@ class _Team:
 
     def _stop_if_asked(self, done: str) -> None:
         if self.world.any(self.stop.asked):
+            self.world.barrier()  # no rank leaves before all is written
             raise Interrupted(f"asked to stop: {done}; the same command goes on")
 
     def _spent(self, updates: int, made: int) -> None:

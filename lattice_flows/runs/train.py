@@ -110,6 +110,7 @@ def _train(config: Config, folder: Path, state: TrainingState, action: Action, w
                 if stopping or state.step % settings.checkpoint_every == 0 or state.step == total:
                     records.save()
             if stopping:
+                world.barrier()  # no rank leaves before all is written
                 raise Interrupted(
                     f"asked to stop: checkpoint written at step {state.step} of {total}; the same command goes on"
                 )

@@ -88,7 +88,7 @@ def running():
         for words in (["slurmctld", "-c"], ["slurmd", "-N", "n1"], ["slurmd", "-N", "n2"]):
             # what a daemon inherits it hands on to jobs, and a pipe would stay open
             subprocess.run([*words, "-f", conf], check=True, env=environment, stdout=DEVNULL, stderr=DEVNULL)
-        wait_for(lambda: "idle" == _nodes(environment), "nodes that are idle", 30)
+        wait_for(lambda: _nodes(environment) == "idle", "nodes that are idle", 30)
         yield variables
         subprocess.run(["scancel", "--user=root"], env=environment, check=True)
         squeue = ["squeue", "--noheader"]

@@ -1,17 +1,16 @@
 """Jobs on a real Slurm with two virtual nodes: from submission to the end of a run, and everything in between."""
 
+import itertools
 import json
-import os
 import re
-import subprocess
-from pathlib import Path
+import time
 
 import pytest
 import torch
 from cluster import command, facts, wait_for, wait_until
 
 from lattice_flows import cli
-from lattice_flows.folders import CHECKPOINT, ENSEMBLE, METRICS, REPORT, read_checkpoint
+from lattice_flows.folders import ENSEMBLE, METRICS, REPORT, read_checkpoint
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.slurm import jobs
 
@@ -90,7 +89,7 @@ def test_chain_on_two_nodes(finished, capsys):
     assert facts(measure)["Dependency"].startswith(f"afterok:{sample}(")
     assert [row["state"] for row in status(run, capsys=capsys)][1:] == ["PENDING (Dependency)"] * 2
     known = [wait_until(job, "COMPLETED") for job in (train, sample, measure)]
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in itertools.pairwise(known):
         assert before["EndTime"] <= after["StartTime"]
     assert (known[0]["NodeList"], known[0]["NumTasks"]) == ("n[1-2]", "2")
     # of a world of another size than this, every process would have complained
@@ -106,6 +105,104 @@ def test_chain_on_two_nodes(finished, capsys):
     ]
     assert 0 < float(rows[0]["ESS"]) <= 1
     assert all(re.fullmatch(r"[\d.e+]+/s", row["rate"]) for row in rows[:2])
-    for k in known: print(k["SubmitTime"],k["EligibleTime"],k["StartTime"],k["EndTime"])
-    print(subprocess.getoutput(f"cat '{str(run).replace(chr(39), chr(39)+chr(34)+chr(39)+chr(34)+chr(39))}'/*.out"))
-    assert 0
+
+
+def fails(capsys, *words):
+    capsys.readouterr()
+    assert cli.main(list(map(str, words))) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    return captured.err
+
+
+def running_steps(run, least):
+    """Waits until a training has made some steps."""
+    wait_for(lambda: (run / METRICS).exists() and len(read_metrics(run / METRICS)) >= least, f"step {least}")
+
+
+def next_life_soon(job):
+    """A requeued job waits for two minutes, in case that its nodes are ill; here it is enough that they are idle."""
+    wait_for(lambda: facts(job)["JobState"] == "PENDING", "the job to be requeued")
+    wait_for(lambda: command("sinfo", "-h", "-o", "%t") == "idle", "idle nodes")
+    time.sleep(8)  # what is left of the old step on a node would be in the way of the new one, which has its number
+    command("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def test_interrupted_and_requeued_until_complete(mpi, config, site, tmp_path, capsys):
+    """The signal before the time limit: a checkpoint, a second life, and the weights of a run that nothing stopped."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    long = ("training.steps=150", "training.batch=512", "training.checkpoint_every=1000", *TWO_NODES)
+    (job,) = submit(config, run, site, *long)
+    running_steps(run, 20)
+    command("scancel", "--signal=USR1", "--batch", job)
+    next_life_soon(job)
+    done = len(read_metrics(run / METRICS))
+    assert read_checkpoint(run)["training"]["step"] == done < 150
+    known = wait_until(job, "COMPLETED")
+    assert known["Restarts"] == "1"
+    text = (run / f"train-{job}.out").read_text()
+    assert f"asked to stop: checkpoint written at step {done} of 150" in text
+    assert f"goes on from step {done} of 150" in text
+    assert [record["step"] for record in read_metrics(run / METRICS)] == list(range(1, 151))
+    (uninterrupted,) = submit(config, other, site, *long)
+    wait_until(uninterrupted, "COMPLETED")
+    assert facts(uninterrupted)["Restarts"] == "0"
+    one, two = weights(run), weights(other)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_array_of_seeds(finished, site, capsys):
+    """Each task has its own seed and folder; what is measured after it is of the same task."""
+    run, _ = finished
+    wait_for(lambda: (run / REPORT).exists(), "the end of the run")
+    sample, measure = submit(run / "config.toml", run, site, "--jobs", "sample,measure", "--array", "3-4")
+    for task in (3, 4):
+        wait_until(f"{measure}_{task}", "COMPLETED")
+        assert facts(f"{sample}_{task}")["JobState"] == "COMPLETED"
+    three, four = (ChainFile(run / f"seed-{k}" / ENSEMBLE) for k in (3, 4))
+    assert (three.attributes["seed"], four.attributes["seed"]) == (3, 4)
+    assert three.n_updates == four.n_updates == 50
+    assert not (three.series("action") == four.series("action")).all()
+    assert (run / "seed-4" / REPORT).exists()
+
+
+def test_cancelled_is_over(config, site, tmp_path, capsys):
+    """scancel ends a job and does not bring it back, and what waits for it is not begun."""
+    run = tmp_path / "run"
+    train, sample = submit(config, run, site, LONG, "--jobs", "train,sample", "--time", "5")
+    running_steps(run, 1)
+    error = fails(capsys, "submit", config, "--out", run, "--site", site, LONG)
+    assert f"job {train} of {run} (train) is RUNNING: wait for it" in error
+    command("scancel", train)
+    assert wait_for(lambda: facts(train)["JobState"] == "CANCELLED" and facts(train), "the end")["Restarts"] == "0"
+    wait_for(lambda: facts(sample)["JobState"] == "CANCELLED", "the end of what waits")
+    time.sleep(1)
+    assert facts(train)["JobState"] == "CANCELLED"
+    assert status(run, capsys=capsys)[0]["state"] == "CANCELLED"
+
+
+def test_rejected(config, site, tmp_path, capsys):
+    """With Slurm's own words, and nothing of the chain left in the queue."""
+    error = fails(capsys, "submit", config, "--out", tmp_path / "run", "--site", site, "--partition", "nowhere")
+    assert "Slurm rejected the job: invalid partition specified: nowhere; Batch job submission failed: " in error
+    profile = tmp_path / "site.toml"
+    profile.write_text('[sample]\npartition = "nowhere"\n')
+    error = fails(capsys, "submit", config, "--out", tmp_path / "chain", "--site", profile, "--jobs", "train,sample")
+    (job,) = jobs.read_jobs(tmp_path / "chain")
+    assert f"{job.job}, submitted before it, was cancelled" in error
+    wait_for(lambda: facts(job.job)["JobState"] == "CANCELLED", "the end")
+
+
+def test_wrong_launcher_is_explained(mpi, config, tmp_path):
+    """Two worlds of one process each: each of them sees it, and says what to do."""
+    profile = tmp_path / "site.toml"
+    profile.write_text('[environment]\nlauncher = "srun --mpi=none"\n')
+    (job,) = submit(config, tmp_path / "run", profile, *TWO_NODES)
+    wait_for(lambda: facts(job)["JobState"] == "FAILED", "the failure")
+    text = (tmp_path / "run" / f"train-{job}.out").read_text()
+    assert (
+        "LATTICE_FLOWS_RANKS=2 says that 2 processes work together, but this one is in an MPI world of size 1" in text
+    )
+    assert "--mpi=pmi2" in text
+    assert not (tmp_path / "run" / METRICS).exists()
