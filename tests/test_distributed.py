@@ -296,6 +296,7 @@ def test_shards_of_all_ranks_are_the_batch(size, batch):
 
     parts, owns = zip(*(draw(Ranks(rank, size)) for rank in range(size)), strict=True)
     assert torch.equal(torch.cat(parts), draw(World())[0])
+    assert len(torch.cat(parts).unique()) == batch
     assert [sample for own in owns for sample in own] == list(range(batch))
     assert [len(part) for part in parts] == [len(own) for own in owns]
 

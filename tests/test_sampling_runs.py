@@ -11,11 +11,12 @@ import torch
 
 from lattice_flows import SU, U1, chains, cli, results, runs
 from lattice_flows.config import ActionConfig, Config, LatticeConfig, SamplingConfig, TrainingConfig, load
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import Interrupted, InvalidInput
 from lattice_flows.io import ChainFile, read_configuration, read_metrics, write_configuration
 from lattice_flows.measurement import exact_value
 from lattice_flows.models import build_action
 from lattice_flows.sampling import Streams
+from lattice_flows.signals import Stop
 
 SMALL = """
 [lattice]
@@ -246,3 +247,38 @@ def test_bad_input_is_one_line(here, capsys):
     assert "beta is missing" in fails(capsys, "import", "lat", "--out", "new")
     assert "run holds a run: take another folder" in fails(capsys, "import", "lat", "--out", "run", "action.beta=4")
     assert not os.path.exists("new")
+
+
+class After(Stop):
+    """Asked to stop when it has been looked at some times."""
+
+    def __init__(self, looks):
+        self.looks = looks
+
+    @property
+    def asked(self):
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_stopped_and_gone_on_at_any_moment(tmp_path):
+    """While it thermalises too, before the second tuning and after it: the same chains, bit for bit."""
+    settings = config(SU(2), beta=1.5, updates=("hmc", "metropolis"), chains=3, n=20, thermalise=30)
+    runs.sample_run(tmp_path / "once", config=settings)
+    for looks, written in (
+        (4, "5 of 30 updates of the thermalisation"),
+        (17, "23 of 30"),
+        (14, r"[1-9] of 20 updates"),
+    ):
+        with pytest.raises(Interrupted, match=f"asked to stop: {written}.* written; the same command goes on"):
+            runs.sample_run(tmp_path / "parts", config=settings, stop=After(looks))
+    assert runs.sample_run(tmp_path / "parts", config=settings) == 20
+    once, parts = (ChainFile(tmp_path / name / "ensemble.h5") for name in ("once", "parts"))
+    np.testing.assert_array_equal(once.series("action"), parts.series("action"))
+    assert torch.equal(once.end()[0].links, parts.end()[0].links)
+    assert torch.equal(once.end()[1], parts.end()[1])
+    assert not (tmp_path / "parts" / "thermalisation.pt").exists()
+    made = [
+        sum(record["made"] for record in read_metrics(tmp_path / name / "sampling.jsonl")) for name in ("once", "parts")
+    ]
+    assert made == [50, 50]
