@@ -12,12 +12,12 @@ import sys
 STEP = """
 import dataclasses, importlib.resources, json, sys, time
 import torch
-from lattice_flows import config, runs, training
+from lattice_flows import config, models, training
 torch.set_num_threads(1)
 steps, *overrides = json.loads(sys.argv[1])
 path = importlib.resources.files("lattice_flows") / "demo.toml"
 settings = config.load(path, ["training.estimator=path", f"training.steps={steps + 1}", *overrides])
-settings, flow, action = runs.build_run(settings, "benchmark")
+settings, flow, action = models.build_run(settings, "benchmark")
 state = training.TrainingState.start(flow, settings.training)
 took, failed = [], False
 start = time.process_time()

@@ -4,6 +4,7 @@ A launcher (mpiexec, srun) starts the same program many times; `world` finds out
 processes have found each other. Without a launcher nothing here needs MPI, or imports it.
 """
 
+import atexit
 import os
 import sys
 import time
@@ -25,7 +26,7 @@ INTERRUPTED = 75
 
 # in which launchers say the same: MPICH and Slurm's pmi2, Open MPI, and the tasks of a job step of Slurm
 _LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-_GRACE = 1.0  # seconds for which the other ranks leave the word to rank 0, as all ranks fail of a wrong setting
+_GRACE = 4.0  # seconds for which the other ranks leave the word to rank 0, as all ranks fail of a wrong setting
 
 
 class World:
@@ -209,7 +210,14 @@ class MPIWorld(World):
                 self._backend or "nccl", store=PrefixStore("lattice_flows", store), rank=self.rank, world_size=self.size
             )
             self._group = torch.distributed.group.WORLD
+            atexit.register(self._leave)
         return self._group
+
+    def _leave(self) -> None:
+        """Takes down the process group before MPI, with no rank still talking to the store of rank 0."""
+        self.barrier()
+        torch.distributed.destroy_process_group()
+        self.barrier()
 
 
 def world(environment: dict[str, str] | None = None) -> World:
@@ -276,5 +284,6 @@ def end_all(code: int, why: str) -> None:
     if world.rank:
         time.sleep(_GRACE)
     os.write(2, f"rank {world.rank} of {world.size}: {why}\n".encode())
-    time.sleep(_GRACE / 4)  # the launcher, which hands on what is written, ends with the ranks
+    time.sleep(0.25)  # the launcher, which hands on what is written, ends with the ranks
     world.Abort(code)
+    os._exit(code)  # MPICH may come back from there, until it is killed

@@ -43,7 +43,9 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
         panels[0].set_ylim(low - 0.05 * (high - low or 1.0), high + 0.05 * (high - low or 1.0))
     panels[0].legend(frameon=False, loc="upper right")
     panels[1].set(ylabel="ESS of a batch", ylim=(0, 1))
-    panels[2].set(ylabel="gradient norm", yscale="log")
+    panels[2].set(ylabel="gradient norm")
+    if any(record["grad_norm"] for record in metrics):
+        panels[2].set_yscale("log")
     if timed:
         _times(panels[3], timed)
     panels[-1].set(xlabel="step")

@@ -261,7 +261,6 @@ world = MPIWorld(MPI.COMM_WORLD, backend="gloo")
 tensor = torch.arange(4.0) + world.rank
 world.sum_(tensor)
 assert tensor.tolist() == [1.0, 3.0, 5.0, 7.0], tensor
-torch.distributed.destroy_process_group()
 """
 
 

@@ -158,8 +158,8 @@ def test_report(finished):
 
 
 def test_figures_of_very_little():
-    record = {"step": 1, "loss": None, "ess": None}
-    for metrics in ([record], [record, {"step": 2, "loss": 1.0, "ess": 0.5}]):
+    record = {"step": 1, "loss": None, "ess": None, "grad_norm": None}
+    for metrics in ([record], [record, {"step": 2, "loss": 1.0, "ess": 0.5, "grad_norm": 3.0}]):
         figures.training_curve(metrics).savefig(io.BytesIO())
     figures.history(np.zeros(5), "Q").savefig(io.BytesIO())
     figures.weight_histogram(np.array([0.0, -np.inf]), 0.5).savefig(io.BytesIO())

@@ -10,8 +10,8 @@ from lattice_flows.chains import outcome
 from lattice_flows.distributed import World
 from lattice_flows.sampling import ChainState, Streams
 
-GATHERED_BYTES = 2**24
-"""Of the links of all chains, that wait on the ranks before rank 0 gets them."""
+GATHERED_BYTES, GATHERED_ROWS = 2**24, 1024
+"""How much of the links of all chains, and how many updates, wait on the ranks before rank 0 gets them."""
 
 
 class Row(NamedTuple):
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 def most_rows(state: ChainState, chains: int) -> int:
     """How many updates of all chains are gathered at a time."""
     one = state.links[0]
-    return max(1, GATHERED_BYTES // (one.numel() * one.element_size() * chains))
+    return max(1, min(GATHERED_ROWS, GATHERED_BYTES // (one.numel() * one.element_size() * chains)))
 
 
 def gather_rows(world: World, rows: Sequence[Row]) -> Sequence[Row]:
@@ -39,11 +39,9 @@ def gather_rows(world: World, rows: Sequence[Row]) -> Sequence[Row]:
         return rows
     found = [_named(row) for row in rows]
     whole = {name: world.gather(torch.stack([row[name] for row in found]), axis=1) for name in found[0]}
-    return (
-        [_row(dict(zip(whole, values, strict=True))) for values in zip(*whole.values(), strict=True)]
-        if world.first
-        else []
-    )
+    if not world.first:
+        return []
+    return [_row(dict(zip(whole, values, strict=True))) for values in zip(*whole.values(), strict=True)]
 
 
 def gather_state(world: World, state: ChainState, streams: Streams) -> tuple[ChainState, Tensor] | None:

@@ -35,6 +35,7 @@ class Place(NamedTuple):
     """How far the chains of a run are."""
 
     tuned: Tuned = {}  # noqa: RUF012  # never changed
+    """What was found for the steps of samplers."""
     dropped: int = 0
     """Updates of the thermalisation that are done."""
     updates: int | None = None
