@@ -115,25 +115,50 @@ def fails(capsys, *words):
     return captured.err
 
 
-def running_steps(run, least):
-    """Waits until a training has made some steps."""
-    wait_for(lambda: (run / METRICS).exists() and len(read_metrics(run / METRICS)) >= least, f"step {least}")
+def running_steps(run, job, least):
+    """Waits until a training has made some steps, and complains if its job ends before."""
+
+    def made():
+        known = facts(job)
+        if known["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING"):
+            output = run / f"train-{job}.out"
+            raise AssertionError(f"job {job} is {known['JobState']}: {output.read_text() if output.exists() else ''}")
+        return (run / METRICS).exists() and len(read_metrics(run / METRICS)) >= least
+
+    wait_for(made, f"step {least}", 60)
+
+
+def started(config, run, site, *words):
+    """The job of a training that has made its first steps, and its folder.
+
+    On a busy machine srun now and then does not get through to the daemons of two nodes, and the job fails before it
+    begins, or hangs there: it is then submitted again, twice at most.
+    """
+    for attempt in range(3):
+        folder = run.with_name(f"{run.name}-{attempt}")
+        (job,) = submit(config, folder, site, *words)
+        try:
+            running_steps(folder, job, 10)
+            return job, folder
+        except AssertionError as error:
+            failure = error
+            subprocess.run(["scancel", job])
+    raise failure
 
 
 def next_life_soon(job):
     """A requeued job waits for two minutes, in case that its nodes are ill; here it is enough that they are idle."""
     wait_for(lambda: facts(job)["JobState"] == "PENDING", "the job to be requeued")
     wait_for(lambda: command("sinfo", "-h", "-o", "%t") == "idle", "idle nodes")
-    time.sleep(8)  # what is left of the old step on a node would be in the way of the new one, which has its number
+    time.sleep(12)  # what is left of the old step on a node would be in the way of the new one, which has its number
     command("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def test_interrupted_and_requeued_until_complete(mpi, config, site, tmp_path, capsys):
     """The signal before the time limit: a checkpoint, a second life, and the weights of a run that nothing stopped."""
-    run, other = tmp_path / "run", tmp_path / "other"
+    other = tmp_path / "other"
     long = ("training.steps=150", "training.batch=512", "training.checkpoint_every=1000", *TWO_NODES)
-    (job,) = submit(config, run, site, *long)
-    running_steps(run, 20)
+    job, run = started(config, tmp_path / "run", site, *long)
     command("scancel", "--signal=USR1", "--batch", job)
     next_life_soon(job)
     done = len(read_metrics(run / METRICS))
@@ -171,7 +196,7 @@ def test_cancelled_is_over(config, site, tmp_path, capsys):
     """scancel ends a job and does not bring it back, and what waits for it is not begun."""
     run = tmp_path / "run"
     train, sample = submit(config, run, site, LONG, "--jobs", "train,sample", "--time", "5")
-    running_steps(run, 1)
+    running_steps(run, train, 1)
     error = fails(capsys, "submit", config, "--out", run, "--site", site, LONG)
     assert f"job {train} of {run} (train) is RUNNING: wait for it" in error
     command("scancel", train)
