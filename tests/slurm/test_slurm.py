@@ -142,7 +142,7 @@ def started(config, run, site, *words):
             return job, folder
         except AssertionError as error:
             failure = error
-            subprocess.run(["scancel", job])
+            jobs.cancel([job])
     raise failure
 
 
