@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.actions import Action
 from lattice_flows.config import Config
-from lattice_flows.distributed import World
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import read_configuration
@@ -76,9 +76,9 @@ class Chains:
         action: Action,
         flow: Flow | None = None,
         tuned: Tuned | None = None,
-        world: World | None = None,
+        world: World = SERIAL,
     ):
-        self.config, self.action, self.flow, self.world = config, action, flow, world or World()
+        self.config, self.action, self.flow, self.world = config, action, flow, world
         n, size, names = config.sampling.chains, self.world.size, {name for name, _ in config.sampling.cycle}
         self.shared = n < size and names == {"flow"}
         if n < size and not self.shared:

@@ -1,18 +1,23 @@
 """The command line: ``lattice-flows train | sample | measure | compare | show | export | import | ...``."""
 
 import argparse
+import contextlib
 import functools
 import json
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lattice_flows.errors import Interrupted, LatticeFlowsError
-from lattice_flows.signals import Stop
+from lattice_flows.signals import INTERRUPTED, Stop, end_all
 from lattice_flows.slurm.commands import add_commands
+
+if TYPE_CHECKING:
+    from lattice_flows.distributed import World
 
 # The commands import what they need when they run, so that --help does not wait for torch.
 
@@ -33,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.command(arguments)
         sys.stdout.flush()
     except Interrupted as error:
-        return _interrupted(str(error))
+        print(f"lattice-flows: {error}", file=sys.stderr)
+        return INTERRUPTED
     except LatticeFlowsError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader of the output, such as head, has left
@@ -45,56 +51,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nlattice-flows: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     except Exception:
-        _end_all(1, traceback.format_exc())
+        end_all(1, traceback.format_exc())
         raise
     return 0
 
 
 def _fail(message: str) -> int:
     line = f"lattice-flows: error: {' '.join(message.split())}"
-    _end_all(2, line)
+    end_all(2, line)
     print(line, file=sys.stderr)
     return 2
 
 
-def _interrupted(message: str) -> int:
-    from lattice_flows.distributed import INTERRUPTED
+@contextlib.contextmanager
+def _together() -> Iterator[tuple["World", Stop]]:
+    """The ranks that carry out a command, and whether they are asked to stop, from before torch is loaded."""
+    with Stop() as stop:
+        from lattice_flows import distributed
 
-    if _rank():  # a launcher ends the others at once when a rank says that it has failed
-        return 0
-    print(f"lattice-flows: {message}", file=sys.stderr)
-    return INTERRUPTED
-
-
-def _rank() -> int:
-    """In the MPI world that a command has loaded, if it has."""
-    mpi = sys.modules.get("mpi4py.MPI")
-    return mpi.COMM_WORLD.rank if mpi is not None else 0
-
-
-def _end_all(code: int, why: str) -> None:
-    """Where this is one of several ranks, ends them all."""
-    if "mpi4py.MPI" in sys.modules:
-        from lattice_flows.distributed import end_all
-
-        end_all(code, why)
+        world = distributed.world()
+        try:
+            yield world, stop
+        except Interrupted:
+            if world.first:  # a launcher ends the others at once when a rank says that it has failed
+                raise
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    with Stop() as stop:
-        from lattice_flows import config, distributed, runs
+    with _together() as (world, stop):
+        from lattice_flows import config, runs
 
-        settings, world = config.load(arguments.config, arguments.overrides), distributed.world()
+        settings = config.load(arguments.config, arguments.overrides)
         step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin, world, stop)
     if world.first:
         print(f"trained for {step} steps; next: lattice-flows sample {arguments.out}")
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    with Stop() as stop:
-        from lattice_flows import config, distributed, exchange, runs
+    with _together() as (world, stop):
+        from lattice_flows import config, exchange, runs
 
-        world = distributed.world()
         words = [*arguments.overrides, *([f"sampling.n={arguments.n}"] if arguments.n is not None else [])]
         if arguments.model is not None:
             run = arguments.out or Path(arguments.model).name.removesuffix(".safetensors")

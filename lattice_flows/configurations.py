@@ -6,14 +6,13 @@ from pathlib import Path
 import torch
 
 from lattice_flows.columns import columns
-from lattice_flows.config import Config, loads, to_toml
+from lattice_flows.config import Config, loads
 from lattice_flows.errors import InvalidInput
-from lattice_flows.folders import CONFIG, ENSEMBLE, load_run, sampled
+from lattice_flows.folders import CONFIG, ENSEMBLE, load_run, sampled, write_config
 from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile, files, read_configuration, write_configuration
 from lattice_flows.measurement import clover_charge, standard_observables
 from lattice_flows.models import build_action
-from lattice_flows.provenance import provenance
 from lattice_flows.report import LABELS
 
 NAMES = ("plaquette", "wilson_loop_2x2", "polyakov_loop", "clover_charge")
@@ -108,5 +107,5 @@ def import_configuration(path: str | Path, folder: str | Path, overrides: Iterab
         if (folder / CONFIG).exists():
             raise InvalidInput(f"{folder} holds a run: take another folder")
         files.write(folder / copy, path.read_bytes())
-        files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+        write_config(folder, config)
     return config

@@ -6,27 +6,29 @@ processes have found each other. Without a launcher nothing here needs MPI, or i
 
 import atexit
 import os
-import sys
-import time
-import zlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput, NumericalFailure
+from lattice_flows.errors import InvalidInput
 
 RANKS = "LATTICE_FLOWS_RANKS"
 """The environment variable in which a batch script says how many processes it has started."""
 
-INTERRUPTED = 75
-"""The exit code of a run that was asked to stop and can go on (EX_TEMPFAIL of sysexits.h): batch scripts requeue it."""
-
 # in which launchers say the same: MPICH and Slurm's pmi2, Open MPI, and the tasks of a job step of Slurm
 _LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-_GRACE = 4.0  # seconds for which the other ranks leave the word to rank 0, as all ranks fail of a wrong setting
+
+
+def share(n: int, part: int, parts: int) -> range:
+    """Which of n things in order fall to one of so many parts: consecutive ones, as many as to others or one more.
+
+    Example:
+        >>> [list(share(5, part, 2)) for part in (0, 1)]
+        [[0, 1], [2, 3, 4]]
+    """
+    return range(n * part // parts, n * (part + 1) // parts)
 
 
 class World:
@@ -52,8 +54,8 @@ class World:
         return self.rank == 0
 
     def share(self, n: int) -> range:
-        """Which of n things in order are this rank's: consecutive ones, as many as others have, or one more."""
-        return range(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+        """Which of n things in order are this rank's."""
+        return share(n, self.rank, self.size)
 
     def sum_(self, tensor: Tensor) -> None:
         """Replaces a contiguous tensor by its sum over all ranks."""
@@ -104,6 +106,10 @@ class World:
 
     def __repr__(self) -> str:
         return f"rank {self.rank} of {self.size}"
+
+
+SERIAL = World()
+"""The world of a process that works alone."""
 
 
 class MPIWorld(World):
@@ -169,10 +175,10 @@ class MPIWorld(World):
         if not self.first:
             return self._comm.recv(source=0)
         assert rows is not None
-        n = len(rows)
-        for rank in range(1, self.size):
-            self._comm.send(rows[n * rank // self.size : n * (rank + 1) // self.size].clone(), dest=rank)
-        return rows[: n // self.size]
+        parts = [rows[own.start : own.stop] for own in (share(len(rows), rank, self.size) for rank in range(self.size))]
+        for rank, part in enumerate(parts[1:], 1):
+            self._comm.send(part.clone(), dest=rank)  # not the whole storage
+        return parts[0]
 
     def send(self, value: Any, rank: int) -> None:
         self._comm.ssend(value, dest=rank)
@@ -232,7 +238,7 @@ def world(environment: dict[str, str] | None = None) -> World:
     variables = dict(os.environ) if environment is None else environment
     said = {name: int(variables[name]) for name in (RANKS, *_LAUNCHERS) if variables.get(name, "").isdecimal()}
     if max(said.values(), default=1) == 1:
-        return World()
+        return SERIAL
     name, expected = next(iter(said.items()))
     try:
         from mpi4py import MPI
@@ -249,41 +255,4 @@ def world(environment: dict[str, str] | None = None) -> World:
             f"{communicator.size}: the launcher does not belong to the MPI that mpi4py uses ({library}); use the "
             "mpiexec of that MPI, or under Slurm srun --mpi=pmi2 for MPICH and srun --mpi=pmix for Open MPI"
         )
-    return MPIWorld(communicator) if communicator.size > 1 else World()
-
-
-def check_replicas(state: Sequence[Tensor], own: World, step: int) -> None:
-    """Compares tensors bit for bit over the ranks, by a checksum.
-
-    Raises:
-        NumericalFailure: they differ.
-    """
-    checksum = 0
-    for tensor in state:
-        checksum = zlib.crc32(tensor.detach().cpu().numpy().tobytes(), checksum)
-    found = own.all_gather(torch.tensor([checksum])).tolist()
-    if len(set(found)) > 1:
-        ranks = ", ".join(str(rank) for rank, value in enumerate(found) if value != found[0])
-        raise NumericalFailure(
-            f"step {step}: the parameters of ranks {ranks} are no longer those of rank 0, by their checksums: a node "
-            "computes otherwise than the rest (another processor, faulty memory); start again from the last "
-            "checkpoint on nodes of one kind"
-        )
-
-
-def end_all(code: int, why: str) -> None:
-    """Ends all ranks of the world at once, after this one has said why; does nothing where there are no others.
-
-    A rank that failed alone would leave the others waiting for it for ever. Rank 0 speaks first: where all of them
-    have failed of the same, it is said once.
-    """
-    mpi = sys.modules.get("mpi4py.MPI")
-    if mpi is None or mpi.Is_finalized() or mpi.COMM_WORLD.size == 1:
-        return
-    world = mpi.COMM_WORLD
-    if world.rank:
-        time.sleep(_GRACE)
-    os.write(2, f"rank {world.rank} of {world.size}: {why}\n".encode())
-    time.sleep(0.25)  # the launcher, which hands on what is written, ends with the ranks
-    world.Abort(code)
-    os._exit(code)  # MPICH may come back from there, until it is killed
+    return MPIWorld(communicator) if communicator.size > 1 else SERIAL

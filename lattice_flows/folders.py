@@ -9,10 +9,10 @@ import torch
 
 from lattice_flows import models
 from lattice_flows.actions import Action
-from lattice_flows.config import Config, load, loads, resume_conflicts
+from lattice_flows.config import Config, load, loads, resume_conflicts, to_toml
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
-from lattice_flows.io import load_checkpoint, read_metrics
+from lattice_flows.io import files, load_checkpoint, read_metrics
 from lattice_flows.models import Facts, Model, build_run, carried
 from lattice_flows.provenance import provenance
 
@@ -38,6 +38,15 @@ def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
             f"a folder made by lattice-flows train or sample is expected, this holds no config.toml ({folder})"
         )
     return overridden(load(path), load(path, overrides))
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Keeps the config of a run, and the version that it is run with.
+
+    Raises:
+        LatticeFlowsError: the disk is full or the folder not writable.
+    """
+    files.write(folder / CONFIG, to_toml(config, provenance()).encode())
 
 
 def sampled(folder: Path) -> Path:

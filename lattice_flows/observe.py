@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lattice_flows.distributed import World
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.io import ChainFile
 from lattice_flows.measurement import Observable
 
 
 def observe(
-    chains: ChainFile, observables: Mapping[str, Observable], world: World | None = None
+    chains: ChainFile, observables: Mapping[str, Observable], world: World = SERIAL
 ) -> dict[str, np.ndarray]:
     """Each observable along the chains, `(chains, n, ...)`; each distinct configuration is measured once.
 
@@ -21,7 +21,6 @@ def observe(
     Args:
         world: whose ranks share the parts, each of them calling this and getting all series.
     """
-    world = world or World()
     parts = chains.parts()
     if not parts:
         return {}

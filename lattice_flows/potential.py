@@ -6,7 +6,7 @@ import numpy as np
 
 from lattice_flows.columns import columns
 from lattice_flows.config import Config
-from lattice_flows.distributed import World
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile
 from lattice_flows.measurement import Derived, creutz_ratios, effective_potential, jackknife, wilson_loops
@@ -17,7 +17,7 @@ from lattice_flows.report import bracketed
 Loops = dict[str, Any]
 
 
-def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: World | None = None) -> Loops:
+def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: World = SERIAL) -> Loops:
     """W(R, T) for R = 1 ... r and T = 1 ... t, T along the last direction, and what is derived from them.
 
     `wilson_loops`, `potential` V(R, T) and `creutz_ratios`, each with `value` and `error` `(r, t)`, but T to t - 1 for

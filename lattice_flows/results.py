@@ -3,19 +3,19 @@
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lattice_flows import training
 from lattice_flows.config import Config, loads
-from lattice_flows.distributed import World
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
-from lattice_flows.folders import CONFIG, ENSEMBLE, METRICS, REPORT, beginning, load_run, sampled
+from lattice_flows.folders import CONFIG, ENSEMBLE, METRICS, REPORT, Beginning, beginning, load_run, sampled
 from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile, files, read_metrics
 from lattice_flows.measurement import standard_observables
@@ -26,7 +26,7 @@ from lattice_flows.report import LABELS, Report, in_words, log_weights, make_rep
 from lattice_flows.runs import sample_run, train_run
 
 
-def measure_run(folder: str | Path, loops: tuple[int, int] | None = None, world: World | None = None) -> Report:
+def measure_run(folder: str | Path, loops: tuple[int, int] | None = None, world: World = SERIAL) -> Report:
     """Measures the ensemble of a run, and writes report.json, report.txt and the figures.
 
     Args:
@@ -37,7 +37,7 @@ def measure_run(folder: str | Path, loops: tuple[int, int] | None = None, world:
         InvalidInput: nothing sampled there, a broken file, or loops that do not fit the lattice.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
-    folder, world = Path(folder), world or World()
+    folder = Path(folder)
     load_run(folder)
     path = sampled(folder)
     with files.locked(folder) if world.first else nullcontext():
@@ -61,8 +61,7 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
     def save(figure: Any, name: str) -> None:
         figures.save(figure, folder / "figures" / f"{name}.png")
 
-    if metrics := read_metrics(folder / METRICS):
-        save(figures.training_curve(metrics), "training")
+    _draw_training(folder, read_metrics(folder / METRICS))
     name = "topological_charge" if "topological_charge" in series else "plaquette"
     save(figures.history(series[name], LABELS.get(name, name)), "history")
     save(figures.autocorrelation_window(series[name], LABELS.get(name, name)), "autocorrelation")
@@ -85,7 +84,7 @@ def measure_ensemble(path: str | Path) -> str:
     return table(config, report)
 
 
-def _measured(path: Path, world: World | None = None) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
+def _measured(path: Path, world: World = SERIAL) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
     chains = ChainFile(path)
     if "config" not in chains.attributes:
         raise InvalidInput(f"an ensemble that lattice-flows sample made is expected, this one has no config ({path})")
@@ -108,13 +107,7 @@ def show_run(folder: str | Path) -> str:
     lines = [str(folder)]
     if config.sampling.uses_flow or metrics:
         lines += _training_in_words(folder, config, metrics)
-    if metrics:
-        from lattice_flows import figures  # here, because it loads matplotlib
-
-        path_of_figure = folder / "figures" / "training.png"
-        files.make_folder(path_of_figure.parent)
-        figures.save(figures.training_curve(metrics), path_of_figure)
-        lines.append(f"figure: {path_of_figure}")
+    lines += [f"figure: {drawn}" for drawn in _draw_training(folder, metrics)]
     lines += [f"{action}", f"updates: {sampler_in_words(config)}"]
     if path.exists():
         chains = ChainFile(path)
@@ -126,15 +119,47 @@ def show_run(folder: str | Path) -> str:
     return "\n".join(lines) + "\n" + shown
 
 
+def _draw_training(folder: Path, metrics: list[dict[str, Any]]) -> list[Path]:
+    """The figures of a training, if there is one."""
+    if not metrics:
+        return []
+    from lattice_flows import figures  # here, because it loads matplotlib
+
+    path = folder / "figures" / "training.png"
+    files.make_folder(path.parent)
+    figures.save(figures.training_curve(metrics), path)
+    return [path]
+
+
+class TrainingProgress(NamedTuple):
+    """How far a training is; the means of its last twentieth are nan where it has not begun."""
+
+    steps: int
+    total: int
+    loss: float
+    ess: float
+    seconds: float
+    """Of a step."""
+
+
+def training_progress(metrics: Sequence[Mapping[str, Any]], begun: Beginning) -> TrainingProgress:
+    """How far a training is, from its metrics and what it was before its first step."""
+    recent = metrics[-max(1, len(metrics) // 20) :]
+    loss, ess, seconds = (_mean(record[key] for record in recent) for key in ("loss", "ess", "seconds"))
+    total = training.total_steps(begun.flow, begun.action, begun.config.training)
+    return TrainingProgress(len(metrics), total, loss, ess, seconds)
+
+
 def _training_in_words(folder: Path, config: Config, metrics: list[dict[str, Any]]) -> list[str]:
-    _, flow, action, model = beginning(folder, config)
-    line = f"training: {len(metrics)} of {training.total_steps(flow, action, config.training)} steps"
+    begun = beginning(folder, config)
+    progress = training_progress(metrics, begun)
+    line = f"training: {progress.steps} of {progress.total} steps"
     if metrics:
-        recent = metrics[-max(1, len(metrics) // 20) :]
-        loss, ess, seconds = (_mean(record[key] for record in recent) for key in ("loss", "ess", "seconds"))
         skipped = sum(record["skipped"] for record in metrics)
-        line += f", now loss {loss:.5g}, ESS {ess:.3f}, {seconds:.3g} s a step, {skipped} skipped"
-    return [str(flow), *([f"begins from: {in_words(model.name, model.facts)}"] if model else []), line]
+        line += f", now loss {progress.loss:.5g}, ESS {progress.ess:.3f}, {progress.seconds:.3g} s a step"
+        line += f", {skipped} skipped"
+    model = begun.model
+    return [str(begun.flow), *([f"begins from: {in_words(model.name, model.facts)}"] if model else []), line]
 
 
 def demo(folder: str | Path) -> str:

@@ -1,7 +1,6 @@
 """What the jobs of runs do, and how far the runs are, as one table."""
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,17 +124,15 @@ def read_progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
 def _training(folder: Path, config: Any) -> Progress:
     from lattice_flows.folders import METRICS, beginning
     from lattice_flows.io import read_metrics
-    from lattice_flows.training import total_steps
+    from lattice_flows.results import training_progress
 
-    records = read_metrics(folder / METRICS)
-    recent = records[-max(1, len(records) // 20) :]
-    _, flow, action, _ = beginning(folder, config)
-    total = total_steps(flow, action, config.training)
-    seconds, ess = (_mean(record[key] for record in recent) for key in ("seconds", "ess"))
-    return Progress(done=len(records), total=total, rate=1 / seconds if seconds > 0 else math.nan, ess=ess)
+    found = training_progress(read_metrics(folder / METRICS), beginning(folder, config))
+    rate = 1 / found.seconds if found.seconds > 0 else math.nan
+    return Progress(done=found.steps, total=found.total, rate=rate, ess=found.ess)
 
 
 def _sampling(folder: Path, config: Any, ranks: int) -> Progress:
+    from lattice_flows.config import loads
     from lattice_flows.folders import COSTS, ENSEMBLE
     from lattice_flows.io import ChainFile, read_metrics
 
@@ -144,18 +141,11 @@ def _sampling(folder: Path, config: Any, ranks: int) -> Progress:
         return Progress(done=0, total=total)
     stored = ChainFile(path)
     if "config" in stored.attributes:  # what the chains were made with: a model's run has other settings in its config
-        made = re.search(r"(?ms)^\[sampling\].*?^n = (\d+)$", stored.attributes["config"])
-        total = int(made[1]) * stored.every if made else total
+        total = loads(stored.attributes["config"], str(path)).sampling.n * stored.every
     recent = [record for record in read_metrics(folder / COSTS) if record["made"]][-5:]
     seconds = sum(record.get("seconds", record["cpu_seconds"] / ranks) for record in recent)
     rate = sum(record["made"] for record in recent) / seconds if seconds > 0 else math.nan
     return Progress(done=stored.n_updates, total=total, rate=rate)
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    """Of the values that are there; nan when there is none."""
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else math.nan
 
 
 def _duration(seconds: float) -> str:

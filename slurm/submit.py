@@ -131,14 +131,12 @@ def _check_idle(folder: Path, after: str | None) -> None:
 
 
 def _write(folder: Path, config: Any, scripts: Mapping[str, str]) -> None:
-    from lattice_flows.config import to_toml
-    from lattice_flows.folders import CONFIG
+    from lattice_flows.folders import write_config
     from lattice_flows.io import files
-    from lattice_flows.provenance import provenance
 
     files.make_folder(folder)
     with files.locked(folder):  # and no longer, since a job may begin as soon as it is submitted
-        files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+        write_config(folder, config)
         for kind, text in scripts.items():
             files.write(folder / f"{kind}.sbatch", text.encode())
 

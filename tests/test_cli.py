@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import fails
+from command_line import out as output
 
 import lattice_flows
 from lattice_flows import cli, runs
@@ -43,15 +45,6 @@ def config(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(CONFIG)
     return str(path)
-
-
-def fails(capsys, *arguments):
-    """The one line that a failing command prints."""
-    assert cli.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1, captured.err
-    return captured.err.removeprefix("lattice-flows: error: ").strip()
 
 
 def test_a_run_from_start_to_end(config, tmp_path, capsys):
@@ -165,8 +158,7 @@ def test_a_model_from_run_to_run(tmp_path, capsys, monkeypatch):
     Path("config.toml").write_text(HIERARCHICAL)
 
     def out(*arguments):
-        assert cli.main(arguments) == 0
-        return capsys.readouterr().out
+        return output(capsys, *arguments)
 
     out("train", "config.toml", "--out", "run")
     first, second = out("export", "run", "tiny.safetensors", "-n", "500").splitlines()

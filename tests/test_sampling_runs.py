@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import fails, out
 
 from lattice_flows import SU, U1, chains, cli, results, runs
 from lattice_flows.config import ActionConfig, Config, LatticeConfig, SamplingConfig, TrainingConfig, load
@@ -47,18 +48,6 @@ def config(group="U(1)", sites=(4, 4), beta=1.0, **sampling):
         training=TrainingConfig(device="cpu"),
         sampling=SamplingConfig(**sampling),
     )
-
-
-def out(capsys, *arguments):
-    assert cli.main(arguments) == 0
-    return capsys.readouterr().out
-
-
-def fails(capsys, *arguments):
-    assert cli.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err.count("\n")) == ("", 1)
-    return captured.err.removeprefix("lattice-flows: error: ").strip()
 
 
 @pytest.mark.parametrize(

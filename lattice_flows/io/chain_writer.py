@@ -14,7 +14,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 from lattice_flows.io.chains import FORMAT, PROPOSALS, SCALARS, VERSION, ChainFile
 from lattice_flows.io.transactions import TransactionFile
-from lattice_flows.sampling import ChainState, Streams
+from lattice_flows.sampling import ChainState
 
 # of links that wait in memory to be compared and written in one go
 WAITING_BYTES = 2**24
@@ -23,7 +23,7 @@ WAITING_BYTES = 2**24
 def create_chains(
     path: str | Path,
     state: ChainState,
-    streams: Streams,
+    streams: Tensor,
     attributes: Mapping[str, Any],
     *,
     every: int = 1,
@@ -32,6 +32,7 @@ def create_chains(
     """Makes an ensemble without updates, of chains that start from `state`: durably, all or nothing. Returns its path.
 
     Args:
+        streams: `(chains, k)`, where those of all chains stand: `Streams.get_state`.
         attributes: of the run, stored beside the data: numbers, strings and lists of them.
         every: links are stored at updates that are multiples of it.
         proposals: how many proposals of a flow, whose numbers are stored, each chain meets in an update.
@@ -128,8 +129,11 @@ class ChainWriter:
             self._flush()
         self._state = state
 
-    def commit(self, streams: Streams) -> None:
-        """Makes all updates so far, and the streams as they are now, the durable content of the file.
+    def commit(self, streams: Tensor) -> None:
+        """Makes all updates so far, and where the streams stand now, the durable content of the file.
+
+        Args:
+            streams: `Streams.get_state`, of all chains.
 
         Raises:
             LatticeFlowsError: the disk is full or failed; the file is then as the last commit left it.
@@ -185,13 +189,11 @@ def _columns(file: h5py.File) -> list[str]:
     return [*SCALARS, *proposals]
 
 
-def _end(state: ChainState, streams: Streams) -> dict[str, np.ndarray]:
+def _end(state: ChainState, streams: Tensor) -> dict[str, np.ndarray]:
     """What /end holds; length 0 for what the state has not."""
     absent = {"log_q": state.action[:0], "offered": torch.empty(0, dtype=torch.long)}
     end = {name: absent[name] if value is None else value for name, value in state._asdict().items()}
-    return {name: value.detach().cpu().numpy() for name, value in end.items()} | {
-        "streams": streams.get_state().numpy()
-    }
+    return {name: value.detach().cpu().numpy() for name, value in (end | {"streams": streams}).items()}
 
 
 def _growing(file: h5py.File, name: str, row: tuple[int, ...], dtype) -> None:

@@ -61,11 +61,11 @@ class ChainFile:
         >>> from lattice_flows.sampling import Streams
         >>> streams, state = Streams(seed=0, chains=2), ChainState(torch.zeros(2, 2, 4, 4), torch.zeros(2))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = create_chains(Path(folder, "ensemble.h5"), state, streams, {"beta": 2.0})
+        ...     path = create_chains(Path(folder, "ensemble.h5"), state, streams.get_state(), {"beta": 2.0})
         ...     with ChainWriter(path) as out:
         ...         for _ in range(3):
         ...             out.append(state, torch.zeros(2))
-        ...         out.commit(streams)
+        ...         out.commit(streams.get_state())
         ...     file = ChainFile(path)
         ...     file.series("action").shape, [multiplicity.tolist() for _, multiplicity in file.distinct(chain=1)]
         ((3, 2), [[3]])
@@ -145,7 +145,7 @@ class ChainFile:
             raise InvalidInput(f"update must be {step}from {min(self.every, last)} to {last}, got {at} ({self.path})")
         rows, multiplicity = self.rows(chain)
         row = rows[np.searchsorted(np.cumsum(multiplicity), at // self.every)]
-        return next(self._blocks(rows[rows == row], 1))[0]
+        return self.read(rows[rows == row])[0]
 
     def expand(self, values: np.ndarray) -> np.ndarray:
         """Series `(n_updates // every, chains, ...)` of what was measured on all rows of /links `(n_distinct, ...)`."""

@@ -27,6 +27,11 @@ class Row(NamedTuple):
         return cls(state, *outcome(info))
 
 
+def named(state: ChainState) -> dict[str, Tensor]:
+    """What a state has, by the names of its fields."""
+    return {name: value for name, value in state._asdict().items() if value is not None}
+
+
 def most_rows(state: ChainState, chains: int) -> int:
     """How many updates of all chains are gathered at a time."""
     one = state.links[0]
@@ -37,7 +42,7 @@ def gather_rows(world: World, rows: Sequence[Row]) -> Sequence[Row]:
     """The same updates of the chains of all ranks, on rank 0; none elsewhere."""
     if world.size == 1:
         return rows
-    found = [_named(row) for row in rows]
+    found = [_tensors(row) for row in rows]
     whole = {name: world.gather(torch.stack([row[name] for row in found]), axis=1) for name in found[0]}
     if not world.first:
         return []
@@ -46,9 +51,7 @@ def gather_rows(world: World, rows: Sequence[Row]) -> Sequence[Row]:
 
 def gather_state(world: World, state: ChainState, streams: Streams) -> tuple[ChainState, Tensor] | None:
     """Where the chains of all ranks stand, and their streams, on rank 0."""
-    fields: dict[str, Any] = {
-        name: None if value is None else world.gather(value) for name, value in state._asdict().items()
-    }
+    fields: dict[str, Any] = {name: world.gather(value) for name, value in named(state).items()}
     where = world.gather(streams.get_state())
     return (ChainState(**fields), where) if where is not None else None
 
@@ -59,22 +62,17 @@ def scatter_state(world: World, whole: tuple[ChainState, Tensor] | None, streams
     Args:
         whole: what `gather_state` gave, on rank 0.
     """
-    names = world.broadcast(
-        None if whole is None else [name for name, value in whole[0]._asdict().items() if value is not None]
-    )
-    parts = {name: world.scatter(None if whole is None else getattr(whole[0], name)) for name in names}
-    streams.set_state(world.scatter(None if whole is None else whole[1]))
+    state, where = whole or (None, None)
+    names = world.broadcast(None if state is None else list(named(state)))
+    parts = {name: world.scatter(None if state is None else getattr(state, name)) for name in names}
+    streams.set_state(world.scatter(where))
     # the numbers of proposals are counted on the CPU
     return ChainState(**{name: part if name == "offered" else part.to(streams.device) for name, part in parts.items()})
 
 
-def _named(row: Row) -> dict[str, Tensor]:
-    own = {name: value for name, value in row.state._asdict().items() if value is not None}
-    return (
-        own
-        | {"acceptance": row.acceptance}
-        | {f"proposals/{name}": value for name, value in (row.proposals or {}).items()}
-    )
+def _tensors(row: Row) -> dict[str, Tensor]:
+    proposals = {f"proposals/{name}": value for name, value in (row.proposals or {}).items()}
+    return {**named(row.state), "acceptance": row.acceptance, **proposals}
 
 
 def _row(values: dict[str, Tensor]) -> Row:

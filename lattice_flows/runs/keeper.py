@@ -12,7 +12,7 @@ from torch import Tensor
 from lattice_flows.chains import Tuned
 from lattice_flows.config import Config, loads, to_toml
 from lattice_flows.errors import InvalidInput
-from lattice_flows.folders import CONFIG, COSTS, ENSEMBLE, THERMALISATION, check_same_run
+from lattice_flows.folders import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
 from lattice_flows.io import (
     ChainFile,
     ChainWriter,
@@ -25,8 +25,8 @@ from lattice_flows.io import (
 )
 from lattice_flows.models import Model, digest
 from lattice_flows.provenance import provenance
-from lattice_flows.runs.gather import Row
-from lattice_flows.sampling import ChainState, Streams
+from lattice_flows.runs.gather import Row, named
+from lattice_flows.sampling import ChainState
 
 TUNED = "tuned_"  # the attributes of an ensemble that say how its samplers were tuned
 
@@ -74,16 +74,15 @@ class Keeper:
             self.place: Place | None = None
             self._read()
             if is_new:
-                files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+                write_config(folder, config)
             keep = 0 if self.place is None else len(read_metrics(folder / COSTS))
             self._costs = held.enter_context(MetricsFile(folder / COSTS, keep=keep))
             self._held = held.pop_all()
 
     def save_thermalisation(self, state: ChainState, streams: Tensor, place: Place) -> None:
         """Writes down chains that are not in equilibrium yet."""
-        named = {name: value for name, value in state._asdict().items() if value is not None}
         numbers = {"tuned": place.tuned, "dropped": place.dropped, "attributes": self.attributes}
-        save_checkpoint(self.thermalisation, {"state": named, "streams": streams, **numbers})
+        save_checkpoint(self.thermalisation, {"state": named(state), "streams": streams, **numbers})
 
     def create(self, state: ChainState, streams: Tensor, tuned: Tuned, proposals: int) -> None:
         """Makes the ensemble of chains that are in equilibrium.
@@ -93,7 +92,7 @@ class Keeper:
         """
         attributes = self.attributes | {f"{TUNED}{name}": value for name, value in tuned.items()}
         every = self.config.sampling.every
-        create_chains(self.path, state, self._streams(streams), attributes, every=every, proposals=proposals)
+        create_chains(self.path, state, streams, attributes, every=every, proposals=proposals)
         self.thermalisation.unlink(missing_ok=True)
 
     def append(self, rows: Iterable[Row]) -> None:
@@ -106,7 +105,7 @@ class Keeper:
     def commit(self, streams: Tensor) -> None:
         """Makes what was appended the content of the ensemble."""
         assert self._writer is not None
-        self._writer.commit(self._streams(streams))
+        self._writer.commit(streams)
 
     @property
     def updates(self) -> int:
@@ -122,11 +121,6 @@ class Keeper:
 
     def __exit__(self, *raised: object) -> None:
         self._held.close()
-
-    def _streams(self, state: Tensor) -> Streams:
-        streams = Streams(self.config.sampling.seed, self.config.sampling.chains)
-        streams.set_state(state)
-        return streams
 
     def _read(self) -> None:
         if self.path.exists():

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from lattice_flows import training
 from lattice_flows.chains import Chains
 from lattice_flows.config import Config
-from lattice_flows.distributed import World
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import Interrupted
 from lattice_flows.flows import Flow
 from lattice_flows.folders import CONFIG, load_run, trained_model
@@ -32,7 +32,7 @@ def sample_run(
     overrides: Iterable[str] = (),
     config: Config | None = None,
     source: str = "config",
-    world: World | None = None,
+    world: World = SERIAL,
     stop: Stop | None = None,
 ) -> int:
     """Makes the Markov chains of a run, or goes on with them; returns how many configurations each of them has.
@@ -54,7 +54,7 @@ def sample_run(
         Interrupted: it was asked to stop, and has written what there is.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
-    folder, world, stop = Path(folder), world or World(), stop or Stop()
+    folder, stop = Path(folder), stop or Stop()
     settings = world.broadcast(load_run(folder, overrides) if config is None and world.first else config)
     settings, action = build_action(settings, source if config else str(folder / CONFIG))
     device = world.device(training.select_device(settings.training.device))
@@ -67,7 +67,7 @@ def sample_run(
         place = world.broadcast(None if keeper is None else keeper.place)
         chains = Chains(settings, action, flow, None if place is None else place.tuned, world)
         # where proposals are shared, rank 0 alone has chains
-        team = _Team(chains, keeper, World() if chains.shared else world, stop, device)
+        team = _Team(chains, keeper, SERIAL if chains.shared else world, stop, device)
         if not chains.shared:
             return team.run(folder, place)
         if keeper is None:

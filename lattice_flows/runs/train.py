@@ -12,13 +12,12 @@ from tqdm import tqdm
 from lattice_flows import models, training
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, to_toml
-from lattice_flows.distributed import World
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import Interrupted, InvalidInput
 from lattice_flows.flows import Flow
-from lattice_flows.folders import CHECKPOINT, CONFIG, METRICS, MODEL, beginning, check_same_run, load_model
+from lattice_flows.folders import CHECKPOINT, METRICS, MODEL, beginning, check_same_run, load_model, write_config
 from lattice_flows.io import MetricsFile, files, save_checkpoint
 from lattice_flows.models import build_run, carried, digest
-from lattice_flows.provenance import provenance
 from lattice_flows.signals import Stop
 from lattice_flows.training import StepRecord, TrainingState
 
@@ -30,7 +29,7 @@ def train_run(
     folder: str | Path,
     source: str = "config",
     begin: str | Path | None = None,
-    world: World | None = None,
+    world: World = SERIAL,
     stop: Stop | None = None,
 ) -> int:
     """Trains the flow of a config in a folder, from the start or from the folder's checkpoint; returns the last step.
@@ -51,7 +50,7 @@ def train_run(
         Interrupted: it was asked to stop, and has written a checkpoint.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
-    folder, world, stop = Path(folder), world or World(), stop or Stop()
+    folder, stop = Path(folder), stop or Stop()
     config, flow, action = build_run(config, source)  # first, so that what does not fit leaves no trace
     device = world.device(training.select_device(config.training.device))
     with contextlib.ExitStack() as held:
@@ -90,7 +89,7 @@ def _prepare(
                 "leave --from out to go on with it, or take another folder"
             )
         models.save(model, folder / MODEL)
-    files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+    write_config(folder, config)
     return flow.state_dict(), None if checkpoint is None else checkpoint["training"]
 
 
@@ -102,8 +101,8 @@ def _train(config: Config, folder: Path, state: TrainingState, action: Action, w
     with _Records(folder, config, state, total) if world.first else contextlib.nullcontext() as records:
         since = time.process_time()
         for record in training.train(state, action, settings, world):
-            spent, since = time.process_time() - since, time.process_time()
-            spent = world.total(spent)
+            now = time.process_time()
+            spent, since = world.total(now - since), now
             stopping = world.any(stop.asked) and state.step < total
             if records is not None:
                 records.add(record, spent)

@@ -11,12 +11,12 @@ import torch
 
 from lattice_flows.actions import Action
 from lattice_flows.config import TrainingConfig
-from lattice_flows.distributed import World, check_replicas
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows import Flow
 from lattice_flows.measurement import ess
-from lattice_flows.training.losses import SERIAL, ForwardKL, ReverseKL
-from lattice_flows.training.reduction import Reduction
+from lattice_flows.training.losses import ForwardKL, ReverseKL
+from lattice_flows.training.reduction import Reduction, check_replicas
 from lattice_flows.training.schedule import Stage, stages
 from lattice_flows.training.shards import Shards
 from lattice_flows.training.soap import SOAP
@@ -164,7 +164,7 @@ def train(
                     "row; try a smaller training.learning_rate or training.clip, or training.dtype = 'float64'"
                 )
             if state.step % CHECK_EVERY == 0 or state.step == end:
-                check_replicas(list(state.flow.parameters()), world, state.step)
+                check_replicas(state.flow.parameters(), world, state.step)
 
 
 class _Step:

@@ -13,11 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lattice_flows.actions import ActionLike
-from lattice_flows.distributed import World
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-
-SERIAL = World()
 
 
 class ReverseKL(NamedTuple):

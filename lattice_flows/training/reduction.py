@@ -1,12 +1,14 @@
-"""Gradients of all ranks, summed in place: one message a step."""
+"""What ranks that train together have in common: gradients, summed in place in one message a step, and weights."""
 
 import math
+import zlib
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lattice_flows.distributed import World
+from lattice_flows.errors import NumericalFailure
 
 
 class Reduction:
@@ -63,3 +65,22 @@ class Reduction:
         """Sums over all ranks."""
         for buffer in self._buffers.values():
             world.sum_(buffer)
+
+
+def check_replicas(tensors: Iterable[Tensor], world: World, step: int) -> None:
+    """Compares tensors bit for bit over the ranks, by a checksum.
+
+    Raises:
+        NumericalFailure: they differ.
+    """
+    checksum = 0
+    for tensor in tensors:
+        checksum = zlib.crc32(tensor.detach().cpu().numpy().tobytes(), checksum)
+    found = world.all_gather(torch.tensor([checksum])).tolist()
+    if len(set(found)) > 1:
+        ranks = ", ".join(str(rank) for rank, value in enumerate(found) if value != found[0])
+        raise NumericalFailure(
+            f"step {step}: the parameters of ranks {ranks} are no longer those of rank 0, by their checksums: a node "
+            "computes otherwise than the rest (another processor, faulty memory); start again from the last "
+            "checkpoint on nodes of one kind"
+        )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lattice_flows.distributed import World
+from lattice_flows.distributed import World, share
 from lattice_flows.errors import InvalidInput
 from lattice_flows.streams import keyed
 
@@ -56,8 +56,8 @@ class Shards:
         Raises:
             InvalidInput: there are none.
         """
-        shards = self.world.share(self.count)
-        own = range(batch * shards.start // self.count, batch * shards.stop // self.count)
+        shards = [share(batch, shard, self.count) for shard in self.world.share(self.count)]
+        own = range(shards[0].start, shards[-1].stop)
         if not own:
             raise InvalidInput(f"a batch of {batch} is too small for {self.world.size} ranks: take fewer of them")
         return own
@@ -66,7 +66,7 @@ class Shards:
         """This rank's part of a batch, shard by shard."""
         parts = []
         for shard in self.world.share(self.count):
-            if n := batch * (shard + 1) // self.count - batch * shard // self.count:
+            if n := len(share(batch, shard, self.count)):
                 parts.append(one(n, keyed(self.seed, step, shard, device=self.device)))
         return torch.cat(parts)
 

@@ -52,7 +52,7 @@ def update(case, state, streams):
 
 def create(path, case):
     streams = Streams(0, CHAINS)
-    return create_chains(path, begin(case), streams, {"beta": 2.0}, every=case[3], proposals=case[4])
+    return create_chains(path, begin(case), streams.get_state(), {"beta": 2.0}, every=case[3], proposals=case[4])
 
 
 def go_on(path, case, updates, commit_every=1):
@@ -66,7 +66,7 @@ def go_on(path, case, updates, commit_every=1):
             state, acceptance, offers = update(case, state, streams)
             out.append(state, acceptance, offers)
             if (n + 1) % commit_every == 0:
-                out.commit(streams)
+                out.commit(streams.get_state())
                 yield n + 1
 
 
@@ -368,7 +368,7 @@ def test_a_state_can_have_log_q_now_and_none_then(tmp_path):
         state, acceptance, offers = update(case, ChainFile(path).end()[0]._replace(log_q=log_q), streams)
         with ChainWriter(path) as out:
             out.append(state._replace(log_q=log_q), acceptance, offers)
-            out.commit(streams)
+            out.commit(streams.get_state())
         end = ChainFile(path).end()[0].log_q
         assert end is log_q is None or torch.equal(end, log_q)
 
@@ -382,7 +382,7 @@ def test_refused(tmp_path, monkeypatch):
     with pytest.raises(InvalidInput, match="append to it, or move it away"):
         create(path, case)
     with pytest.raises(InvalidInput, match="every must be >= 1 and proposals >= 0, got 0 and 0"):
-        create_chains(tmp_path / "new.h5", begin(case), Streams(0, CHAINS), {}, every=0)
+        create_chains(tmp_path / "new.h5", begin(case), Streams(0, CHAINS).get_state(), {}, every=0)
     with pytest.raises(InvalidInput, match="chain must be from 0 to 2, got 3"):
         ChainFile(path).rows(3)
     with pytest.raises(InvalidInput, match="unknown numbers 'links'; there are action, acceptance, proposals/log_q"):

@@ -1,7 +1,6 @@
 """A Slurm of its own for the tests: one controller and two virtual nodes of two cores on this machine."""
 
 import contextlib
-import importlib.util
 import os
 import re
 import shutil
@@ -15,6 +14,14 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+
+THEORY = """
+[lattice]
+group = "U1"
+sites = [4, 4]
+[action]
+beta = 1.0
+"""
 
 CONF = """
 ClusterName=tests
@@ -58,13 +65,6 @@ def missing():
         return f"no {', '.join(absent)}: apt-get install slurmctld slurmd slurm-client"
     if os.geteuid() != 0:
         return "the daemons of Slurm start jobs of other users and need root"
-    return None
-
-
-def missing_mpi():
-    """Why there can be no job of several processes here, or None."""
-    if importlib.util.find_spec("mpi4py") is None or shutil.which("mpiexec", path=_path()) is None:
-        return "no mpi4py with an MPI: pip install mpi4py mpich"
     return None
 
 

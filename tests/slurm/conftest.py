@@ -4,6 +4,7 @@ import os
 
 import cluster
 import pytest
+from launcher import missing_mpi
 
 
 @pytest.fixture(scope="session")
@@ -23,5 +24,5 @@ def slurm():
 @pytest.fixture(scope="session")
 def mpi():
     """A reason to skip where jobs cannot have several processes."""
-    if why := cluster.missing_mpi():
+    if why := missing_mpi():
         pytest.skip(why)

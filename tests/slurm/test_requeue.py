@@ -3,18 +3,11 @@
 from pathlib import Path
 
 import pytest
-from cluster import command, facts, wait_for
+from cluster import THEORY, command, facts, wait_for
 
 from lattice_flows import cli
 from lattice_flows.slurm import jobs
 
-CONFIG = """
-[lattice]
-group = "U1"
-sites = [4, 4]
-[action]
-beta = 1.0
-"""
 PROGRAM = """#!/bin/bash
 {trap}
 while [ "$1" != --out ]; do shift; done
@@ -40,7 +33,7 @@ def start(tmp_path):
         program.chmod(0o755)
         site, config, run = (tmp_path / name for name in ("site.toml", "u1.toml", "run"))
         site.write_text(f'[environment]\nlauncher = ""\nsetup = ["export PATH={program.parent}:$PATH"]\n')
-        config.write_text(CONFIG)
+        config.write_text(THEORY)
         assert cli.main(["submit", str(config), "--out", str(run), "--site", str(site), "--time", "5", *words]) == 0
         return jobs.read_jobs(run)[-1].job, run
 

@@ -5,19 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cluster import THEORY
+from command_line import fails, out
 
-from lattice_flows import cli
 from lattice_flows.slurm.profile import Environment, Resources, load_profile
 from lattice_flows.slurm.script import fill, template
 
 ROOT = Path(__file__).parents[2]
-CONFIG = """
-[lattice]
-group = "U1"
-sites = [4, 4]
-[action]
-beta = 1.0
-"""
 
 
 @pytest.fixture
@@ -25,22 +19,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LATTICE_FLOWS_SITE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    Path("u1.toml").write_text(CONFIG)
+    Path("u1.toml").write_text(THEORY)
     return tmp_path
-
-
-def out(capsys, *words):
-    capsys.readouterr()
-    assert cli.main(list(words)) == 0
-    return capsys.readouterr().out
-
-
-def fails(capsys, *words):
-    capsys.readouterr()
-    assert cli.main(list(words)) == 2
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err.count("\n")) == ("", 1)
-    return captured.err
 
 
 @pytest.mark.parametrize("kind", ["train", "sample", "measure"])
@@ -141,7 +121,7 @@ def test_bad_words_are_one_line(here, capsys, monkeypatch):
 def test_status_without_slurm(here, capsys, monkeypatch):
     """From the folder alone."""
     words = ["training.steps=2", "training.batch=8", "training.device=cpu", "flow.layers=2", "flow.hidden=[4]"]
-    assert cli.main(["train", "u1.toml", "--out", "run", *words]) == 0
+    out(capsys, "train", "u1.toml", "--out", "run", *words)
     monkeypatch.setenv("PATH", "")
     head, row = out(capsys, "status", "run").splitlines()
     assert head.split()[:6] == ["run", "job", "id", "state", "step", "ESS"]

@@ -7,19 +7,16 @@ import time
 
 import pytest
 import torch
-from cluster import command, facts, wait_for, wait_until
+from cluster import THEORY, command, facts, wait_for, wait_until
+from command_line import fails, out
 
 from lattice_flows import cli
 from lattice_flows.folders import ENSEMBLE, METRICS, REPORT, read_checkpoint
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.slurm import jobs
 
-CONFIG = """
-[lattice]
-group = "U1"
-sites = [4, 4]
-[action]
-beta = 1.0
+CONFIG = f"""
+{THEORY}
 [flow]
 layers = 2
 hidden = [4]
@@ -53,18 +50,22 @@ def config(tmp_path):
     return path
 
 
+def submitted(config, run, site):
+    """The words of a command line that submits a run."""
+    return ["submit", str(config), "--out", str(run), "--site", str(site)]
+
+
 def submit(config, run, site, *words):
     """The ids of the jobs that it submits, in order."""
     before = len(jobs.read_jobs(run)) if run.exists() else 0
-    assert cli.main(["submit", str(config), "--out", str(run), "--site", str(site), *words]) == 0
+    assert cli.main([*submitted(config, run, site), *words]) == 0
     return [job.job for job in jobs.read_jobs(run)[before:]]
 
 
 def status(*runs, capsys):
     """The rows of the table, by column."""
     capsys.readouterr()
-    assert cli.main(["status", *map(str, runs)]) == 0
-    head, *rows = (re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines())
+    head, *rows = (re.split(r" {2,}", line) for line in out(capsys, "status", *map(str, runs)).splitlines())
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
@@ -105,14 +106,6 @@ def test_chain_on_two_nodes(finished, capsys):
     ]
     assert 0 < float(rows[0]["ESS"]) <= 1
     assert all(re.fullmatch(r"[\d.e+]+/s", row["rate"]) for row in rows[:2])
-
-
-def fails(capsys, *words):
-    capsys.readouterr()
-    assert cli.main(list(map(str, words))) == 2
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err.count("\n")) == ("", 1)
-    return captured.err
 
 
 def running_steps(run, job, least):
@@ -197,7 +190,8 @@ def test_cancelled_is_over(config, site, tmp_path, capsys):
     run = tmp_path / "run"
     train, sample = submit(config, run, site, LONG, "--jobs", "train,sample", "--time", "5")
     running_steps(run, train, 1)
-    error = fails(capsys, "submit", config, "--out", run, "--site", site, LONG)
+    capsys.readouterr()
+    error = fails(capsys, *submitted(config, run, site), LONG)
     assert f"job {train} of {run} (train) is RUNNING: wait for it" in error
     command("scancel", train)
     assert wait_for(lambda: facts(train)["JobState"] == "CANCELLED" and facts(train), "the end")["Restarts"] == "0"
@@ -209,11 +203,11 @@ def test_cancelled_is_over(config, site, tmp_path, capsys):
 
 def test_rejected(config, site, tmp_path, capsys):
     """With Slurm's own words, and nothing of the chain left in the queue."""
-    error = fails(capsys, "submit", config, "--out", tmp_path / "run", "--site", site, "--partition", "nowhere")
+    error = fails(capsys, *submitted(config, tmp_path / "run", site), "--partition", "nowhere")
     assert "Slurm rejected the job: invalid partition specified: nowhere; Batch job submission failed: " in error
     profile = tmp_path / "site.toml"
     profile.write_text('[sample]\npartition = "nowhere"\n')
-    error = fails(capsys, "submit", config, "--out", tmp_path / "chain", "--site", profile, "--jobs", "train,sample")
+    error = fails(capsys, *submitted(config, tmp_path / "chain", profile), "--jobs", "train,sample")
     (job,) = jobs.read_jobs(tmp_path / "chain")
     assert f"{job.job}, submitted before it, was cancelled" in error
     wait_for(lambda: facts(job.job)["JobState"] == "CANCELLED", "the end")
