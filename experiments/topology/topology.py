@@ -153,7 +153,7 @@ def draw(found: dict) -> Figure:
     )
     for axes in (left, right):
         axes.set_xticks(betas_of(found))
-    left.legend(fontsize=8, loc="center")
+    left.legend(fontsize=8, loc="upper left")
     return figure
 
 
