@@ -1,4 +1,4 @@
-"""Plaquettes in four dimensions by two independent algorithms, heat bath with over-relaxation and HMC, and their pull.
+"""Plaquettes in three and four dimensions by two algorithms, heat bath with over-relaxation and HMC, and their pull.
 
 python experiments/thermal/agreement.py [--out expected.json] [--readme README.md]
 """
@@ -21,33 +21,37 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tables import with_table
 
 POINTS = [
-    (SU(n), beta, extent) for n, betas in ((2, (2.3, 2.4)), (3, (5.7, 6.0))) for beta in betas for extent in (4, 6)
+    (SU(n), beta, (extent,) * dim)
+    for n, dim, betas in ((2, 3, (4.0, 6.0)), (2, 4, (2.3, 2.4)), (3, 4, (5.7, 6.0)))
+    for beta in betas
+    for extent in (4, 6)
 ]
 CHAINS, THERMAL = 2, 100
-UPDATES = {"heat_bath": 700, "hmc": 300}
+UPDATES = {"heat_bath": 1000, "hmc": 1000}
 
 
-def series(sampler, state, streams, group, n):
+def series(sampler, state, streams, observable, n):
     """n plaquettes of each chain, and the state after them."""
-    values, observable = [], average_plaquette(group, dim=4)
+    values = []
     for _ in range(n):
         state, _ = sampler.step(state, streams)
         values.append(observable(state.links))
     return torch.stack(values, 1).numpy(), state
 
 
-def measure(name, group, beta, extent):
+def measure(name, group, beta, sites):
     """The plaquette by one algorithm, from Haar links."""
-    action, streams = Wilson(group, beta, dim=4), Streams(1 if name == "hmc" else 0, CHAINS)
+    action, streams = Wilson(group, beta, dim=len(sites)), Streams(1 if name == "hmc" else 0, CHAINS)
+    plaquette = average_plaquette(group, dim=len(sites))
     cycle = Cycle([HeatBath(action), (OverRelaxation(action), 2)])
     sampler = cycle if name == "heat_bath" else HMC(action, steps=8)
-    state = sampler.init(start(group, (extent,) * 4, streams, dtype=torch.float64))
+    state = sampler.init(start(group, sites, streams, dtype=torch.float64))
     if name == "hmc":  # towards equilibrium in short steps, then in as many as it takes
-        _, state = series(HMC(action, steps=24), state, streams, group, THERMAL // 3)
+        _, state = series(HMC(action, steps=24), state, streams, plaquette, THERMAL // 3)
         sampler = sampler.tune(state, streams)
-    _, state = series(sampler, state, streams, group, THERMAL)
+    _, state = series(sampler, state, streams, plaquette, THERMAL)
     began = time.process_time()
-    values, _ = series(sampler, state, streams, group, UPDATES[name])
+    values, _ = series(sampler, state, streams, plaquette, UPDATES[name])
     result = estimate(values)
     row = {
         "value": result.value,
@@ -64,11 +68,12 @@ def measure(name, group, beta, extent):
 def table():
     """Every point, by both algorithms; and the rows of the README."""
     found, lines = {}, ["| group | lattice | beta | heat bath | HMC | pull |", "|---|---|---|---|---|---|"]
-    for group, beta, extent in POINTS:
-        (one, first), (other, second) = (measure(name, group, beta, extent) for name in UPDATES)
+    for group, beta, sites in POINTS:
+        (one, first), (other, second) = (measure(name, group, beta, sites) for name in UPDATES)
         pull = (one["value"] - other["value"]) / (one["error"] ** 2 + other["error"] ** 2) ** 0.5
-        found[f"{group} {extent}^4 beta={beta}"] = {"heat_bath": one, "hmc": other, "pull": round(pull, 2)}
-        lines.append(f"| {group} | {extent}^4 | {beta} | {first} | {second} | {pull:.1f} |")
+        lattice = f"{sites[0]}^{len(sites)}"
+        found[f"{group} {lattice} beta={beta}"] = {"heat_bath": one, "hmc": other, "pull": round(pull, 2)}
+        lines.append(f"| {group} | {lattice} | {beta} | {first} | {second} | {pull:.1f} |")
         print(lines[-1], flush=True)
     return found, "\n".join(lines)
 
