@@ -29,4 +29,4 @@ def test_the_table_has_every_pull():
     for name, entry in FOUND.items():
         group, lattice, beta = name.replace("beta=", "").split()
         row = next(line for line in readme.splitlines() if line.startswith(f"| {group} | {lattice} | {beta} |"))
-        assert row.endswith(f"| {entry['pull']:.1f} |")
+        assert row.endswith(f"| {entry['pull']:.2f} |")

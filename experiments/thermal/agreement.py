@@ -70,10 +70,10 @@ def table():
     found, lines = {}, ["| group | lattice | beta | heat bath | HMC | pull |", "|---|---|---|---|---|---|"]
     for group, beta, sites in POINTS:
         (one, first), (other, second) = (measure(name, group, beta, sites) for name in UPDATES)
-        pull = (one["value"] - other["value"]) / (one["error"] ** 2 + other["error"] ** 2) ** 0.5
+        pull = round((one["value"] - other["value"]) / (one["error"] ** 2 + other["error"] ** 2) ** 0.5, 2)
         lattice = f"{sites[0]}^{len(sites)}"
-        found[f"{group} {lattice} beta={beta}"] = {"heat_bath": one, "hmc": other, "pull": round(pull, 2)}
-        lines.append(f"| {group} | {lattice} | {beta} | {first} | {second} | {pull:.1f} |")
+        found[f"{group} {lattice} beta={beta}"] = {"heat_bath": one, "hmc": other, "pull": pull}
+        lines.append(f"| {group} | {lattice} | {beta} | {first} | {second} | {pull:.2f} |")
         print(lines[-1], flush=True)
     return found, "\n".join(lines)
 
