@@ -11,9 +11,7 @@ from lattice_flows.io import ChainFile
 from lattice_flows.measurement import Observable
 
 
-def observe(
-    chains: ChainFile, observables: Mapping[str, Observable], world: World = SERIAL
-) -> dict[str, np.ndarray]:
+def observe(chains: ChainFile, observables: Mapping[str, Observable], world: World = SERIAL) -> dict[str, np.ndarray]:
     """Each observable along the chains, `(chains, n, ...)`; each distinct configuration is measured once.
 
     Links are read and dropped in parts: what grows with the length of the chains are these series alone.

@@ -1,6 +1,9 @@
 """Plaquettes in three and four dimensions by two algorithms, heat bath with over-relaxation and HMC, and their pull.
 
-python experiments/thermal/agreement.py [--out expected.json] [--readme README.md]
+    python experiments/thermal/agreement.py --out experiments/thermal/expected.json
+    python experiments/thermal/agreement.py --table
+
+The first command runs the chains and writes what it finds; the second writes the table of README.md from it.
 """
 
 import argparse
@@ -14,11 +17,13 @@ import torch
 from lattice_flows import SU
 from lattice_flows.actions import Wilson
 from lattice_flows.measurement import average_plaquette, estimate
+from lattice_flows.report import bracketed
 from lattice_flows.sampling import HMC, Cycle, HeatBath, OverRelaxation, Streams, start
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
 
-from tables import with_table
+from tables import with_table  # noqa: E402
 
 POINTS = [
     (SU(n), beta, (extent,) * dim)
@@ -62,31 +67,45 @@ def measure(name, group, beta, sites):
     }
     if name == "hmc":
         row["steps"] = sampler.steps
-    return row | {"cpu_seconds": round(time.process_time() - began, 1)}, str(result)
+    return row | {"cpu_seconds": round(time.process_time() - began, 1)}
 
 
-def table():
-    """Every point, by both algorithms; and the rows of the README."""
-    found, lines = {}, ["| group | lattice | beta | heat bath | HMC | pull |", "|---|---|---|---|---|---|"]
+def run():
+    """Every point, by both algorithms."""
+    found = {}
     for group, beta, sites in POINTS:
-        (one, first), (other, second) = (measure(name, group, beta, sites) for name in UPDATES)
+        one, other = (measure(name, group, beta, sites) for name in UPDATES)
         pull = round((one["value"] - other["value"]) / (one["error"] ** 2 + other["error"] ** 2) ** 0.5, 2)
-        lattice = f"{sites[0]}^{len(sites)}"
-        found[f"{group} {lattice} beta={beta}"] = {"heat_bath": one, "hmc": other, "pull": pull}
-        lines.append(f"| {group} | {lattice} | {beta} | {first} | {second} | {pull:.2f} |")
-        print(lines[-1], flush=True)
-    return found, "\n".join(lines)
+        name = f"{group} {sites[0]}^{len(sites)} beta={beta}"
+        found[name] = {"heat_bath": one, "hmc": other, "pull": pull}
+        print(name, json.dumps(found[name]), flush=True)
+    return found
+
+
+def table(found):
+    """The rows of the README."""
+    lines = ["| group | lattice | beta | heat bath | HMC | pull |", "|---|---|---|---|---|---|"]
+    for name, entry in found.items():
+        values = (bracketed(entry[key]["value"], entry[key]["error"]) for key in UPDATES)
+        lines.append(f"| {' | '.join([*name.replace('beta=', '').split(), *values, format(entry['pull'], '.2f')])} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", action="store_true", help="write what expected.json holds to README.md")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.table:
+        found = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
+        readme = HERE / "README.md"
+        readme.write_text(with_table(readme.read_text(encoding="utf-8"), f"{table(found)}\n"), encoding="utf-8")
+        return
+    found = run()
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--readme", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    results, rows = table()
-    if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if arguments.readme:
-        text = arguments.readme.read_text(encoding="utf-8")
-        arguments.readme.write_text(with_table(text, f"{rows}\n"), encoding="utf-8")
+    main()
