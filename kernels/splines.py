@@ -63,8 +63,8 @@ def knots(raw: Tensor, bins: int, circular: bool = False) -> Knots:
 
 
 def _before(sizes: Tensor) -> Tensor:
-    """The sum of the bins before each bin."""
-    return sizes.cumsum(0) - sizes
+    """The sum of the bins before each bin: without a detour of gradients, which at 0 are large, to the first one."""
+    return torch.cat((torch.zeros_like(sizes[:1]), sizes[:-1].cumsum(0)))
 
 
 def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = False) -> tuple[Tensor, Tensor, Tensor]:
