@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -120,7 +121,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     else:
         text = configurations.measure_start(first)
     if text is None:
-        results.measure_run(first, arguments.loops, world)
+        results.measure_run(first, arguments.loops, arguments.flow, world)
         text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""
     if world.first:
         print(text, end="")
@@ -281,6 +282,12 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--loops", type=_loops, metavar="R,T", help="Wilson loops of a run up to this size, potential and Creutz ratios"
     )
+    measure.add_argument(
+        "--flow",
+        type=_flow_time,
+        metavar="T",
+        help="gradient flow of a run up to this flow time: action densities, charge and, in four dimensions, t0 and w0",
+    )
 
     compare = command(
         "compare",
@@ -378,6 +385,16 @@ def _loops(text: str) -> tuple[int, int]:
     if len(sides) != 2 or sides[0] < 1 or sides[1] < 2:
         raise argparse.ArgumentTypeError(f"sides such as 4,4 are expected, the second >= 2, got {text!r}")
     return sides[0], sides[1]
+
+
+def _flow_time(text: str) -> float:
+    try:
+        time = float(text)
+    except ValueError:
+        time = math.nan
+    if not 0 < time < math.inf:
+        raise argparse.ArgumentTypeError(f"a flow time > 0 such as 2.0 is expected, got {text!r}")
+    return time
 
 
 def _check_sample(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

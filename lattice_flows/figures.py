@@ -168,6 +168,28 @@ def potential(value: np.ndarray, error: np.ndarray) -> Figure:
     return figure
 
 
+def flow(averages: Mapping[str, Any]) -> Figure:
+    """t^2 E(t) along the gradient flow, from the clover and from the plaquette, with t0 where it is known."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    times = np.array(averages["times"])
+    for name, label in (("action_density", "clover"), ("plaquette_density", "plaquette")):
+        value, error = (times**2 * np.array(averages[name][key]) for key in ("value", "error"))
+        (line,) = axes.plot(times, value, label=label)
+        axes.fill_between(times, value - error, value + error, color=line.get_color(), alpha=0.3)
+    if "t0" in averages:
+        axes.axhline(0.3, color="black", linewidth=0.8)
+        found = averages["t0"]
+        if "missing" not in found:
+            axes.axvline(
+                found["value"], color="C3", ls="--", label=f"$t_0$ = {bracketed(found['value'], found['error'])}"
+            )
+    axes.set(title="Gradient flow", xlabel="flow time t (lattice units)", ylabel=r"$t^2 \langle E \rangle$")
+    axes.legend(frameon=False, loc="upper left")
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def weight_histogram(log_w: np.ndarray, ess: float) -> Figure:
     """The distribution of log w around its mean: a peak is a good model, a tail to the right a missed region."""
     centred = log_w - np.logaddexp.reduce(log_w) + np.log(len(log_w))

@@ -15,6 +15,7 @@ from lattice_flows import training
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
+from lattice_flows.flowed import flow_averages, flow_ensemble, flow_table
 from lattice_flows.folders import CONFIG, ENSEMBLE, METRICS, REPORT, Beginning, beginning, load_run, sampled
 from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile, files, read_metrics
@@ -26,15 +27,19 @@ from lattice_flows.report import LABELS, Report, in_words, log_weights, make_rep
 from lattice_flows.runs import sample_run, train_run
 
 
-def measure_run(folder: str | Path, loops: tuple[int, int] | None = None, world: World = SERIAL) -> Report:
+def measure_run(
+    folder: str | Path, loops: tuple[int, int] | None = None, flow: float | None = None, world: World = SERIAL
+) -> Report:
     """Measures the ensemble of a run, and writes report.json, report.txt and the figures.
 
     Args:
         loops: R and T of the largest Wilson loops, for the static potential.
+        flow: how far the configurations are followed along the gradient flow, in lattice units of flow time.
         world: whose ranks share the work, each of them calling this; rank 0 writes.
 
     Raises:
-        InvalidInput: nothing sampled there, a broken file, or loops that do not fit the lattice.
+        InvalidInput: nothing sampled there, a broken file, loops that do not fit the lattice, or a flow time that is
+            not finite and positive.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     folder = Path(folder)
@@ -44,6 +49,11 @@ def measure_run(folder: str | Path, loops: tuple[int, int] | None = None, world:
         config, chains, series, report = _measured(path, world)
         if loops is not None:
             report["loops"] = measure_loops(chains, config, *loops, world)
+        if flow is not None:
+            flowed = flow_ensemble(chains, config, flow, world)
+            report["flow"] = flow_averages(flowed, flow, len(config.lattice.sites))
+            if "topological_charge" in flowed:
+                series["flowed_charge"] = flowed["topological_charge"][..., -1]
         if world.first:
             _write(folder, config, chains, series, report)
     return report
@@ -52,10 +62,10 @@ def measure_run(folder: str | Path, loops: tuple[int, int] | None = None, world:
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
     from lattice_flows import figures  # here, because it loads matplotlib
 
-    loops = report.get("loops")
-    text = table(config, report) + (f"\n{loops_table(loops)}" if loops else "")
+    loops, flow = report.get("loops"), report.get("flow")
+    parts = [table(config, report), *([loops_table(loops)] if loops else []), *([flow_table(flow)] if flow else [])]
     files.write(folder / REPORT, (json.dumps(_finite(report), indent=2) + "\n").encode())
-    files.write(folder / "report.txt", text.encode())
+    files.write(folder / "report.txt", "\n".join(parts).encode())
     files.make_folder(folder / "figures")
 
     def save(figure: Any, name: str) -> None:
@@ -65,11 +75,14 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
     name = "topological_charge" if "topological_charge" in series else "plaquette"
     save(figures.history(series[name], LABELS.get(name, name)), "history")
     save(figures.autocorrelation_window(series[name], LABELS.get(name, name)), "autocorrelation")
-    if name == "topological_charge":
-        save(figures.topological_histogram(series[name]), "charge")
+    for charge, figure in (("topological_charge", "charge"), ("flowed_charge", "flowed_charge")):
+        if charge in series:
+            save(figures.topological_histogram(series[charge]), figure)
     if loops:
         found = loops["potential"]
         save(figures.potential(np.array(found["value"]), np.array(found["error"])), "potential")
+    if flow:
+        save(figures.flow(flow), "flow")
     if report["ess"] is not None:
         save(figures.weight_histogram(log_weights(chains).numpy(), report["ess"]), "weights")
 

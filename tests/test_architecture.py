@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors", "columns", "signals", "streams", "distributed", "kernels", "groups", "fields", "actions", "layers",
     "flows", "testing", "measurement", "settings", "config", "provenance", "training", "sampling", "io", "models",
-    "folders", "exchange", "report", "figures", "chains", "configurations", "observe", "potential", "runs", "results",
-    "compare", "slurm", "cli",
+    "folders", "exchange", "report", "figures", "chains", "configurations", "observe", "potential", "flowed", "runs",
+    "results", "compare", "slurm", "cli",
 )  # fmt: skip
 
 # Rooms that may import less than that.

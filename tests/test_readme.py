@@ -69,7 +69,9 @@ def test_conventional_algorithms(tmp_path, monkeypatch, capsys):
     Path("su3_4d.toml").write_text(text, encoding="utf-8")
     (block,) = (block for block in blocks("sh") if "su3_4d.toml" in block)
     for line in block.splitlines():
-        _, *arguments = shlex.split(line.replace("-n 500", "-n 5 sampling.thermalise=1").replace("4,4", "1,2"))
+        for large, small in (("-n 500", "-n 5 sampling.thermalise=1"), ("4,4", "1,2"), ("--flow 3.0", "--flow 0.2")):
+            line = line.replace(large, small)
+        _, *arguments = shlex.split(line)
         assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
     assert "20 configurations of 4 chains by heat bath, 4 over-relaxation" in shown

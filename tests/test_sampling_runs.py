@@ -14,8 +14,9 @@ from lattice_flows import SU, U1, chains, cli, results, runs
 from lattice_flows.config import ActionConfig, Config, LatticeConfig, SamplingConfig, TrainingConfig, load
 from lattice_flows.errors import Interrupted, InvalidInput
 from lattice_flows.io import ChainFile, read_configuration, read_metrics, write_configuration
-from lattice_flows.measurement import exact_value
+from lattice_flows.measurement import exact_value, flow_observables, gradient_flow, t0, w0
 from lattice_flows.models import build_action
+from lattice_flows.report import bracketed
 from lattice_flows.sampling import Streams
 from lattice_flows.signals import Stop
 
@@ -194,6 +195,42 @@ def test_potential_where_loops_are_measured(tmp_path, capsys):
     potential = np.array(loops["potential"]["value"])[:, 0]
     assert np.abs(potential - np.log(exact)[:, 0] + np.log(exact)[:, 1]).max() < 4 * loops["potential"]["error"][1][0]
     assert (tmp_path / "figures" / "potential.png").exists()
+
+
+def test_gradient_flow(tmp_path, capsys):
+    """Of every configuration, beside its integration on its own; where it begins, beside the exact plaquette."""
+    settings = config(sites=(6, 6), beta=2.0, updates=("heatbath", "overrelaxation"), chains=10, n=50, thermalise=20)
+    runs.sample_run(tmp_path, config=settings)
+    text = out(capsys, "measure", str(tmp_path), "--flow", "0.5")
+    assert all(words in text for words in ("Gradient flow", "t^2 E, clover", "Q^2"))
+    assert "t0" not in text  # a scale of four dimensions
+    flow = json.loads((tmp_path / "report.json").read_text())["flow"]
+    assert (flow["times"][0], flow["times"][-1]) == (0, 0.5)
+    links = torch.cat(list(ChainFile(tmp_path / "ensemble.h5").links()))  # a heat bath makes no copies
+    flowed = gradient_flow(links, U1(), time=0.5, step=0.01)
+    for name, observable in flow_observables(U1(), (6, 6)).items():
+        assert flow[name]["value"][-1] == pytest.approx(observable(flowed).mean().item(), rel=1e-4, abs=1e-6)
+    exact = {
+        "plaquette_density": 1 - exact_value("plaquette", U1(), 2.0, (6, 6)),
+        "topological_charge_squared": exact_value("topological_charge_squared", U1(), 2.0, (6, 6)),
+    }
+    for name, right in exact.items():
+        value, error = (flow[name][key][0] for key in ("value", "error"))
+        assert abs(value - right) < 4 * error
+    assert {"flow.png", "flowed_charge.png"} <= set(os.listdir(tmp_path / "figures"))
+
+
+def test_scales_of_the_gradient_flow(tmp_path, capsys):
+    settings = config(SU(2), (3, 3, 3, 3), beta=1.0, updates=("heatbath",), chains=4, n=20, thermalise=5)
+    runs.sample_run(tmp_path, config=settings)
+    text = out(capsys, "measure", str(tmp_path), "--flow", "0.8")
+    flow = json.loads((tmp_path / "report.json").read_text())["flow"]
+    for name, scale in (("t0", t0), ("w0", w0)):
+        assert flow[name]["value"] == pytest.approx(scale(flow["times"], flow["action_density"]["value"]))
+    assert flow["t0"]["error"] > 0
+    assert f"t0 = {bracketed(**flow['t0'])}" in text
+    text = out(capsys, "measure", str(tmp_path), "--flow", "0.1")
+    assert "t0: t^2 <E> must rise through 0.3" in text
 
 
 def test_a_start_of_another_theory(tmp_path):

@@ -2,7 +2,7 @@
 
     python -m lattice_flows.kernels.spectral_flow.accuracy 1000000 3 float32
 
-prints a table for SU(3). Errors are given in units of what is allowed:
+prints a table for SU(3). Errors are given in units of what is allowed, with ! where they are larger:
 
 - g unitary to 2e-6 in single and 1e-13 in double precision;
 - log-determinants within 5e-5 and 1e-10;
@@ -112,6 +112,11 @@ def _largest(x: Tensor) -> Tensor:
     return x.abs().flatten(1).amax(-1) if x.ndim > 1 else x.abs()
 
 
+def _cell(name: str, value: float) -> str:
+    beyond = name != "largest gradient" and not value <= 1
+    return f"{value:.2g}" + (" !" if beyond else "")
+
+
 def main() -> None:
     """Print the table for the numbers of matrices, N and dtypes on the command line."""
     m, sizes, dtypes = int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3].split(",")
@@ -122,7 +127,7 @@ def main() -> None:
             for kind in cases.KINDS:
                 for inverse in (False, True):
                     row = worst(kind, n, m, getattr(torch, dtype), inverse)
-                    cells = [f"{row[name]:.2g}" if name in row else "-" for name in COLUMNS]
+                    cells = [_cell(name, row[name]) if name in row else "-" for name in COLUMNS]
                     print(
                         "|",
                         " | ".join([str(n), dtype, kind, "inverse" if inverse else "forward", *cells]),
