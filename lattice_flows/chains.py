@@ -99,9 +99,12 @@ class Chains:
             InvalidInput: such a file cannot be read, or holds a configuration of another theory.
         """
         flow: Any = self.samplers.get("flow")
-        if self.config.sampling.start is None and flow is not None:
+        if self.config.sampling.start is not None or self.flow is None:
+            return (flow or self.sampler).init(self._first_links(streams, folder))
+        if flow is not None:
             return flow.begin(streams)
-        return (flow or self.sampler).init(self._first_links(streams, folder))
+        # of Haar links the latent ones are so improbable that no trajectory is accepted
+        return self.sampler.init(IndependenceMetropolis(self.flow, self.action, batch=1).begin(streams).links)
 
     def thermalise(self, state: ChainState, streams: Streams, done: int = 0) -> Iterator[ChainState]:
         """Tunes the samplers, and makes the updates that are dropped: the state after each of them.

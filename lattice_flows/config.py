@@ -125,7 +125,7 @@ class SamplingConfig(Settings):
     ``trajectory`` has ``hmc_steps`` steps; with 0, as many as make 0.8 of the trajectories accepted.
 
     The chains ``start`` hot, cold, or at the configuration in a NERSC or ILDG file; by default at proposals of the flow
-    where ``updates`` have it, and else hot. ``thermalise`` updates are dropped first, during which HMC and Metropolis
+    where ``updates`` use it, and else hot. ``thermalise`` updates are dropped first, during which HMC and Metropolis
     are tuned: by default none where the flow alone proposes, and else 200.
     """
 

@@ -196,6 +196,14 @@ def test_a_model_on_other_extents(file, tmp_path):
     assert abs(report["observables"]["plaquette"]["pull"]) < 5
 
 
+def test_transformed_chains_begin_where_the_flow_proposes(tmp_path):
+    """At a large coupling no trajectory from Haar links would be accepted."""
+    exchange.start_run("u1_2d_L16_beta6", tmp_path / "run", sites=(4, 4))
+    settings = ["updates=['transformed']", "chains=8", "n=5", "thermalise=0", "hmc_steps=3"]
+    runs.sample_run(tmp_path / "run", [f"sampling.{setting}" for setting in settings])
+    assert results.measure_run(tmp_path / "run")["acceptance"] > 0.5
+
+
 def test_a_folder_of_a_model_is_trained_further(file, tmp_path):
     folder = tmp_path / "run"
     exchange.start_run(file, folder)
