@@ -67,6 +67,11 @@ def _before(sizes: Tensor) -> Tensor:
     return torch.cat((torch.zeros_like(sizes[:1]), sizes[:-1].cumsum(0)))
 
 
+def _after(sizes: Tensor) -> Tensor:
+    """The sum of the bins after each bin, which near 1 has digits that 1 less what is before has not."""
+    return _before(sizes.flip(0)).flip(0)
+
+
 def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """The spline, or its inverse, at x `(...)` given with rest = 1 - x: gives y, 1 - y and log|dy/dx|.
 
@@ -83,11 +88,11 @@ def rational_quadratic(x: Tensor, rest: Tensor, curve: Knots, inverse: bool = Fa
     edges = _before(domain)
     index = (x >= edges[1:]).sum(0)
     # one gather from one table: six small ones would cost more than all the arithmetic that follows
-    table = torch.cat((domain, image, edges, _before(image), curve.slopes))
-    columns = (index, index + bins, index + 2 * bins, index + 3 * bins, index + 4 * bins, index + 4 * bins + 1)
-    size, target, start, new_start, low, high = torch.gather(table, 0, torch.stack(columns)).unbind()
-    last = index == bins - 1
-    end, new_end = ((1 - first - width).masked_fill(last, 0) for first, width in ((start, size), (new_start, target)))
+    table = torch.cat((domain, image, edges, _before(image), _after(domain), _after(image), curve.slopes))
+    columns = [index + k * bins for k in range(7)]
+    size, target, start, new_start, end, new_end, low, high = torch.gather(
+        table, 0, torch.stack((*columns, columns[-1] + 1))
+    ).unbind()
     slope = size / target if inverse else target / size
     bend = low + high - 2 * slope
     # of the distances to the two ends of the bin, the one on the side of the nearer end of the interval has the digits

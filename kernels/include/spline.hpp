@@ -53,7 +53,7 @@ template <class V, bool ratios> struct Spline {
         shares(raw.widths, factor, bins, w);
         shares(raw.heights, factor, bins, h);
         V edge = {}, new_edge = {};
-        start = new_start = index = V{};
+        start = new_start = end = new_end = index = V{};
         size = w[0], target = h[0];
         raw_low = *raw.first_slope, raw_high = bins > 1 ? raw.inner_slopes[0] : *raw.last_slope;
         for (int j = 1; j < bins; j++) {
@@ -62,6 +62,9 @@ template <class V, bool ratios> struct Spline {
             const auto beyond = at >= (inverse ? new_edge : edge);
             start = select<V>(beyond, edge, start);
             new_start = select<V>(beyond, new_edge, new_start);
+            // sums of the bins after: near 1 they have digits that 1 less what is before has not
+            end = select<V>(beyond, end, end + w[j]);
+            new_end = select<V>(beyond, new_end, new_end + h[j]);
             size = select<V>(beyond, w[j], size);
             target = select<V>(beyond, h[j], target);
             raw_low = select<V>(beyond, raw.inner_slopes[j - 1], raw_low);
@@ -70,9 +73,9 @@ template <class V, bool ratios> struct Spline {
         }
         size += S(MIN_BIN);
         target += S(MIN_BIN);
-        const auto last = index == S(bins - 1);
-        end = select<V>(last, V{}, 1 - start - size);
-        new_end = select<V>(last, V{}, 1 - new_start - target);
+        const V after = (S(bins - 1) - index) * S(MIN_BIN);
+        end += after;
+        new_end += after;
         per_size = reciprocal(size);
         s = target * per_size;
         softplus(factor * raw_low + S(UNIT), low, low_rise);

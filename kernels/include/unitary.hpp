@@ -242,6 +242,22 @@ template <int N> INLINE bool close(const Matrix<N>& a) {
     return any(nearest < splat<vec>(1e-4));
 }
 
+// The diagonal of v^dagger a v for columns of v of length 1 up to rounding: without the rounding of many rotations.
+template <int N> INLINE void quotients(const Matrix<N>& a, const Matrix<N>& v, Matrix<N>& diagonal) {
+    Matrix<N> product;
+    multiply(a, v, product);
+    for (int k = 0; k < N; k++) {
+        vec re = {}, im = {}, square = {};
+        for (int i = 0; i < N; i++) {
+            re += v.re[i][k] * product.re[i][k] + v.im[i][k] * product.im[i][k];
+            im += v.re[i][k] * product.im[i][k] - v.im[i][k] * product.re[i][k];
+            square += v.re[i][k] * v.re[i][k] + v.im[i][k] * v.im[i][k];
+        }
+        diagonal.re[k][k] = re * (2 - square);
+        diagonal.im[k][k] = im * (2 - square);
+    }
+}
+
 // w = z v diag(exp(i phase)) v^dagger with z in the centre, phases sorted in [-pi, pi], v unitary. On return the diagonal
 // of `rest` holds that of v^dagger (w / z - 1) v. False where a matrix is too far from unitary to converge, or not finite.
 template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<N>& rest, Matrix<N>& v, vec (&phase)[N]) {
@@ -266,6 +282,7 @@ template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<
         multiply<N, true>(v, product, rest);
         converged = diagonalise(rest, v, false);
     }
+    if constexpr (sizeof(real) == 4 && N > 4) quotients(shifted, v, rest);
     for (int k = 0; k < N; k++) phase[k] = atan2_(rest.im[k][k], 1 + rest.re[k][k]);
     for (int last = N - 1; last > 0; last--)
         for (int k = 0; k < last; k++) {
