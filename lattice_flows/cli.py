@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lattice_flows.errors import Interrupted, LatticeFlowsError
+from lattice_flows.errors import Interrupted, InvalidInput, LatticeFlowsError
 from lattice_flows.signals import INTERRUPTED, Stop, end_all
 from lattice_flows.slurm.commands import add_commands
 
@@ -115,11 +115,14 @@ def _measure(arguments: argparse.Namespace) -> None:
     world = distributed.world()
     first, *others = arguments.sources
     if others or not (Path(first).is_dir() or _is_ensemble(first)):
-        text = configurations.measure_configurations(arguments.sources) if Path(first).is_file() else None
+        if arguments.loops:
+            raise InvalidInput("--loops needs the ensemble of a run: the errors of loops come from its configurations")
+        is_file = Path(first).is_file()
+        text = configurations.measure_configurations(arguments.sources, arguments.flow) if is_file else None
     elif Path(first).is_file():
-        text = results.measure_ensemble(first)
+        text = results.measure_ensemble(first, arguments.loops, arguments.flow)
     else:
-        text = configurations.measure_start(first)
+        text = configurations.measure_start(first, arguments.flow)
     if text is None:
         results.measure_run(first, arguments.loops, arguments.flow, world)
         text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""
@@ -286,7 +289,7 @@ def _parser() -> argparse.ArgumentParser:
         "--flow",
         type=_flow_time,
         metavar="T",
-        help="gradient flow of a run up to this flow time: action densities, charge and, in four dimensions, t0 and w0",
+        help="gradient flow up to this flow time: action densities, charge and, in four dimensions, t0 and w0",
     )
 
     compare = command(

@@ -8,10 +8,11 @@ import torch
 from lattice_flows.columns import columns
 from lattice_flows.config import Config, loads
 from lattice_flows.errors import InvalidInput
+from lattice_flows.flowed import STEP
 from lattice_flows.folders import CONFIG, ENSEMBLE, load_run, sampled, write_config
 from lattice_flows.groups import from_name
 from lattice_flows.io import ChainFile, files, read_configuration, write_configuration
-from lattice_flows.measurement import clover_charge, standard_observables
+from lattice_flows.measurement import action_density, clover_charge, gradient_flow, standard_observables
 from lattice_flows.models import build_action
 from lattice_flows.report import LABELS
 
@@ -19,20 +20,34 @@ NAMES = ("plaquette", "wilson_loop_2x2", "polyakov_loop", "clover_charge")
 WORDS = {"clover_charge": "clover charge"} | LABELS
 
 
-def measure_configurations(paths: Sequence[str | Path]) -> str:
+def measure_configurations(paths: Sequence[str | Path], flow: float | None = None) -> str:
     """A table of single configurations in NERSC or ILDG files: what their headers state, verified, and observables.
 
+    Args:
+        flow: a time of the gradient flow, for the action density and the charge there.
+
     Raises:
-        InvalidInput: a file cannot be read, or is of another format or damaged.
+        InvalidInput: a file cannot be read, or is of another format or damaged; or a flow time that is not finite and
+            positive.
     """
-    rows = [("file", "format", "group", "sites", "verified", *(WORDS.get(name, name) for name in NAMES))]
+    flowed = () if flow is None else (f"t^2 E at t = {flow:g}", f"Q at t = {flow:g}")
+    rows = [("file", "format", "group", "sites", "verified", *(WORDS.get(name, name) for name in NAMES), *flowed)]
     for path in paths:
         links, facts = read_configuration(path)
         values = _values(links, facts["group"], facts["sites"])
         about = (str(path), facts["format"], facts["group"], "x".join(map(str, facts["sites"])))
         verified = ", ".join(facts["verified"]) or "nothing"
-        rows.append((*about, verified, *(f"{values[name]:.8f}" if name in values else "-" for name in NAMES)))
+        cells = [f"{values[name]:.8f}" if name in values else "-" for name in NAMES]
+        if flow is not None:
+            cells += [f"{value:.8f}" for value in _flowed(links, facts["group"], flow)]
+        rows.append((*about, verified, *cells))
     return columns(rows)
+
+
+def _flowed(links: torch.Tensor, group_name: str, time: float) -> tuple[float, float]:
+    group = from_name(group_name)
+    smooth = gradient_flow(links, group, time, STEP)
+    return time**2 * float(action_density(group)(smooth)), float(clover_charge(group)(smooth))
 
 
 def _values(links: torch.Tensor, group_name: str, sites: Sequence[int]) -> dict[str, float]:
@@ -41,15 +56,18 @@ def _values(links: torch.Tensor, group_name: str, sites: Sequence[int]) -> dict[
     return {name: float(observable(links)) for name, observable in observables.items()}
 
 
-def measure_start(folder: str | Path) -> str | None:
+def measure_start(folder: str | Path, flow: float | None = None) -> str | None:
     """The table of the configuration that a run starts from, where it is a file and nothing is sampled yet.
+
+    Args:
+        flow: as for `measure_configurations`.
 
     Raises:
         InvalidInput: there is no run, or the file is broken.
     """
     folder = Path(folder)
     start = folder / (load_run(folder).sampling.start or "")
-    return measure_configurations([start]) if start.is_file() and not (folder / ENSEMBLE).exists() else None
+    return measure_configurations([start], flow) if start.is_file() and not (folder / ENSEMBLE).exists() else None
 
 
 def export_configuration(

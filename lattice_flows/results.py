@@ -46,14 +46,7 @@ def measure_run(
     load_run(folder)
     path = sampled(folder)
     with files.locked(folder) if world.first else nullcontext():
-        config, chains, series, report = _measured(path, world)
-        if loops is not None:
-            report["loops"] = measure_loops(chains, config, *loops, world)
-        if flow is not None:
-            flowed = flow_ensemble(chains, config, flow, world)
-            report["flow"] = flow_averages(flowed, flow, len(config.lattice.sites))
-            if "topological_charge" in flowed:
-                series["flowed_charge"] = flowed["topological_charge"][..., -1]
+        config, chains, series, report = _measured(path, loops, flow, world)
         if world.first:
             _write(folder, config, chains, series, report)
     return report
@@ -63,9 +56,8 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
     from lattice_flows import figures  # here, because it loads matplotlib
 
     loops, flow = report.get("loops"), report.get("flow")
-    parts = [table(config, report), *([loops_table(loops)] if loops else []), *([flow_table(flow)] if flow else [])]
     files.write(folder / REPORT, (json.dumps(_finite(report), indent=2) + "\n").encode())
-    files.write(folder / "report.txt", "\n".join(parts).encode())
+    files.write(folder / "report.txt", _text(config, report).encode())
     files.make_folder(folder / "figures")
 
     def save(figure: Any, name: str) -> None:
@@ -87,24 +79,43 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
         save(figures.weight_histogram(log_weights(chains).numpy(), report["ess"]), "weights")
 
 
-def measure_ensemble(path: str | Path) -> str:
+def measure_ensemble(path: str | Path, loops: tuple[int, int] | None = None, flow: float | None = None) -> str:
     """The table of an ensemble file, wherever it came from; nothing is written.
 
+    Args:
+        loops: as for `measure_run`.
+        flow: as for `measure_run`.
+
     Raises:
-        InvalidInput: there is no such file, or it is no ensemble of a run.
+        InvalidInput: there is no such file, or it is no ensemble of a run; loops or a flow time as for `measure_run`.
     """
-    config, _, _, report = _measured(Path(path))
-    return table(config, report)
+    config, _, _, report = _measured(Path(path), loops, flow)
+    return _text(config, report)
 
 
-def _measured(path: Path, world: World = SERIAL) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
+def _measured(
+    path: Path, loops: tuple[int, int] | None, flow: float | None, world: World = SERIAL
+) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
     chains = ChainFile(path)
     if "config" not in chains.attributes:
         raise InvalidInput(f"an ensemble that lattice-flows sample made is expected, this one has no config ({path})")
     config = loads(chains.attributes["config"], str(path))
-    observables = standard_observables(from_name(config.lattice.group), config.lattice.sites)
-    series = observe(chains, observables, world)
-    return config, chains, series, make_report(config, chains, series)
+    group, sites = from_name(config.lattice.group), config.lattice.sites
+    series = observe(chains, standard_observables(group, sites), world)
+    report = make_report(config, chains, series)
+    if loops is not None:
+        report["loops"] = measure_loops(chains, config, *loops, world)
+    if flow is not None:
+        flowed = flow_ensemble(chains, config, flow, world)
+        report["flow"] = flow_averages(flowed, flow, len(sites))
+        if "topological_charge" in flowed:
+            series["flowed_charge"] = flowed["topological_charge"][..., -1]
+    return config, chains, series, report
+
+
+def _text(config: Config, report: Report) -> str:
+    parts = {"loops": loops_table, "flow": flow_table}
+    return "\n".join([table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)])
 
 
 def show_run(folder: str | Path) -> str:

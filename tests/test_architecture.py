@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors", "columns", "signals", "streams", "distributed", "kernels", "groups", "fields", "actions", "layers",
     "flows", "testing", "measurement", "settings", "config", "provenance", "training", "sampling", "io", "models",
-    "folders", "exchange", "report", "figures", "chains", "configurations", "observe", "potential", "flowed", "runs",
+    "folders", "exchange", "report", "figures", "chains", "observe", "potential", "flowed", "configurations", "runs",
     "results", "compare", "slurm", "cli",
 )  # fmt: skip
 

@@ -14,7 +14,15 @@ from lattice_flows import SU, U1, chains, cli, results, runs
 from lattice_flows.config import ActionConfig, Config, LatticeConfig, SamplingConfig, TrainingConfig, load
 from lattice_flows.errors import Interrupted, InvalidInput
 from lattice_flows.io import ChainFile, read_configuration, read_metrics, write_configuration
-from lattice_flows.measurement import exact_value, flow_observables, gradient_flow, t0, w0
+from lattice_flows.measurement import (
+    action_density,
+    clover_charge,
+    exact_value,
+    flow_observables,
+    gradient_flow,
+    t0,
+    w0,
+)
 from lattice_flows.models import build_action
 from lattice_flows.report import bracketed
 from lattice_flows.sampling import Streams
@@ -233,6 +241,21 @@ def test_scales_of_the_gradient_flow(tmp_path, capsys):
     assert "t0: t^2 <E> must rise through 0.3" in text
 
 
+def test_gradient_flow_of_files(here, capsys):
+    """Of an ensemble file as of its run; of single configurations as of their links."""
+    settings = config(SU(2), (2, 2, 2, 2), beta=1.0, updates=("heatbath",), n=20, thermalise=0)
+    runs.sample_run("run", config=settings)
+    whole = out(capsys, "measure", "run", "--flow", "0.3")
+    assert out(capsys, "measure", "run/ensemble.h5", "--flow", "0.3") == whole
+    links = ChainFile("run/ensemble.h5").configuration(0)
+    write_configuration("lat", links, "nersc")
+    flowed = gradient_flow(links, SU(2), time=0.3, step=0.02)
+    expected = (0.3**2 * action_density(SU(2))(flowed), clover_charge(SU(2))(flowed))
+    header, row = out(capsys, "measure", "lat", "--flow", "0.3").splitlines()
+    assert header.endswith("t^2 E at t = 0.3  Q at t = 0.3")
+    assert [float(word) for word in row.split()[-2:]] == pytest.approx([float(x) for x in expected], abs=1e-6)
+
+
 def test_a_start_of_another_theory(tmp_path):
     write_configuration(tmp_path / "lat", SU(2).identity(4, 2, 2, 2, 2), "nersc")
     settings = config(SU(3), (2, 2, 2, 2), updates=("heatbath",), start=str(tmp_path / "lat"))
@@ -259,6 +282,7 @@ def test_bad_input_is_one_line(here, capsys):
         ("measure", "none"): "a folder made by lattice-flows train or sample is expected",
         ("measure", "run", "--loops", "2,2"): "2 x 2 Wilson loops need larger extents",
         ("measure", "text"): "a NERSC or ILDG file is expected",
+        ("measure", "text", "--loops", "1,2"): "--loops needs the ensemble of a run",
         ("measure", "run/ensemble.h5", "text"): "HDF5 files are ensembles",
         ("compare", "run", "none"): "a folder made by lattice-flows train or sample is expected",
         ("export", "run", "lat", "--format", "ildg", "--update", "4"): "a multiple of 3 from 3 to 24, got 4",
