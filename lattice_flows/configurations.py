@@ -46,8 +46,8 @@ def measure_configurations(paths: Sequence[str | Path], flow: float | None = Non
 
 def _flowed(links: torch.Tensor, group_name: str, time: float) -> tuple[float, float]:
     group = from_name(group_name)
-    smooth = gradient_flow(links, group, time, STEP)
-    return time**2 * float(action_density(group)(smooth)), float(clover_charge(group)(smooth))
+    smooth = gradient_flow(links, group, time, STEP, dim=4)
+    return time**2 * float(action_density(group, dim=4)(smooth)), float(clover_charge(group)(smooth))
 
 
 def _values(links: torch.Tensor, group_name: str, sites: Sequence[int]) -> dict[str, float]:

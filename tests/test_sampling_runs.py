@@ -249,8 +249,8 @@ def test_gradient_flow_of_files(here, capsys):
     assert out(capsys, "measure", "run/ensemble.h5", "--flow", "0.3") == whole
     links = ChainFile("run/ensemble.h5").configuration(0)
     write_configuration("lat", links, "nersc")
-    flowed = gradient_flow(links, SU(2), time=0.3, step=0.02)
-    expected = (0.3**2 * action_density(SU(2))(flowed), clover_charge(SU(2))(flowed))
+    flowed = gradient_flow(links, SU(2), time=0.3, step=0.02, dim=4)
+    expected = (0.3**2 * action_density(SU(2), dim=4)(flowed), clover_charge(SU(2))(flowed))
     header, row = out(capsys, "measure", "lat", "--flow", "0.3").splitlines()
     assert header.endswith("t^2 E at t = 0.3  Q at t = 0.3")
     assert [float(word) for word in row.split()[-2:]] == pytest.approx([float(x) for x in expected], abs=1e-6)
