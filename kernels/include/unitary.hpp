@@ -20,7 +20,7 @@ template <> struct cosine_third<doubles> {
 // One Jacobi rotation of rows and columns p, q of a normal matrix a, and of the columns of v. A normal 2 x 2 block is a
 // multiple of 1 plus a phase times a Hermitian matrix: its Hermitian and anti-Hermitian parts have the same
 // eigenvectors, and the larger of the two gives them. The Hermitian part has to be larger than its rounding, which near
-// the identity is larger than all that the anti-Hermitian part says.
+// the identity is larger than all that the anti-Hermitian part says; it is that of the input, also in higher precision.
 template <int N, class V> INLINE void jacobi_rotation(Matrix<N, V>& a, Matrix<N, V>& v, int p, int q) {
     using S = scalar_of<V>;
     const S half = 0.5;
@@ -28,7 +28,7 @@ template <int N, class V> INLINE void jacobi_rotation(Matrix<N, V>& a, Matrix<N,
     const V re_h = half * (a.re[p][q] + a.re[q][p]), im_h = half * (a.im[p][q] - a.im[q][p]);
     const V re_a = half * (a.im[p][q] + a.im[q][p]), im_a = half * (a.re[q][p] - a.re[p][q]);
     const V r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
-    const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + traits<V>::eps * traits<V>::eps;
+    const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + S(traits<vec>::eps * traits<vec>::eps);
     const V d = select(hermitian, d_h, d_a), re = select(hermitian, re_h, re_a), im = select(hermitian, im_h, im_a);
     const V r = select(hermitian, r_h, r_a);
     // equal eigenvalues: any frame serves
@@ -76,7 +76,7 @@ template <int N, class V> INLINE bool corrections(const Matrix<N, V>& a, bool pa
             const V re_h = a.re[i][j] + a.re[j][i], im_h = a.im[i][j] - a.im[j][i];
             const V re_a = a.im[i][j] + a.im[j][i], im_a = a.re[j][i] - a.re[i][j];
             const V r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
-            const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + 4 * eps * eps;
+            const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + S(4 * traits<vec>::eps * traits<vec>::eps);
             const V d = select(hermitian, d_h, d_a), r = select(hermitian, r_h, r_a);
             const auto small = r < 2 * eps * d * d;
             fine &= small | (r <= noise);
