@@ -2,8 +2,8 @@
 #pragma once
 #include "tiles.hpp"
 
-template <int N, class V = vec> struct Matrix {
-    V re[N][N], im[N][N];
+template <int N> struct Matrix {
+    vec re[N][N], im[N][N];
 };
 
 // Consecutive matrices in memory, row by row, real and imaginary parts alternating.
@@ -27,14 +27,14 @@ template <int N> INLINE void store_matrices(real* p, int count, const Matrix<N>&
 }
 
 // c = a b, or c + a b, with either or both adjoint
-template <int N, bool adjoint_a = false, bool adjoint_b = false, bool add = false, class V>
-INLINE void multiply(const Matrix<N, V>& a, const Matrix<N, V>& b, Matrix<N, V>& c) {
+template <int N, bool adjoint_a = false, bool adjoint_b = false, bool add = false>
+INLINE void multiply(const Matrix<N>& a, const Matrix<N>& b, Matrix<N>& c) {
     for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) {
-            V re = add ? c.re[i][j] : V{}, im = add ? c.im[i][j] : V{};
+            vec re = add ? c.re[i][j] : vec{}, im = add ? c.im[i][j] : vec{};
             for (int k = 0; k < N; k++) {
-                const V ar = adjoint_a ? a.re[k][i] : a.re[i][k], ai = adjoint_a ? -a.im[k][i] : a.im[i][k];
-                const V br = adjoint_b ? b.re[j][k] : b.re[k][j], bi = adjoint_b ? -b.im[j][k] : b.im[k][j];
+                const vec ar = adjoint_a ? a.re[k][i] : a.re[i][k], ai = adjoint_a ? -a.im[k][i] : a.im[i][k];
+                const vec br = adjoint_b ? b.re[j][k] : b.re[k][j], bi = adjoint_b ? -b.im[j][k] : b.im[k][j];
                 re += ar * br - ai * bi;
                 im += ar * bi + ai * br;
             }
@@ -44,14 +44,13 @@ INLINE void multiply(const Matrix<N, V>& a, const Matrix<N, V>& b, Matrix<N, V>&
 }
 
 // One Newton step towards the nearest unitary matrix, v (3 - v^dagger v) / 2: takes the rounding of many rotations away.
-template <int N, class V> INLINE void orthonormalise(Matrix<N, V>& v) {
-    using S = scalar_of<V>;
-    Matrix<N, V> square, product;
+template <int N> INLINE void orthonormalise(Matrix<N>& v) {
+    Matrix<N> square, product;
     multiply<N, true>(v, v, square);
     for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) {
-            square.re[i][j] = S(0.5) * (S(i == j ? 3 : 0) - square.re[i][j]);
-            square.im[i][j] *= S(-0.5);
+            square.re[i][j] = real(0.5) * (real(i == j ? 3 : 0) - square.re[i][j]);
+            square.im[i][j] *= real(-0.5);
         }
     multiply(v, square, product);
     v = product;

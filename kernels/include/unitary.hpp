@@ -20,26 +20,25 @@ template <> struct cosine_third<doubles> {
 // One Jacobi rotation of rows and columns p, q of a normal matrix a, and of the columns of v. A normal 2 x 2 block is a
 // multiple of 1 plus a phase times a Hermitian matrix: its Hermitian and anti-Hermitian parts have the same
 // eigenvectors, and the larger of the two gives them. The Hermitian part has to be larger than its rounding, which near
-// the identity is larger than all that the anti-Hermitian part says; it is that of the input, also in higher precision.
-template <int N, class V> INLINE void jacobi_rotation(Matrix<N, V>& a, Matrix<N, V>& v, int p, int q) {
-    using S = scalar_of<V>;
-    const S half = 0.5;
-    const V d_h = half * (a.re[p][p] - a.re[q][q]), d_a = half * (a.im[p][p] - a.im[q][q]);
-    const V re_h = half * (a.re[p][q] + a.re[q][p]), im_h = half * (a.im[p][q] - a.im[q][p]);
-    const V re_a = half * (a.im[p][q] + a.im[q][p]), im_a = half * (a.re[q][p] - a.re[p][q]);
-    const V r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
-    const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + S(traits<vec>::eps * traits<vec>::eps);
-    const V d = select(hermitian, d_h, d_a), re = select(hermitian, re_h, re_a), im = select(hermitian, im_h, im_a);
-    const V r = select(hermitian, r_h, r_a);
+// the identity is larger than all that the anti-Hermitian part says.
+template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, int q) {
+    const real half = 0.5;
+    const vec d_h = half * (a.re[p][p] - a.re[q][q]), d_a = half * (a.im[p][p] - a.im[q][q]);
+    const vec re_h = half * (a.re[p][q] + a.re[q][p]), im_h = half * (a.im[p][q] - a.im[q][p]);
+    const vec re_a = half * (a.im[p][q] + a.im[q][p]), im_a = half * (a.re[q][p] - a.re[p][q]);
+    const vec r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
+    const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + traits<vec>::eps * traits<vec>::eps;
+    const vec d = select(hermitian, d_h, d_a), re = select(hermitian, re_h, re_a), im = select(hermitian, im_h, im_a);
+    const vec r = select(hermitian, r_h, r_a);
     // equal eigenvalues: any frame serves
-    const V square = d * d + r;
-    const auto still = square < splat<V>(sizeof(S) == 4 ? 1e-30 : 1e-280);
-    const V h = square * reciprocal_sqrt(select(still, splat<V>(1), square)), e = h + abs_(d);
-    const V k = reciprocal_sqrt(select(still, splat<V>(1), 2 * h * e));
-    const V c = select(still, splat<V>(1), e * k), size = select(still, V{}, copysign_(k, d));
-    const V s_re = size * re, s_im = size * im;
+    const vec square = d * d + r;
+    const auto still = square < splat<vec>(sizeof(real) == 4 ? 1e-30 : 1e-280);
+    const vec h = square * reciprocal_sqrt(select(still, splat<vec>(1), square)), e = h + abs_(d);
+    const vec k = reciprocal_sqrt(select(still, splat<vec>(1), 2 * h * e));
+    const vec c = select(still, splat<vec>(1), e * k), size = select(still, vec{}, copysign_(k, d));
+    const vec s_re = size * re, s_im = size * im;
     for (int i = 0; i < N; i++) {
-        V pr = a.re[i][p], pi = a.im[i][p], qr = a.re[i][q], qi = a.im[i][q];
+        vec pr = a.re[i][p], pi = a.im[i][p], qr = a.re[i][q], qi = a.im[i][q];
         a.re[i][p] = c * pr + s_re * qr + s_im * qi;
         a.im[i][p] = c * pi + s_re * qi - s_im * qr;
         a.re[i][q] = c * qr - s_re * pr + s_im * pi;
@@ -51,7 +50,7 @@ template <int N, class V> INLINE void jacobi_rotation(Matrix<N, V>& a, Matrix<N,
         v.im[i][q] = c * qi - s_re * pi - s_im * pr;
     }
     for (int i = 0; i < N; i++) {
-        const V pr = a.re[p][i], pi = a.im[p][i], qr = a.re[q][i], qi = a.im[q][i];
+        const vec pr = a.re[p][i], pi = a.im[p][i], qr = a.re[q][i], qi = a.im[q][i];
         a.re[p][i] = c * pr + s_re * qr - s_im * qi;
         a.im[p][i] = c * pi + s_re * qi + s_im * qr;
         a.re[q][i] = c * qr - s_re * pr - s_im * pi;
@@ -63,33 +62,32 @@ template <int N, class V> INLINE void jacobi_rotation(Matrix<N, V>& a, Matrix<N,
 // anti-Hermitian. Of each 2 x 2 block the larger of the Hermitian and the anti-Hermitian part is taken, as above. False
 // while an element of e is too large for that; what is small beside the largest element of a counts as 0 (when not
 // `patient` any more, what is small beside 1).
-template <int N, class V> INLINE bool corrections(const Matrix<N, V>& a, bool patient, Matrix<N, V>& e) {
-    using S = scalar_of<V>;
-    constexpr S eps = traits<V>::eps;
-    V norm = splat<V>(patient ? 0 : 1);
+template <int N> INLINE bool corrections(const Matrix<N>& a, bool patient, Matrix<N>& e) {
+    constexpr real eps = traits<vec>::eps;
+    vec norm = splat<vec>(patient ? 0 : 1);
     for (int i = 0; i < N; i++) norm = max_(norm, a.re[i][i] * a.re[i][i] + a.im[i][i] * a.im[i][i]);
-    const V noise = norm * (patient ? 4 * eps * eps : 16 * S(64 * 64 * N * N) * eps * eps);
+    const vec noise = norm * (patient ? 4 * eps * eps : 16 * real(64 * 64 * N * N) * eps * eps);
     auto fine = norm == norm;
     for (int i = 0; i < N - 1; i++)
         for (int j = i + 1; j < N; j++) {
-            const V d_h = a.re[j][j] - a.re[i][i], d_a = a.im[j][j] - a.im[i][i];
-            const V re_h = a.re[i][j] + a.re[j][i], im_h = a.im[i][j] - a.im[j][i];
-            const V re_a = a.im[i][j] + a.im[j][i], im_a = a.re[j][i] - a.re[i][j];
-            const V r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
-            const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + S(4 * traits<vec>::eps * traits<vec>::eps);
-            const V d = select(hermitian, d_h, d_a), r = select(hermitian, r_h, r_a);
+            const vec d_h = a.re[j][j] - a.re[i][i], d_a = a.im[j][j] - a.im[i][i];
+            const vec re_h = a.re[i][j] + a.re[j][i], im_h = a.im[i][j] - a.im[j][i];
+            const vec re_a = a.im[i][j] + a.im[j][i], im_a = a.re[j][i] - a.re[i][j];
+            const vec r_h = re_h * re_h + im_h * im_h, r_a = re_a * re_a + im_a * im_a;
+            const auto hermitian = d_h * d_h + r_h > d_a * d_a + r_a + 4 * eps * eps;
+            const vec d = select(hermitian, d_h, d_a), r = select(hermitian, r_h, r_a);
             const auto small = r < 2 * eps * d * d;
             fine &= small | (r <= noise);
-            const V per = select(small, reciprocal(2 * d), V{});
+            const vec per = select(small, reciprocal(2 * d), vec{});
             e.re[i][j] = select(hermitian, re_h, re_a) * per;
             e.im[i][j] = select(hermitian, im_h, im_a) * per;
         }
     return !any(~fine);
 }
 
-template <int N, class V> INLINE void correct(Matrix<N, V>& v, const Matrix<N, V>& e) {
+template <int N> INLINE void correct(Matrix<N>& v, const Matrix<N>& e) {
     for (int i = 0; i < N; i++) {
-        V re[N], im[N];
+        vec re[N], im[N];
         for (int k = 0; k < N; k++) {
             re[k] = v.re[i][k], im[k] = v.im[i][k];
             for (int j = 0; j < k; j++) {
@@ -221,12 +219,12 @@ template <int N> INLINE Centre<N> nearest_centre(const Matrix<N>& w) {
 
 // Rotates a normal matrix to diagonal form, v with it; false where it does not converge. `last_pair_first`: the first
 // sweep has the last pair alone to turn.
-template <int N, class V> INLINE bool diagonalise(Matrix<N, V>& a, Matrix<N, V>& v, bool last_pair_first) {
+template <int N> INLINE bool diagonalise(Matrix<N>& a, Matrix<N>& v, bool last_pair_first) {
     bool converged = false;
     for (int sweep = 0; sweep < 24 && !converged; sweep++) {
         for (int p = last_pair_first && sweep == 0 ? N - 2 : 0; p < N - 1; p++)
             for (int q = p + 1; q < N; q++) jacobi_rotation(a, v, p, q);
-        Matrix<N, V> e;
+        Matrix<N> e;
         converged = corrections(a, sweep < (N == 3 ? 4 : 7), e);
         if (converged) correct(v, e);
     }
@@ -242,41 +240,6 @@ template <int N> INLINE bool close(const Matrix<N>& a) {
             nearest = min_(nearest, x * x + y * y);
         }
     return any(nearest < splat<vec>(1e-4));
-}
-
-// Once more from the input and in double precision, half of the lanes at a time, from a frame v that is nearly right.
-template <int N> INLINE bool diagonalise_again(const Matrix<N>& w, const Centre<N>& z, Matrix<N>& rest, Matrix<N>& v) {
-    constexpr int half = lanes<doubles>;
-    bool converged = true;
-    for (int first = 0; first < L; first += half) {
-        auto widen = [&](vec from) {
-            doubles to;
-            for (int l = 0; l < half; l++) to[l] = from[first + l];
-            return to;
-        };
-        auto narrow = [&](doubles from, vec& to) {
-            for (int l = 0; l < half; l++) to[first + l] = from[l];
-        };
-        const doubles z_re = widen(z.re), z_im = widen(z.im);
-        Matrix<N, doubles> shifted, frame, product, diagonal;
-        for (int i = 0; i < N; i++)
-            for (int j = 0; j < N; j++) {
-                doubles re = widen(w.re[i][j]), im = widen(w.im[i][j]);
-                if (i == j) re -= z_re, im -= z_im;
-                shifted.re[i][j] = re * z_re + im * z_im;
-                shifted.im[i][j] = im * z_re - re * z_im;
-                frame.re[i][j] = widen(v.re[i][j]), frame.im[i][j] = widen(v.im[i][j]);
-            }
-        orthonormalise(frame);
-        multiply(shifted, frame, product);
-        multiply<N, true>(frame, product, diagonal);
-        converged &= diagonalise(diagonal, frame, false);
-        for (int i = 0; i < N; i++) {
-            for (int j = 0; j < N; j++) narrow(frame.re[i][j], v.re[i][j]), narrow(frame.im[i][j], v.im[i][j]);
-            narrow(diagonal.re[i][i], rest.re[i][i]), narrow(diagonal.im[i][i], rest.im[i][i]);
-        }
-    }
-    return converged;
 }
 
 // The diagonal of v^dagger a v for columns of v of length 1 up to rounding: without the rounding of many rotations.
@@ -311,7 +274,14 @@ template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<
     rest = shifted;
     if constexpr (N == 3) isolate(rest, v);
     bool converged = diagonalise(rest, v, N == 3);
-    if (sizeof(real) == 4 && N > 2 && close(rest)) converged = diagonalise_again(w, z, rest, v);
+    if (sizeof(real) == 4 && N > 2 && close(rest)) {
+        // once more from the input, without the rounding of all rotations before
+        Matrix<N> product;
+        orthonormalise(v);
+        multiply(shifted, v, product);
+        multiply<N, true>(v, product, rest);
+        converged = diagonalise(rest, v, false);
+    }
     if constexpr (sizeof(real) == 4 && N > 4) quotients(shifted, v, rest);
     for (int k = 0; k < N; k++) phase[k] = atan2_(rest.im[k][k], 1 + rest.re[k][k]);
     for (int last = N - 1; last > 0; last--)
