@@ -6,6 +6,7 @@ A table stands between the lines <!-- table --> and <!-- end of table --> of FOL
 experiments/README.md, has the claims of all folders.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -56,6 +57,18 @@ def with_table(text: str, table: str) -> str:
     )
 
 
+def write_table(folder: Path, table: str) -> None:
+    """Puts a table in the place of the one in the folder's README."""
+    readme = folder / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
+
+
+def record(path: Path, name: str, entry: dict) -> None:
+    """Adds an entry to a file of results, in the place of an older one of that name."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(found | {name: entry}, indent=2) + "\n", encoding="utf-8")
+
+
 def index() -> list[dict[str, str]]:
     """The rows of the index of claims."""
     return [
@@ -73,11 +86,9 @@ def index() -> list[dict[str, str]]:
 
 def main() -> None:
     for folder in FOLDERS:
-        readme = ROOT / folder / "README.md"
-        readme.write_text(with_table(readme.read_text(encoding="utf-8"), markdown(rows(folder))), encoding="utf-8")
+        write_table(ROOT / folder, markdown(rows(folder)))
         save(ROOT / folder)
-    readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), markdown(index())), encoding="utf-8")
+    write_table(ROOT, markdown(index()))
 
 
 if __name__ == "__main__":

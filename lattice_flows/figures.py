@@ -1,4 +1,4 @@
-"""Figures of a run as PNG: training, history, autocorrelation, histograms of charge and weights, potential."""
+"""Figures of a run as PNG: training, history, autocorrelation, histograms of charge and weights, potential, flow."""
 
 import io
 from collections.abc import Mapping, Sequence

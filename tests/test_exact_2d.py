@@ -11,6 +11,7 @@ FOLDER = Path(__file__).parents[1] / "experiments" / "exact_2d"
 sys.path.insert(0, str(FOLDER))
 
 import exact  # noqa: E402
+from tables import with_table  # noqa: E402
 
 from lattice_flows import SU  # noqa: E402
 
@@ -44,7 +45,7 @@ def test_errors_are_neither_too_small_nor_too_large():
 
 def test_the_table_is_that_of_the_recorded_results():
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert readme == exact.with_table(readme, f"{exact.table(FOUND)}\n")
+    assert readme == with_table(readme, f"{exact.table(FOUND)}\n")
 
 
 @pytest.mark.parametrize("name", ["heat_bath", "resampled"])

@@ -10,6 +10,7 @@ FOLDER = Path(__file__).parents[1] / "experiments" / "thermal"
 sys.path.insert(0, str(FOLDER))
 
 import agreement  # noqa: E402
+from tables import with_table  # noqa: E402
 
 FOUND = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
 
@@ -31,4 +32,4 @@ def test_pulls_are_of_the_size_of_errors():
 
 def test_the_table_is_that_of_the_recorded_results():
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert readme == agreement.with_table(readme, f"{agreement.table(FOUND)}\n")
+    assert readme == with_table(readme, f"{agreement.table(FOUND)}\n")

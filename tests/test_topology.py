@@ -10,6 +10,7 @@ FOLDER = Path(__file__).parents[1] / "experiments" / "topology"
 sys.path.insert(0, str(FOLDER))
 
 import topology  # noqa: E402
+from tables import with_table  # noqa: E402
 
 FOUND = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
 
@@ -34,7 +35,7 @@ def test_flows_make_independent_charges(kind, beta):
 
 def test_the_table_is_that_of_the_recorded_results():
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert readme == topology.with_table(readme, f"{topology.table(FOUND)}\n")
+    assert readme == with_table(readme, f"{topology.table(FOUND)}\n")
 
 
 def test_a_chain_that_is_run_anew():

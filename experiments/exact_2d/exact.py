@@ -41,7 +41,7 @@ from lattice_flows.sampling import (
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tables import with_table  # noqa: E402
+from tables import record, write_table  # noqa: E402
 
 SITES = (8, 8)
 COUPLINGS = {"U(1)": (1, 2, 4), "SU(2)": (1.8, 2.2, 2.7), "SU(3)": (4, 5, 6)}
@@ -102,7 +102,9 @@ def sampler_of(name: str, point: Point):
             return Cycle([IndependenceMetropolis(point.flow(), action, batch=500), heat_bath, relaxed])
         case "transformed":
             return Transformed(point.flow(), action, lambda latent: HMC(latent, steps=2))
-    return ReplicaExchange([HeatBath(Wilson(point.group, 0.8 * point.beta)), heat_bath])
+        case "exchange":
+            return ReplicaExchange([HeatBath(Wilson(point.group, 0.8 * point.beta)), heat_bath])
+    raise KeyError(f"no sampler of the table is called {name!r}; there are {', '.join(SAMPLERS)}")
 
 
 def heat_bath_takes(links: torch.Tensor, point: Point, streams: Streams) -> torch.Tensor:
@@ -208,8 +210,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.table:
         found = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
-        readme = HERE / "README.md"
-        readme.write_text(with_table(readme.read_text(encoding="utf-8"), f"{table(found)}\n"), encoding="utf-8")
+        write_table(HERE, f"{table(found)}\n")
         return
     for name in arguments.samplers.split(","):
         for seed, (key, (group, beta, dtype)) in enumerate(points().items()):
@@ -218,9 +219,7 @@ def main() -> None:
             entry = run(name, Point(group, beta, dtype), seed)
             print(f"{name} {key}", json.dumps(entry), flush=True)
             if arguments.out is not None:
-                found = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
-                found[f"{name} {key}"] = entry
-                arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+                record(arguments.out, f"{name} {key}", entry)
 
 
 if __name__ == "__main__":

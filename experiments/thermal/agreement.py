@@ -23,7 +23,7 @@ from lattice_flows.sampling import HMC, Cycle, HeatBath, OverRelaxation, Streams
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tables import with_table  # noqa: E402
+from tables import write_table  # noqa: E402
 
 POINTS = [
     (SU(n), beta, (extent,) * dim)
@@ -99,8 +99,7 @@ def main():
     torch.set_num_threads(1)
     if arguments.table:
         found = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
-        readme = HERE / "README.md"
-        readme.write_text(with_table(readme.read_text(encoding="utf-8"), f"{table(found)}\n"), encoding="utf-8")
+        write_table(HERE, f"{table(found)}\n")
         return
     found = run()
     if arguments.out is not None:

@@ -27,7 +27,7 @@ from lattice_flows.sampling.two_dimensions import exact_samples
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tables import with_table  # noqa: E402
+from tables import record, write_table  # noqa: E402
 
 SITES = (16, 16)
 BETAS = (1, 2, 3, 4, 5, 6, 7)
@@ -169,17 +169,14 @@ def main() -> None:
     if arguments.figure:
         found = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
         draw(found).savefig(HERE / "figure.png", dpi=120, metadata={"Software": ""})
-        readme = HERE / "README.md"
-        readme.write_text(with_table(readme.read_text(encoding="utf-8"), f"{table(found)}\n"), encoding="utf-8")
+        write_table(HERE, f"{table(found)}\n")
         return
     for beta in map(int, arguments.betas.split(",")):
         for kind in arguments.samplers.split(","):
             entry = run(kind, beta, arguments.updates * (4 if kind == "flow" else 1))
             print(f"{kind} beta={beta}", json.dumps(entry), flush=True)
             if arguments.out is not None:
-                found = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
-                found[f"{kind} beta={beta}"] = entry
-                arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+                record(arguments.out, f"{kind} beta={beta}", entry)
 
 
 if __name__ == "__main__":
