@@ -122,11 +122,16 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
             phases.map(raw.data(), bins, shares.data());
             phases.arcs(true);
             phases.shifts(shift);
+            const bool in_double = sizeof(real) == 4 && phases.crowded();
+            if (in_double) {
+                vec unused;
+                doubled.forward(frame, raw, bins, shift, unused);
+            }
             frame.set_shift(shift);
             load_matrices(grad_g + m * 2 * N * N, count, matrix);
             frame.along_shift(matrix, g_shift);
             const vec g_logdet = load_lanes(grad_logdet + m, count);
-            if (sizeof(real) == 4 && phases.crowded())
+            if (in_double)
                 doubled.backward(frame, raw, bins, g_shift, g_logdet, g_phase, g_raw);
             else
                 phases.backward(g_shift, g_logdet, raw.data(), bins, shares.data(), g_phase, g_raw.data());
