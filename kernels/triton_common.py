@@ -68,15 +68,6 @@ def offsets(lane, rows, outer_stride, row_stride):
 
 
 @jit
-def rounding(x):
-    """The rounding error of 1 in the precision of x."""
-    if x.dtype == tl.float64:
-        return 2.220446049250313e-16
-    else:
-        return 1.1920928955078125e-07
-
-
-@jit
 def at_least(x, low):
     """The larger of the two, or NaN where x is NaN, which tl.maximum would hide."""
     return tl.where(x < low, low, x)
@@ -210,10 +201,11 @@ def _first_place(BINS: tl.constexpr, LAYOUT: tl.constexpr):
 
 @jit
 def locate(params, stride, scale, x, BINS: tl.constexpr, LAYOUT: tl.constexpr, INVERSE: tl.constexpr):
-    """The bin that holds x: its index, width, height, the ends of the bins before it, the slopes at its two knots.
+    """The bin that holds x: its index, width, height, where both lie, and the slopes at its two knots.
 
-    After those, for the derivative: the unconstrained slopes, and maximum and norm of both softmaxes. `scale`
-    multiplies all parameters.
+    Where they lie are the ends of the bins before it, then those of the bins after it, seen from 1: near 1 these sums
+    have digits that 1 less what is before has not. After the slopes come, for the derivative, the unconstrained ones,
+    and maximum and norm of both softmaxes. `scale` multiplies all parameters.
     """
     stride = tl.cast(stride, tl.int64)
     scale = scale * SCALE
@@ -230,7 +222,7 @@ def locate(params, stride, scale, x, BINS: tl.constexpr, LAYOUT: tl.constexpr, I
     norm_w, norm_h = 1 / norm_w * (1 - BINS * MIN_BIN), 1 / norm_h * (1 - BINS * MIN_BIN)
     index = tl.zeros(x.shape, tl.int32)
     width, height, before_w, before_h = tl.zeros_like(x), tl.zeros_like(x), tl.zeros_like(x), tl.zeros_like(x)
-    edge_w, edge_h = tl.zeros_like(x), tl.zeros_like(x)
+    after_w, after_h, edge_w, edge_h = tl.zeros_like(x), tl.zeros_like(x), tl.zeros_like(x), tl.zeros_like(x)
     for k in range(BINS):
         w = tl.exp(scale * (tl.load(widths + k * stride) - top_w)) * norm_w + MIN_BIN
         h = tl.exp(scale * (tl.load(heights + k * stride) - top_h)) * norm_h + MIN_BIN
@@ -238,13 +230,15 @@ def locate(params, stride, scale, x, BINS: tl.constexpr, LAYOUT: tl.constexpr, I
         index = tl.where(here, k, index)
         width, height = tl.where(here, w, width), tl.where(here, h, height)
         before_w, before_h = tl.where(here, edge_w, before_w), tl.where(here, edge_h, before_h)
+        after_w, after_h = tl.where(here, after_w, after_w + w), tl.where(here, after_h, after_h + h)
         edge_w += w
         edge_h += h
     raw_low = tl.load(params + _slope_place(index, BINS, LAYOUT) * stride)
     raw_high = tl.load(params + _slope_place(index + 1, BINS, LAYOUT) * stride)
     low = softplus(scale * raw_low + UNIT) + MIN_SLOPE
     high = softplus(scale * raw_high + UNIT) + MIN_SLOPE
-    return index, width, height, before_w, before_h, low, high, raw_low, raw_high, top_w, top_h, norm_w, norm_h
+    ends = before_w, before_h, after_w, after_h
+    return index, width, height, ends, low, high, (raw_low, raw_high, top_w, top_h, norm_w, norm_h)
 
 
 @jit
@@ -253,7 +247,7 @@ def _unit(x):
 
 
 @jit
-def _solve(y, rest, slope, low, bend):
+def _solve(y, slope, low, bend):
     """The root t of y (slope + bend t (1-t)) = slope t^2 + low t (1-t), in the form that does not cancel."""
     linear = low - bend * y
     root = tl.sqrt(at_least(linear * linear + 4 * (slope - linear) * slope * y, 0.0))
@@ -261,22 +255,22 @@ def _solve(y, rest, slope, low, bend):
 
 
 @jit
-def follow(x, rest, place, BINS: tl.constexpr, INVERSE: tl.constexpr):
+def follow(x, rest, place, INVERSE: tl.constexpr):
     """The spline, or its inverse, at x given with rest = 1 - x, in the bin `place` from `locate`.
 
-    Gives y, 1 - y, log|dy/dx|, and the place t in the bin with 1 - t.
+    Gives y, 1 - y, log|dy/dx|, and the place t in the bin with 1 - t, which is known from the nearer end.
     """
-    index, width, height, before_w, before_h, low, high = place[:7]
-    last = index == BINS - 1
-    after_w = tl.where(last, 0.0, 1 - before_w - width)
-    after_h = tl.where(last, 0.0, 1 - before_h - height)
+    _, width, height, ends, low, high, _ = place
+    before_w, before_h, after_w, after_h = ends
+    far = x > rest
     slope = height / width
     bend = low + high - 2 * slope
     if INVERSE:
-        y, y_rest = _unit((x - before_h) / height), _unit((rest - after_h) / height)
-        t, u = _solve(y, y_rest, slope, low, bend), _solve(y_rest, y, slope, high, bend)
+        part = _unit(tl.where(far, rest - after_h, x - before_h) / height)
+        near = _solve(part, slope, tl.where(far, high, low), bend)
     else:
-        t, u = _unit((x - before_w) / width), _unit((rest - after_w) / width)
+        near = _unit(tl.where(far, rest - after_w, x - before_w) / width)
+    t, u = tl.where(far, 1 - near, near), tl.where(far, near, 1 - near)
     scale = slope + bend * t * u
     log_slope = tl.log(slope * slope * (high * t * t + 2 * slope * t * u + low * u * u) / (scale * scale))
     if INVERSE:
@@ -290,18 +284,16 @@ def follow(x, rest, place, BINS: tl.constexpr, INVERSE: tl.constexpr):
 def follow_back(
     x, rest, y, y_rest, t, u, place, c_y, c_log, c_ratio, c_rest, BINS: tl.constexpr, INVERSE: tl.constexpr
 ):
-    """The cotangents of x and of the bin's width, height, the ends before it, and slopes: those of y = `follow`(x).
+    """The cotangents of x and of the bin's width, height, ends, and slopes: those of y = `follow`(x).
 
     Given are the cotangents of y, of log|dy/dx|, of log(y / x) and of log((1-y) / (1-x)). The last two are
     differentiated as functions of t in the outermost bins, where their two parts nearly cancel.
     """
-    index, width, height, _, _, low, high = place[:7]
-    first, last = index == 0, index == BINS - 1
-    c_y = c_y + tl.where(first, 0.0, c_ratio / y) - tl.where(last, 0.0, c_rest / y_rest)
-    c_direct = tl.where(last, 0.0, c_rest / rest) - tl.where(first, 0.0, c_ratio / x)
-    near, far = tl.where(first, c_ratio, 0.0), tl.where(last, c_rest, 0.0)
-    if INVERSE:  # from here on of the spline as a function from widths to heights
-        c_log, near, far = -c_log, -near, -far
+    index, width, height, _, low, high, _ = place
+    far = x > rest
+    if INVERSE:  # of the spline as a function from widths to heights, which undoes what follow did
+        x, rest, y, y_rest = y, y_rest, x, rest
+        c_log, c_ratio, c_rest = -c_log, -c_ratio, -c_rest
     slope = height / width
     bend = low + high - 2 * slope
     tu = t * u
@@ -310,30 +302,38 @@ def follow_back(
     rise, fall = slope * t + low * u, slope * u + high * t
     derivative = slope * slope * top / (scale * scale)
     d_scale = bend * (u - t) / scale
-    c_t = c_log * (2 * ((high - slope) * t + (slope - low) * u) / top - 2 * d_scale)
-    c_t += near * ((slope - low) / rise - d_scale) + far * ((high - slope) / fall - d_scale)
-    if INVERSE:  # of the height that solves for the given place
-        c_h = -(c_t / width + c_y) / derivative
-        c_t = -c_y * width
-        c_x = c_direct - c_h
+    d_log = 2 * ((high * t + slope * (u - t) - low * u) / top - d_scale)
+    d_ratio = tl.where(index == 0, ((slope - low) / rise - d_scale) / width, derivative / y - 1 / x)
+    d_rest = tl.where(
+        index == BINS - 1, ((high - slope) / fall - d_scale) / width, 1 / rest - derivative / y_rest
+    )  # fmt: skip
+    along = c_log * d_log / width + c_ratio * d_ratio + c_rest * d_rest
+    if INVERSE:  # the point moves such that its image stays
+        c_x = (c_y + along) / derivative
+        c_y = -c_x
     else:
-        c_h = c_y
-        c_t += c_h * derivative * width
-        c_x = c_t / width + c_direct
-    # the two parts of the height below and above y, and their derivative by the slope at fixed t
-    part, part_rest = t * rise / scale, u * fall / scale
-    d_part = tu * (high * t * t - low * u * u) / (scale * scale)
-    d_slope, d_tu = (1 - 2 * tu) / scale, tu / scale
-    c_part, c_logs = c_h * height, (2 * c_log + near + far) * d_tu
-    c_slope = c_part * d_part + c_log * (2 / slope + 2 * tu / top - 2 * d_slope)
-    c_slope += near * (1 / slope + t / rise - d_slope) + far * (1 / slope + u / fall - d_slope)
-    c_low = c_part * part_rest * d_tu + c_log * u * u / top + near * u / rise - c_logs
-    c_high = c_log * t * t / top + far * t / fall - c_logs - c_part * part * d_tu
-    # The last bin is placed by its upper end, which is fixed: its lower end would bring large numbers that cancel.
-    c_width = -(c_slope * slope + c_t * tl.where(last, -u, t)) / width
-    c_height = c_slope / width + c_h * tl.where(last, -part_rest, part)
-    c_before_w, c_before_h = tl.where(last, 0.0, -c_t / width), tl.where(last, 0.0, c_h)
-    return c_x, (c_width, c_height, c_before_w, c_before_h, c_low, c_high)
+        c_x = c_y * derivative + along
+    # y = 1 - y_rest: taken from the nearer end, where it does not cancel, and so is the place in the bin
+    c_low_part = tl.where(far, 0.0, c_y) + c_ratio / y
+    c_high_part = tl.where(far, -c_y, 0.0) + c_rest / y_rest
+    both = (c_low_part - c_high_part) * height * tu / (scale * scale)
+    c_slope = both * (high * t * t - low * u * u)
+    c_slope += 2 * c_log * (1 / slope + tu / top - (1 - 2 * tu) / scale)
+    c_low = both * u * fall + c_log * (u * u / top - 2 * tu / scale)
+    c_high = c_log * (t * t / top - 2 * tu / scale) - both * t * rise
+    c_t = c_low_part * derivative * width + tl.where(far, 0.0, c_log * d_log)
+    c_u = c_high_part * derivative * width - tl.where(far, c_log * d_log, 0.0)
+    c_width = -(c_slope * slope + c_t * t + c_u * u) / width
+    c_height = c_low_part * t * rise / scale + c_high_part * u * fall / scale + c_slope / width
+    c_ends = -c_t / width, c_low_part, -c_u / width, c_high_part
+    return c_x, (c_width, c_height, c_ends, c_low, c_high)
+
+
+@jit
+def _mean(index, size, before, after, c_size, c_before, c_after, BINS: tl.constexpr):
+    """The mean of the bins' cotangents, weighted with the softmax."""
+    low, high = before - index * MIN_BIN, after - (BINS - 1 - index) * MIN_BIN
+    return (c_before * low + c_size * (size - MIN_BIN) + c_after * high) / (1 - BINS * MIN_BIN)
 
 
 @jit
@@ -344,22 +344,24 @@ def store_gradients(
 
     `extra` adds to that of the first slope. Returns the cotangents of `scale`, and of the slope taken from elsewhere.
     """
-    index, width, height, before_w, before_h, _, _, raw_low, raw_high, top_w, top_h, norm_w, norm_h = place
-    c_width, c_height, c_before_w, c_before_h, c_low, c_high = cotangents
+    index, width, height, ends, _, _, softmax = place
+    before_w, before_h, after_w, after_h = ends
+    raw_low, raw_high, top_w, top_h, norm_w, norm_h = softmax
+    c_width, c_height, c_ends, c_low, c_high = cotangents
+    c_before_w, c_before_h, c_after_w, c_after_h = c_ends
     stride, grad_stride = tl.cast(stride, tl.int64), tl.cast(grad_stride, tl.int64)
     factor = scale * SCALE
     widths = params + _first_place(BINS, LAYOUT) * stride
     grad_widths = grads + _first_place(BINS, LAYOUT) * grad_stride
     heights, grad_heights = widths + BINS * stride, grad_widths + BINS * grad_stride
-    before = index.to(width.dtype)
-    # the mean of the bins' cotangents, weighted with the softmax
-    mean_w = (c_before_w * (before_w - before * MIN_BIN) + c_width * (width - MIN_BIN)) / (1 - BINS * MIN_BIN)
-    mean_h = (c_before_h * (before_h - before * MIN_BIN) + c_height * (height - MIN_BIN)) / (1 - BINS * MIN_BIN)
+    number = index.to(width.dtype)
+    mean_w = _mean(number, width, before_w, after_w, c_width, c_before_w, c_after_w, BINS)
+    mean_h = _mean(number, height, before_h, after_h, c_height, c_before_h, c_after_h, BINS)
     c_scale = tl.zeros_like(width)
     for k in range(BINS):
         raw_w, raw_h = tl.load(widths + k * stride), tl.load(heights + k * stride)
-        c_w = tl.where(k < index, c_before_w, tl.where(k == index, c_width, 0.0)) - mean_w
-        c_h = tl.where(k < index, c_before_h, tl.where(k == index, c_height, 0.0)) - mean_h
+        c_w = tl.where(k < index, c_before_w, tl.where(k == index, c_width, c_after_w)) - mean_w
+        c_h = tl.where(k < index, c_before_h, tl.where(k == index, c_height, c_after_h)) - mean_h
         c_w *= tl.exp(factor * (raw_w - top_w)) * norm_w
         c_h *= tl.exp(factor * (raw_h - top_h)) * norm_h
         c_scale += c_w * raw_w + c_h * raw_h

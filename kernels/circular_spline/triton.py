@@ -60,7 +60,7 @@ def _spline(angle, params, stride, BINS: tl.constexpr, INVERSE: tl.constexpr):
         moved = _wrap(angle - shift)
     x, rest = (moved + PI) / TWO_PI, (-moved + PI) / TWO_PI
     place = locate(params, stride, tl.zeros_like(x) + 1, x, BINS, CIRCULAR, INVERSE)
-    y, y_rest, log_slope, t, u = follow(x, rest, place, BINS, INVERSE)
+    y, y_rest, log_slope, t, u = follow(x, rest, place, INVERSE)
     return x, rest, y, y_rest, log_slope, t, u, place, shift
 
 

@@ -34,7 +34,6 @@ from lattice_flows.kernels.triton_common import (
     offsets,
     outside,
     rebuild,
-    rounding,
     sin,
     sincos,
     slope_of_phase,
@@ -100,6 +99,17 @@ def _log_sines_back(c, arc, other, new_arc, new_other, SPLIT_OTHER: tl.constexpr
 
 
 @jit
+def _smallest_gap(x, N: tl.constexpr):
+    """What gaps are kept above, so that ratios are finite; below it phases coincide. SU(2) has more digits."""
+    if N == 2:
+        return 1e-18
+    elif x.dtype == tl.float64:
+        return 2.220446049250313e-16
+    else:
+        return 1e-9
+
+
+@jit
 def _su2_phases(w, lane):
     """The quaternion (cosine, sine, axis) of w, and the two pieces before they are kept from 0."""
     cosine, x, y, z = load_quaternion(w, lane)
@@ -124,10 +134,11 @@ def su2_forward(
     """g and the log-determinants of a block of SU(2) matrices."""
     lane, valid = block_of_lanes(count, BLOCK)
     _, _, axis, closing, inner = _su2_phases(ws, lane)
-    closing, inner = at_least(closing, rounding(closing)), at_least(inner, rounding(inner))
+    low = _smallest_gap(closing, 2)
+    closing, inner = at_least(closing, low), at_least(inner, low)
     here = params + offsets(lane, rows, outer_stride, row_stride)
     stick, x, rest, place = _su2_pieces(closing, inner, here, stride, BINS, INVERSE)
-    y, y_rest, logdet, _, _ = follow(x, rest, place, BINS, INVERSE)
+    y, y_rest, logdet, _, _ = follow(x, rest, place, INVERSE)
     new_closing, new_inner = stick * y, stick * y_rest
     logdet += _log_sines(inner, closing, new_inner, new_closing)
     shift = (new_inner - inner) / 2
@@ -149,11 +160,12 @@ def su2_backward(
     """
     lane, valid = block_of_lanes(count, BLOCK)
     cosine, sine, n, raw_closing, raw_inner = _su2_phases(ws, lane)
-    closing, inner = at_least(raw_closing, rounding(sine)), at_least(raw_inner, rounding(sine))
+    low = _smallest_gap(raw_closing, 2)
+    closing, inner = at_least(raw_closing, low), at_least(raw_inner, low)
     here = params + offsets(lane, rows, outer_stride, row_stride)
     grads = grad_params + offsets(lane, rows, grad_outer_stride, grad_row_stride)
     stick, x, rest, place = _su2_pieces(closing, inner, here, stride, BINS, INVERSE)
-    y, y_rest, _, t, u = follow(x, rest, place, BINS, INVERSE)
+    y, y_rest, _, t, u = follow(x, rest, place, INVERSE)
     new_closing, new_inner = stick * y, stick * y_rest
     shift = (new_inner - inner) / 2
 
@@ -169,7 +181,7 @@ def su2_backward(
     store_gradients(here, stride, grads, grad_stride, zero + 1, place, cotangents, zero, valid, BINS, OPEN)
     # half of dL, the component of i v.sigma: inner is 2 theta; where the phases coincide, their distance is at a cusp
     c_theta = c_old - c_change - c_x / stick
-    c_theta = tl.where((raw_inner < rounding(sine)) | (raw_closing < rounding(sine)), 0.0, c_theta)
+    c_theta = tl.where((raw_inner < low) | (raw_closing < low), 0.0, c_theta)
 
     near = inner <= closing
     change = tl.where(near, new_inner - inner, closing - new_closing)
@@ -249,8 +261,8 @@ def _gaps(pieces, winding):
 
 @jit
 def _kept(gaps):
-    """Gaps kept at least a rounding error from 0."""
-    low = rounding(gaps[0])
+    """Gaps kept away from 0."""
+    low = _smallest_gap(gaps[0], 3)
     return at_least(gaps[0], low), at_least(gaps[1], low), at_least(gaps[2], low)
 
 
@@ -261,7 +273,7 @@ def _su3_pieces(pieces, params, stride, BINS: tl.constexpr, INVERSE: tl.constexp
     one = tl.zeros_like(stick) + 1
     x, rest = pieces[0] / stick, left / stick
     place = locate(params, stride, one, x, BINS, OPEN, INVERSE)
-    y, y_rest, log_slope, t, u = follow(x, rest, place, BINS, INVERSE)
+    y, y_rest, log_slope, t, u = follow(x, rest, place, INVERSE)
     first = x, rest, y, y_rest, log_slope, t, u, place, one
     new_left = stick * y_rest
     # what is left of the stick on the side of the widths scales the second spline's parameters
@@ -270,7 +282,7 @@ def _su3_pieces(pieces, params, stride, BINS: tl.constexpr, INVERSE: tl.constexp
         scale = y_rest
     x, rest = pieces[1] / left, pieces[2] / left
     place = locate(params, stride, scale, x, BINS, SHARED, INVERSE)
-    y, y_rest, log_slope, t, u = follow(x, rest, place, BINS, INVERSE)
+    y, y_rest, log_slope, t, u = follow(x, rest, place, INVERSE)
     second = x, rest, y, y_rest, log_slope, t, u, place, scale
     return (stick * first[2], new_left * y, new_left * y_rest), stick, left, new_left, first, second
 
@@ -360,7 +372,7 @@ def _turned(upper, lower, arc, other, new_arc, new_other, mean):
 @jit
 def _without_closed(gaps, c):
     """Cotangents of gaps, those of closed ones made the mean of the others: coinciding phases have no order."""
-    low = rounding(gaps[0])
+    low = _smallest_gap(gaps[0], 3)
     x, y, z = gaps[0] < low, gaps[1] < low, gaps[2] < low
     open_sum = tl.where(x, 0.0, c[0]) + tl.where(y, 0.0, c[1]) + tl.where(z, 0.0, c[2])
     mean = open_sum / (tl.where(x, 0.0, 1.0) + tl.where(y, 0.0, 1.0) + tl.where(z, 0.0, 1.0))
