@@ -37,13 +37,18 @@ CIRCULAR = constant(1)
 SHARED = constant(2)
 
 
+def blocks(count: int) -> int:
+    """How many blocks hold so many lanes."""
+    return (count + BLOCK - 1) // BLOCK
+
+
 def launch(kernel: Any, count: int, *arguments: Any, **constants: Any) -> None:
     """Run a kernel on `count` lanes, on the device of its first argument."""
     if count == 0:
         return
     threads = 64 if torch.version.hip else 32
     with torch.cuda.device_of(arguments[0]):
-        kernel[((count + BLOCK - 1) // BLOCK,)](
+        kernel[(blocks(count),)](
             *arguments, **constants, BLOCK=BLOCK, num_warps=BLOCK // threads, enable_fp_fusion=True
         )
 

@@ -2,7 +2,8 @@
 
     python -m lattice_flows.kernels.spectral_flow.accuracy 1000000 3 float32
 
-prints a table for SU(3). Errors are given in units of what is allowed, with ! where they are larger:
+prints a table for SU(3), and with `triton` as last argument one of the Triton kernels: on a GPU, or in the interpreter
+if the environment has TRITON_INTERPRET=1. Errors are given in units of what is allowed, with ! where they are larger:
 
 - g unitary to 2e-6 in single and 1e-13 in double precision;
 - log-determinants within 5e-5 and 1e-10;
@@ -17,12 +18,18 @@ coincide to the last digit the gradient of W has a step, and only its size is re
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from lattice_flows.kernels.spectral_flow import cases, reference, spectral_flow
+from lattice_flows.kernels import triton_common
+from lattice_flows.kernels.spectral_flow import cases, reference, spectral_flow, triton
+
+Results = tuple[Tensor, Tensor, Tensor, Tensor]
+Evaluate = Callable[[Tensor, Tensor, Tensor, Tensor, bool], Results]
+"""From W, the parameters, the gradients of g and of the log-determinants, and the direction, to g, log-determinants and
+the gradients of W and of the parameters."""
 
 BINS = 8
 CHUNK = 10_000
@@ -32,31 +39,51 @@ COLUMNS = ("unitarity", "g", "logdet", "grad w", "grad params", "largest gradien
 ALLOWED = {torch.float32: (2e-6, 5e-5, 1e-3), torch.float64: (1e-13, 1e-10, 1e-10)}
 
 
-def worst(kind: str, n: int, m: int, dtype: torch.dtype, inverse: bool, seed: int = 0) -> dict[str, float]:
+def of_the_op(w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, inverse: bool) -> Results:
+    """The op's results, whatever it uses for tensors such as these."""
+    leaves = w.detach().requires_grad_(), params.detach().requires_grad_()
+    g, logdet = spectral_flow(*leaves, BINS, inverse=inverse)
+    grad_w, grad_params = torch.autograd.grad((g, logdet), leaves, (grad_g, grad_logdet))
+    return g.detach(), logdet.detach(), grad_w, grad_params
+
+
+def of_triton(w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, inverse: bool) -> Results:
+    """Those of the Triton kernels, on a GPU if there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    w, params, grad_g, grad_logdet = (x.to(device).unsqueeze(0) for x in (w, params, grad_g, grad_logdet))
+    results = (
+        *triton.spectral_flow(w, params, BINS, inverse),
+        *triton.spectral_flow_backward(w, params, grad_g, grad_logdet, BINS, inverse),
+    )
+    g, logdet, grad_w, grad_params = (x.squeeze(0).cpu() for x in results)
+    return g, logdet, grad_w, grad_params
+
+
+def worst(
+    kind: str, n: int, m: int, dtype: torch.dtype, inverse: bool, evaluate: Evaluate = of_the_op
+) -> dict[str, float]:
     """The worst errors, in units of what is allowed, of m matrices of a kind; all are below 1 where the op is right."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     result: dict[str, float] = {}
     for first in range(0, m, CHUNK):
-        for name, value in _errors(kind, n, min(CHUNK, m - first), dtype, inverse, generator):
+        for name, value in _errors(kind, n, min(CHUNK, m - first), dtype, inverse, evaluate, generator):
             old = result.get(name, 0.0)
             result[name] = old if value <= old else value  # NaN counts as worst
     return result
 
 
-def _errors(kind, n, m, dtype, inverse, generator) -> Iterator[tuple[str, float]]:
+def _errors(kind, n, m, dtype, inverse, evaluate, generator) -> Iterator[tuple[str, float]]:
     w = cases.matrices(kind, n, m, generator, dtype.to_complex())
     params = cases.parameters(n, BINS, m, generator, dtype)
     grad_g = torch.randn(m, n, n, generator=generator, dtype=torch.complex128).to(w.dtype)
     grad_logdet = torch.randn(m, generator=generator, dtype=torch.float64).to(dtype)
-    leaves = w.requires_grad_(), params.requires_grad_()
-    g, logdet = spectral_flow(*leaves, BINS, inverse=inverse)
-    grads = torch.autograd.grad((g, logdet), leaves, (grad_g, grad_logdet))
+    g, *others = evaluate(w, params, grad_g, grad_logdet, inverse)
 
     inputs = [_double(x) for x in (w, params, grad_g, grad_logdet)]
     inputs[0] = _nearest_unitary(inputs[0])
     expected = _exact(inputs, inverse)
     unitary, absolute, relative = ALLOWED[dtype]
-    values = tuple(_double(x) for x in (g, logdet, *grads))
+    values = tuple(_double(x) for x in (g, *others))
     errors = [_largest(value - right) for value, right in zip(values, expected, strict=True)]
     allowed = [torch.full((m,), absolute, dtype=torch.float64) for _ in range(2)]
     allowed += [relative * _largest(e) for e in expected[2:]]
@@ -73,10 +100,10 @@ def _errors(kind, n, m, dtype, inverse, generator) -> Iterator[tuple[str, float]
     for name, error, bound in zip(("g", "logdet", "grad w", "grad params"), errors, allowed, strict=True):
         if bound.isfinite().any():
             yield name, (error / bound).max().item()
-    yield "largest gradient", max(grad.abs().max().item() for grad in grads)
+    yield "largest gradient", max(grad.abs().max().item() for grad in others[1:])
 
 
-def _exact(inputs: list[Tensor], inverse: bool) -> tuple[Tensor, ...]:
+def _exact(inputs: list[Tensor], inverse: bool) -> Results:
     w, params, grad_g, grad_logdet = inputs
     forward = reference.spectral_flow(w, params, BINS, inverse)
     return *forward, *reference.spectral_flow_backward(w, params, grad_g, grad_logdet, BINS, inverse)
@@ -118,15 +145,18 @@ def _cell(name: str, value: float) -> str:
 
 
 def main() -> None:
-    """Print the table for the numbers of matrices, N and dtypes on the command line."""
+    """Print the table for the number of matrices, the Ns and dtypes on the command line."""
     m, sizes, dtypes = int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3].split(",")
+    evaluate = of_triton if sys.argv[4:] == ["triton"] else of_the_op
+    if not torch.cuda.is_available():
+        triton_common.BLOCK = 16384  # the interpreter takes as long for a small block as for a large one
     print("| N | dtype | matrices | direction |", " | ".join(COLUMNS), "|")
     print("|" + "---|" * (4 + len(COLUMNS)), flush=True)
     for n in map(int, sizes):
         for dtype in dtypes:
             for kind in cases.KINDS:
                 for inverse in (False, True):
-                    row = worst(kind, n, m, getattr(torch, dtype), inverse)
+                    row = worst(kind, n, m, getattr(torch, dtype), inverse, evaluate)
                     cells = [_cell(name, row[name]) if name in row else "-" for name in COLUMNS]
                     print(
                         "|",

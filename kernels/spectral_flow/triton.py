@@ -6,8 +6,6 @@ pieces along their constraint, that they sum to 2 pi. Where W comes with NaN, or
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from lattice_flows.kernels.triton_common import (
     at_least,
     atan2,
     block_of_lanes,
+    blocks,
     cot_half_regular,
     diagonalise,
     direction,
@@ -48,8 +47,9 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, inverse: bool = False) -
     """g `(B, A, N, N)` and logdet `(B, A)` of w `(B, A, N, N)`, N = 2 or 3, and params `(B, A, P)` of any strides."""
     g = torch.empty_like(w, memory_format=torch.contiguous_format)
     logdet = torch.empty(w.shape[:2], dtype=params.dtype, device=params.device)
+    kernel = su2_forward if w.shape[-1] == 2 else su3_forward
     launch(
-        _kernels(w)[0], logdet.numel(), as_reals(w), params.detach(), torch.view_as_real(g), logdet, logdet.numel(),
+        kernel, logdet.numel(), as_reals(w), params.detach(), torch.view_as_real(g), logdet, logdet.numel(),
         w.shape[1], *params.stride(), BINS=bins, INVERSE=inverse,
     )  # fmt: skip
     return g, logdet
@@ -61,16 +61,17 @@ def spectral_flow_backward(
     """The gradients of w, its part tangent to the group, and of the parameters, with the strides of empty_like."""
     grad_w, grad_params = torch.empty_like(w, memory_format=torch.contiguous_format), torch.empty_like(params)
     count = w.shape[0] * w.shape[1]
-    launch(
-        _kernels(w)[1], count, as_reals(w), params.detach(), as_reals(grad_g), grad_logdet.contiguous(),
-        torch.view_as_real(grad_w), grad_params, count, w.shape[1], *params.stride(), *grad_params.stride(),
-        BINS=bins, INVERSE=inverse,
+    arguments = (
+        as_reals(w), params.detach(), as_reals(grad_g), grad_logdet.contiguous(), torch.view_as_real(grad_w),
+        grad_params, count, w.shape[1], *params.stride(), *grad_params.stride(),
     )  # fmt: skip
+    if w.shape[-1] == 2:
+        launch(su2_backward, count, *arguments, BINS=bins, INVERSE=inverse)
+    else:
+        crowded = torch.zeros(blocks(count), dtype=torch.int32, device=w.device)
+        for in_double in (False,) if params.dtype == torch.float64 else (False, True):
+            launch(su3_backward, count, *arguments, crowded, BINS=bins, INVERSE=inverse, IN_DOUBLE=in_double)
     return grad_w, grad_params
-
-
-def _kernels(w: Tensor) -> tuple[Any, Any]:
-    return (su2_forward, su2_backward) if w.shape[-1] == 2 else (su3_forward, su3_backward)
 
 
 @jit
@@ -387,16 +388,35 @@ def _times_phase(v, angle):
 
 
 @jit
+def _crowded(gaps):
+    """Whether two phases nearly meet, or three, and derivatives are small differences of large numbers."""
+    x, y, z = gaps
+    of_two = tl.minimum(x, tl.minimum(y, z))
+    of_three = tl.minimum(x + y, tl.minimum(y + z, z + x))
+    return (of_two < 0.005) | (of_three < 0.06)
+
+
+@jit
 def su3_backward(
     ws, params, grad_gs, grad_logdets, grad_ws, grad_params, count, rows,
-    outer_stride, row_stride, stride, grad_outer_stride, grad_row_stride, grad_stride,
-    BINS: tl.constexpr, INVERSE: tl.constexpr, BLOCK: tl.constexpr,
+    outer_stride, row_stride, stride, grad_outer_stride, grad_row_stride, grad_stride, crowded,
+    BINS: tl.constexpr, INVERSE: tl.constexpr, IN_DOUBLE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of a block of SU(3) matrices and of their parameters; the forward pass is computed anew."""
+    """Gradients of a block of SU(3) matrices and of their parameters; the forward pass is computed anew.
+
+    Blocks in which phases nearly meet are marked in `crowded`. A second pass with IN_DOUBLE computes these again, with
+    all that follows from the phases in double precision.
+    """
+    if IN_DOUBLE and tl.load(crowded + tl.program_id(0)) == 0:
+        return
     lane, valid = block_of_lanes(count, BLOCK)
     phases, v, winding = _su3_phases(ws, lane)
+    if IN_DOUBLE:
+        phases = phases[0].to(tl.float64), phases[1].to(tl.float64), phases[2].to(tl.float64)
     raw = phases[1] - phases[0], phases[2] - phases[1], phases[0] - phases[2] + TWO_PI
     gaps = _kept(raw)
+    if not IN_DOUBLE:
+        tl.store(crowded + tl.program_id(0) + tl.zeros_like(lane), 1, mask=_crowded(gaps))
     here = params + offsets(lane, rows, outer_stride, row_stride)
     grads = grad_params + offsets(lane, rows, grad_outer_stride, grad_row_stride)
     p = _pieces(gaps, winding)
