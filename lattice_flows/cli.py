@@ -121,8 +121,8 @@ def _measure(arguments: argparse.Namespace) -> None:
         text = configurations.measure_configurations(arguments.sources, arguments.flow) if is_file else None
     elif Path(first).is_file():
         text = results.measure_ensemble(first, arguments.loops, arguments.flow)
-    else:
-        text = configurations.measure_start(first, arguments.flow)
+    else:  # loops have errors from an ensemble alone: without one, measure_run says what to do
+        text = None if arguments.loops else configurations.measure_start(first, arguments.flow)
     if text is None:
         results.measure_run(first, arguments.loops, arguments.flow, world)
         text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""

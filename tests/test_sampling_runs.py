@@ -166,6 +166,7 @@ def test_from_a_config_to_files_of_others_and_back(here, capsys):
     assert sorted(os.listdir("other")) == [".lock", "config.toml", "start.ildg"]
     os.unlink("ildg")
     assert f"{plaquette:.6f}"[:7] in out(capsys, "measure", "other")
+    assert "nothing is sampled yet" in fails(capsys, "measure", "other", "--loops", "2,2")
     assert out(capsys, "sample", "other", "-n", "6", "sampling.seed=4").startswith("6 configurations")
     assert "6 configurations by heat bath, 4 over-relaxation" in out(capsys, "measure", "other")
     text = out(capsys, "compare", "run", "other")
