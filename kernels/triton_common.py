@@ -291,14 +291,15 @@ def follow_back(
 ):
     """The cotangents of x and of the bin's width, height, ends, and slopes: those of y = `follow`(x).
 
-    Given are the cotangents of y, of log|dy/dx|, of log(y / x) and of log((1-y) / (1-x)). The last two are
-    differentiated as functions of t in the outermost bins, where their two parts nearly cancel.
+    Given are the cotangents of y, of log|dy/dx|, of log(y / x) and of log((1-y) / (1-x)), the last two None on a
+    circle, which has no ends. They are differentiated as functions of t in the outermost bins, where their two parts
+    nearly cancel.
     """
     index, width, height, _, low, high, _ = place
     far = x > rest
     if INVERSE:  # of the spline as a function from widths to heights, which undoes what follow did
         x, rest, y, y_rest = y, y_rest, x, rest
-        c_log, c_ratio, c_rest = -c_log, -c_ratio, -c_rest
+        c_log = -c_log
     slope = height / width
     bend = low + high - 2 * slope
     tu = t * u
@@ -308,29 +309,32 @@ def follow_back(
     derivative = slope * slope * top / (scale * scale)
     d_scale = bend * (u - t) / scale
     d_log = 2 * ((high * t + slope * (u - t) - low * u) / top - d_scale)
-    d_ratio = tl.where(index == 0, ((slope - low) / rise - d_scale) / width, derivative / y - 1 / x)
-    d_rest = tl.where(
-        index == BINS - 1, ((high - slope) / fall - d_scale) / width, 1 / rest - derivative / y_rest
-    )  # fmt: skip
-    along = c_log * d_log / width + c_ratio * d_ratio + c_rest * d_rest
+    along, of_y, of_rest = c_log * d_log / width, tl.zeros_like(y), tl.zeros_like(y)
+    if c_ratio is not None:
+        if INVERSE:
+            c_ratio, c_rest = -c_ratio, -c_rest
+        near, far_end = (slope - low) / rise - d_scale, (high - slope) / fall - d_scale
+        along += c_ratio * tl.where(index == 0, near / width, derivative / y - 1 / x)
+        along += c_rest * tl.where(index == BINS - 1, far_end / width, 1 / rest - derivative / y_rest)
+        of_y, of_rest = c_ratio / y, c_rest / y_rest
     if INVERSE:  # the point moves such that its image stays
         c_x = (c_y + along) / derivative
         c_y = -c_x
     else:
         c_x = c_y * derivative + along
     # y = 1 - y_rest: taken from the nearer end, where it does not cancel, and so is the place in the bin
-    c_low_part = tl.where(far, 0.0, c_y) + c_ratio / y
-    c_high_part = tl.where(far, -c_y, 0.0) + c_rest / y_rest
-    both = (c_low_part - c_high_part) * height * tu / (scale * scale)
+    of_y += tl.where(far, 0.0, c_y)
+    of_rest += tl.where(far, -c_y, 0.0)
+    both = (of_y - of_rest) * height * tu / (scale * scale)
     c_slope = both * (high * t * t - low * u * u)
     c_slope += 2 * c_log * (1 / slope + tu / top - (1 - 2 * tu) / scale)
     c_low = both * u * fall + c_log * (u * u / top - 2 * tu / scale)
     c_high = c_log * (t * t / top - 2 * tu / scale) - both * t * rise
-    c_t = c_low_part * derivative * width + tl.where(far, 0.0, c_log * d_log)
-    c_u = c_high_part * derivative * width - tl.where(far, c_log * d_log, 0.0)
+    c_t = of_y * derivative * width + tl.where(far, 0.0, c_log * d_log)
+    c_u = of_rest * derivative * width - tl.where(far, c_log * d_log, 0.0)
     c_width = -(c_slope * slope + c_t * t + c_u * u) / width
-    c_height = c_low_part * t * rise / scale + c_high_part * u * fall / scale + c_slope / width
-    c_ends = -c_t / width, c_low_part, -c_u / width, c_high_part
+    c_height = of_y * t * rise / scale + of_rest * u * fall / scale + c_slope / width
+    c_ends = -c_t / width, of_y, -c_u / width, of_rest
     return c_x, (c_width, c_height, c_ends, c_low, c_high)
 
 

@@ -93,12 +93,12 @@ def backward_kernel(
     here = params + offsets(lane, rows, outer_stride, row_stride)
     grads = grad_params + offsets(lane, rows, grad_outer_stride, grad_row_stride)
     x, rest, y, y_rest, _, t, u, place, _ = _spline(angle, here, stride, BINS, INVERSE)
-    none = tl.zeros_like(x)
     c_x, cotangents = follow_back(
-        x, rest, y, y_rest, t, u, place, c_step * TWO_PI, tl.load(grad_logdets + lane), none, none, BINS, INVERSE
+        x, rest, y, y_rest, t, u, place, c_step * TWO_PI, tl.load(grad_logdets + lane), None, None, BINS, INVERSE
     )
     c_moved = c_x / TWO_PI
     tl.store(grad_angles + lane, c_moved - c_step, mask=valid)
     c_shift = -c_moved if INVERSE else c_step
     tl.store(grads + tl.cast(grad_stride, tl.int64) * (3 * BINS), c_shift, mask=valid)
-    store_gradients(here, stride, grads, grad_stride, none + 1, place, cotangents, none, valid, BINS, CIRCULAR)
+    zero = tl.zeros_like(x)
+    store_gradients(here, stride, grads, grad_stride, zero + 1, place, cotangents, zero, valid, BINS, CIRCULAR)

@@ -17,7 +17,7 @@ what is left is tried with thirty times the rounding, and what is left then with
 coincide to the last digit the gradient of W has a step, and only its size is reported.
 """
 
-import sys
+import argparse
 from collections.abc import Callable, Iterator
 
 import torch
@@ -145,18 +145,23 @@ def _cell(name: str, value: float) -> str:
 
 
 def main() -> None:
-    """Print the table for the number of matrices, the Ns and dtypes on the command line."""
-    m, sizes, dtypes = int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3].split(",")
-    evaluate = of_triton if sys.argv[4:] == ["triton"] else of_the_op
+    """Print the table for what the command line names."""
+    parser = argparse.ArgumentParser(description="errors of spectral_flow in units of what is allowed")
+    parser.add_argument("matrices", type=int, help="how many of every kind")
+    parser.add_argument("n", help="of which SU(N): 3, or 2,3,4")
+    parser.add_argument("dtypes", help="float32, float64, or float32,float64")
+    parser.add_argument("of", nargs="?", choices=("op", "triton"), default="op", help="whose errors (default op)")
+    arguments = parser.parse_args()
+    evaluate = {"op": of_the_op, "triton": of_triton}[arguments.of]
     if not torch.cuda.is_available():
         triton_common.BLOCK = 16384  # the interpreter takes as long for a small block as for a large one
     print("| N | dtype | matrices | direction |", " | ".join(COLUMNS), "|")
     print("|" + "---|" * (4 + len(COLUMNS)), flush=True)
-    for n in map(int, sizes):
-        for dtype in dtypes:
+    for n in map(int, arguments.n.split(",")):
+        for dtype in arguments.dtypes.split(","):
             for kind in cases.KINDS:
                 for inverse in (False, True):
-                    row = worst(kind, n, m, getattr(torch, dtype), inverse, evaluate)
+                    row = worst(kind, n, arguments.matrices, getattr(torch, dtype), inverse, evaluate)
                     cells = [_cell(name, row[name]) if name in row else "-" for name in COLUMNS]
                     print(
                         "|",

@@ -97,7 +97,7 @@ def check(results, expected, dtype):
 @pytest.mark.parametrize("bins", [1, 8])
 def test_circular_spline(bins, inverse, dtype, generator):
     angle = math.pi * (2 * torch.rand(3, 11, generator=generator) - 1).double()
-    angle[0, 0], angle[0, 1] = -3.1415, 0  # near the cut, where rounding may not change the bin
+    angle[0, 0], angle[0, 1], angle[0, 2] = -3.1415, 0, -math.pi  # near the cut, and on it
     params = normal(3, circle_reference.n_params(bins), 11, generator=generator).movedim(1, 2)
     grads = normal(2, 3, 11, generator=generator)
     _compare(circle_reference, circle_triton, "circular_spline", angle, params, grads, bins, inverse, dtype)
