@@ -180,14 +180,6 @@ template <bool derivative> struct Waves {
     }
 };
 
-INLINE void choose(mask_of<vec> mask, const Matrix<3>& chosen, Matrix<3>& m) {
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 3; j++) {
-            m.re[i][j] = select(mask, chosen.re[i][j], m.re[i][j]);
-            m.im[i][j] = select(mask, chosen.im[i][j], m.im[i][j]);
-        }
-}
-
 // u to u^2 in the lanes that are to be squared that often
 INLINE void square(const Powers& x, int step, Matrix<3>& u) {
     Matrix<3> twice;

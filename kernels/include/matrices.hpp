@@ -26,6 +26,15 @@ template <int N> INLINE void store_matrices(real* p, int count, const Matrix<N>&
     store_tile<2 * N * N>(p, count, tile);
 }
 
+// m becomes `chosen` in the lanes of the mask
+template <int N> INLINE void choose(mask_of<vec> mask, const Matrix<N>& chosen, Matrix<N>& m) {
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            m.re[i][j] = select(mask, chosen.re[i][j], m.re[i][j]);
+            m.im[i][j] = select(mask, chosen.im[i][j], m.im[i][j]);
+        }
+}
+
 // c = a b, or c + a b, with either or both adjoint
 template <int N, bool adjoint_a = false, bool adjoint_b = false, bool add = false>
 INLINE void multiply(const Matrix<N>& a, const Matrix<N>& b, Matrix<N>& c) {

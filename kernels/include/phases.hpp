@@ -85,13 +85,13 @@ template <class V, int N, bool inverse> struct Phases {
     INLINE static mask_of<V> select_int(mask_of<V> m, mask_of<V> a, mask_of<V> b) { return m ? a : b; }
 
     // Whether two phases nearly meet, or three, and derivatives are small differences of large numbers.
-    INLINE bool crowded() const {
+    INLINE mask_of<V> crowded() const {
         V of_two = splat<V>(2 * PI), of_three = of_two;
         for (int k = 0; k < N; k++) {
             of_two = min_(of_two, gap[k]);
             of_three = min_(of_three, N > 2 ? gap[k] + gap[(k + 1) % N] : of_three);
         }
-        return any((of_two < S(0.005)) | (of_three < S(0.06)));
+        return (of_two < S(0.005)) | (of_three < S(0.06));
     }
 
     // Pieces, splines, new gaps. shares: room for 2 bins (N - 1).

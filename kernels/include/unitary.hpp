@@ -20,8 +20,8 @@ template <> struct cosine_third<doubles> {
 // One Jacobi rotation of rows and columns p, q of a normal matrix a, and of the columns of v. A normal 2 x 2 block is a
 // multiple of 1 plus a phase times a Hermitian matrix: its Hermitian and anti-Hermitian parts have the same
 // eigenvectors, and the larger of the two gives them. The Hermitian part has to be larger than its rounding, which near
-// the identity is larger than all that the anti-Hermitian part says.
-template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, int q) {
+// the identity is larger than all that the anti-Hermitian part says. Lanes that are `done` are left as they are.
+template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, int q, mask_of<vec> done) {
     const real half = 0.5;
     const vec d_h = half * (a.re[p][p] - a.re[q][q]), d_a = half * (a.im[p][p] - a.im[q][q]);
     const vec re_h = half * (a.re[p][q] + a.re[q][p]), im_h = half * (a.im[p][q] - a.im[q][p]);
@@ -32,7 +32,7 @@ template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, 
     const vec r = select(hermitian, r_h, r_a);
     // equal eigenvalues: any frame serves
     const vec square = d * d + r;
-    const auto still = square < splat<vec>(sizeof(real) == 4 ? 1e-30 : 1e-280);
+    const auto still = (square < splat<vec>(sizeof(real) == 4 ? 1e-30 : 1e-280)) | done;
     const vec h = square * reciprocal_sqrt(select(still, splat<vec>(1), square)), e = h + abs_(d);
     const vec k = reciprocal_sqrt(select(still, splat<vec>(1), 2 * h * e));
     const vec c = select(still, splat<vec>(1), e * k), size = select(still, vec{}, copysign_(k, d));
@@ -59,10 +59,10 @@ template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, 
 }
 
 // What is left to do on a nearly diagonal normal matrix, to first order: v (1 + e) has the eigenvectors, e being
-// anti-Hermitian. Of each 2 x 2 block the larger of the Hermitian and the anti-Hermitian part is taken, as above. False
-// while an element of e is too large for that; what is small beside the largest element of a counts as 0 (when not
+// anti-Hermitian. Of each 2 x 2 block the larger of the Hermitian and the anti-Hermitian part is taken, as above. False in
+// lanes in which an element of e is too large for that; what is small beside the largest element of a counts as 0 (when not
 // `patient` any more, what is small beside 1).
-template <int N> INLINE bool corrections(const Matrix<N>& a, bool patient, Matrix<N>& e) {
+template <int N> INLINE mask_of<vec> corrections(const Matrix<N>& a, bool patient, Matrix<N>& e) {
     constexpr real eps = traits<vec>::eps;
     vec norm = splat<vec>(patient ? 0 : 1);
     for (int i = 0; i < N; i++) norm = max_(norm, a.re[i][i] * a.re[i][i] + a.im[i][i] * a.im[i][i]);
@@ -82,7 +82,7 @@ template <int N> INLINE bool corrections(const Matrix<N>& a, bool patient, Matri
             e.re[i][j] = select(hermitian, re_h, re_a) * per;
             e.im[i][j] = select(hermitian, im_h, im_a) * per;
         }
-    return !any(~fine);
+    return fine;
 }
 
 template <int N> INLINE void correct(Matrix<N>& v, const Matrix<N>& e) {
@@ -217,29 +217,34 @@ template <int N> INLINE Centre<N> nearest_centre(const Matrix<N>& w) {
     return z;
 }
 
-// Rotates a normal matrix to diagonal form, v with it; false where it does not converge. `last_pair_first`: the first
-// sweep has the last pair alone to turn.
-template <int N> INLINE bool diagonalise(Matrix<N>& a, Matrix<N>& v, bool last_pair_first) {
-    bool converged = false;
-    for (int sweep = 0; sweep < 24 && !converged; sweep++) {
+// Rotates normal matrices to diagonal form, v with them, but for those that are `done`; returns which of all converged.
+// What becomes of a matrix does not depend on the others. `last_pair_first`: the first sweep has the last pair alone.
+template <int N> INLINE mask_of<vec> diagonalise(Matrix<N>& a, Matrix<N>& v, bool last_pair_first, mask_of<vec> done) {
+    Matrix<N> e, last = {};
+    for (int sweep = 0; sweep < 24 && any(~done); sweep++) {
         for (int p = last_pair_first && sweep == 0 ? N - 2 : 0; p < N - 1; p++)
-            for (int q = p + 1; q < N; q++) jacobi_rotation(a, v, p, q);
-        Matrix<N> e;
-        converged = corrections(a, sweep < (N == 3 ? 4 : 7), e);
-        if (converged) correct(v, e);
+            for (int q = p + 1; q < N; q++) jacobi_rotation(a, v, p, q, done);
+        const auto fine = corrections(a, sweep < (N == 3 ? 4 : 7), e);
+        for (int i = 0; i < N - 1; i++)
+            for (int j = i + 1; j < N; j++) {
+                last.re[i][j] = select(fine & ~done, e.re[i][j], last.re[i][j]);
+                last.im[i][j] = select(fine & ~done, e.im[i][j], last.im[i][j]);
+            }
+        done |= fine;
     }
-    return converged;
+    correct(v, last);
+    return done;
 }
 
 // Whether two eigenvalues are so close that rounding turns their eigenvectors.
-template <int N> INLINE bool close(const Matrix<N>& a) {
+template <int N> INLINE mask_of<vec> close(const Matrix<N>& a) {
     vec nearest = splat<vec>(1);
     for (int i = 0; i < N; i++)
         for (int j = i + 1; j < N; j++) {
             const vec x = a.re[i][i] - a.re[j][j], y = a.im[i][i] - a.im[j][j];
             nearest = min_(nearest, x * x + y * y);
         }
-    return any(nearest < splat<vec>(1e-4));
+    return nearest < splat<vec>(1e-4);
 }
 
 // The diagonal of v^dagger a v for columns of v of length 1 up to rounding: without the rounding of many rotations.
@@ -273,14 +278,17 @@ template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<
         }
     rest = shifted;
     if constexpr (N == 3) isolate(rest, v);
-    bool converged = diagonalise(rest, v, N == 3);
-    if (sizeof(real) == 4 && N > 2 && close(rest)) {
+    auto converged = diagonalise(rest, v, N == 3, mask_of<vec>{});
+    const auto again = close(rest) & converged;
+    if (sizeof(real) == 4 && N > 2 && any(again)) {
         // once more from the input, without the rounding of all rotations before
-        Matrix<N> product;
-        orthonormalise(v);
-        multiply(shifted, v, product);
-        multiply<N, true>(v, product, rest);
-        converged = diagonalise(rest, v, false);
+        Matrix<N> product, turned, better = v;
+        orthonormalise(better);
+        multiply(shifted, better, product);
+        multiply<N, true>(better, product, turned);
+        choose(again, better, v);
+        choose(again, turned, rest);
+        converged &= diagonalise(rest, v, false, ~again);
     }
     if constexpr (sizeof(real) == 4 && N > 4) quotients(shifted, v, rest);
     for (int k = 0; k < N; k++) phase[k] = atan2_(rest.im[k][k], 1 + rest.re[k][k]);
@@ -300,5 +308,5 @@ template <int N> INLINE bool decompose(const Matrix<N>& w, Centre<N>& z, Matrix<
                 exchange(v.im[i][k], v.im[i][k + 1]);
             }
         }
-    return converged;
+    return !any(~converged);
 }

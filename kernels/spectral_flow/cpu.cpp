@@ -10,7 +10,7 @@ namespace {
 
 using Tile = std::vector<vec>;
 
-// The phases in double precision, half of the lanes at a time, where single precision does not do.
+// The phases in double precision, half of the lanes at a time, for the lanes for which single precision does not do.
 template <bool inverse> struct Doubled {
     static constexpr int half = lanes<doubles>;
     Phases<doubles, N, inverse> phases;
@@ -21,8 +21,9 @@ template <bool inverse> struct Doubled {
     static INLINE void widen(vec from, int first, doubles& to) {
         for (int l = 0; l < half; l++) to[l] = from[first + l];
     }
-    static INLINE void narrow(doubles from, int first, vec& to) {
-        for (int l = 0; l < half; l++) to[first + l] = from[l];
+    static INLINE void narrow(doubles from, int first, mask_of<vec> chosen, vec& to) {
+        for (int l = 0; l < half; l++)
+            if (chosen[first + l]) to[first + l] = from[l];
     }
 
     INLINE void map(const Frame<N>& frame, const Tile& raw_, int bins, int first, bool cosines) {
@@ -36,26 +37,27 @@ template <bool inverse> struct Doubled {
         phases.arcs(cosines);
     }
 
-    INLINE void forward(const Frame<N>& frame, const Tile& raw_, int bins, vec (&shift)[N], vec& logdet) {
+    INLINE void forward(const Frame<N>& frame, const Tile& raw_, int bins, mask_of<vec> chosen, vec (&shift)[N],
+                        vec& logdet) {
         for (int first = 0; first < L; first += half) {
             doubles shift_[N];
             map(frame, raw_, bins, first, false);
             phases.shifts(shift_);
-            for (int k = 0; k < N; k++) narrow(shift_[k], first, shift[k]);
-            narrow(phases.logdet(), first, logdet);
+            for (int k = 0; k < N; k++) narrow(shift_[k], first, chosen, shift[k]);
+            narrow(phases.logdet(), first, chosen, logdet);
         }
     }
 
-    INLINE void backward(const Frame<N>& frame, const Tile& raw_, int bins, const vec (&g_shift)[N], vec g_logdet,
-                         vec (&g_phase)[N], Tile& g_raw_) {
+    INLINE void backward(const Frame<N>& frame, const Tile& raw_, int bins, mask_of<vec> chosen,
+                         const vec (&g_shift)[N], vec g_logdet, vec (&g_phase)[N], Tile& g_raw_) {
         for (int first = 0; first < L; first += half) {
             doubles g_shift_[N], g_phase_[N], g_logdet_;
             map(frame, raw_, bins, first, true);
             for (int k = 0; k < N; k++) widen(g_shift[k], first, g_shift_[k]);
             widen(g_logdet, first, g_logdet_);
             phases.backward(g_shift_, g_logdet_, raw.data(), bins, shares.data(), g_phase_, g_raw.data());
-            for (int k = 0; k < N; k++) narrow(g_phase_[k], first, g_phase[k]);
-            for (size_t k = 0; k < raw.size(); k++) narrow(g_raw[k], first, g_raw_[k]);
+            for (int k = 0; k < N; k++) narrow(g_phase_[k], first, chosen, g_phase[k]);
+            for (size_t k = 0; k < raw.size(); k++) narrow(g_raw[k], first, chosen, g_raw_[k]);
         }
     }
 };
@@ -77,7 +79,7 @@ template <bool inverse> int64_t forward(const real* w, Parameters<const real> pa
             const bool ok = frame.of(matrix);
             load_parameters(params, m, count, width, raw.data());
             if constexpr (in_double) {
-                doubled.forward(frame, raw, bins, shift, log_det);
+                doubled.forward(frame, raw, bins, ~mask_of<vec>{}, shift, log_det);
             } else {
                 Phases<vec, N, inverse> phases;
                 phases.set_gaps(frame.phase, frame.z.k);
@@ -122,19 +124,18 @@ template <bool inverse> int64_t backward(const real* w, Parameters<const real> p
             phases.map(raw.data(), bins, shares.data());
             phases.arcs(true);
             phases.shifts(shift);
-            const bool in_double = sizeof(real) == 4 && phases.crowded();
+            const auto crowded = phases.crowded();
+            const bool in_double = sizeof(real) == 4 && any(crowded);
             if (in_double) {
                 vec unused;
-                doubled.forward(frame, raw, bins, shift, unused);
+                doubled.forward(frame, raw, bins, crowded, shift, unused);
             }
             frame.set_shift(shift);
             load_matrices(grad_g + m * 2 * N * N, count, matrix);
             frame.along_shift(matrix, g_shift);
             const vec g_logdet = load_lanes(grad_logdet + m, count);
-            if (in_double)
-                doubled.backward(frame, raw, bins, g_shift, g_logdet, g_phase, g_raw);
-            else
-                phases.backward(g_shift, g_logdet, raw.data(), bins, shares.data(), g_phase, g_raw.data());
+            phases.backward(g_shift, g_logdet, raw.data(), bins, shares.data(), g_phase, g_raw.data());
+            if (in_double) doubled.backward(frame, raw, bins, crowded, g_shift, g_logdet, g_phase, g_raw);
             store_parameters(grad_params, m, count, width, g_raw.data());
 
             frame.along_w(phases, g_phase, matrix);

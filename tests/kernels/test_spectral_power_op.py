@@ -33,15 +33,15 @@ def pull(w, s, grad):
 
 @pytest.mark.parametrize("n", [2, 3, 8])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_any_number_of_matrices(n, dtype, generator):
-    """Whether or not they fill a block; up to rounding, because a block goes on until all its matrices are done."""
+def test_no_digit_depends_on_the_other_matrices(n, dtype, generator):
+    """Nor on how many there are: those near the identity take fewer sweeps."""
     w, grad = haar(40, generator=generator, n=n, dtype=dtype), haar(40, generator=generator, n=n, dtype=dtype)
-    w = spectral_power(w, 0.5)  # phases far from the edge of the alcove
+    w = spectral_power(w, torch.tensor([0.5, 1e-3], dtype=dtype).repeat(20))
     s = torch.rand(40, generator=generator, dtype=dtype)
-    all_at_once = pull(w, s, grad)
-    for size in (0, 1, 2, 7, 8, 9, 17, 33):
-        for some, everything in zip(pull(w[:size], s[:size], grad[:size]), all_at_once, strict=True):
-            torch.testing.assert_close(some, everything[:size], rtol=0, atol=100 * torch.finfo(dtype).eps)
+    everything = pull(w, s, grad)
+    for some in (slice(0), slice(1), slice(2), slice(7), slice(8), slice(9), slice(17), slice(33), slice(0, 40, 2)):
+        for left, right in zip(pull(w[some], s[some], grad[some]), everything, strict=True):
+            assert torch.equal(left, right[some])
 
 
 def plain(view):

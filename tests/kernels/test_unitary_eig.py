@@ -77,6 +77,18 @@ def test_small_phases_keep_their_relative_precision(dtype, generator):
         )
 
 
+@pytest.mark.parametrize("n", [3, 5])
+@by_dtype
+def test_no_digit_depends_on_the_other_matrices(n, dtype, generator):
+    """Nor on how many there are: some take more sweeps than others."""
+    w = torch.cat([matrices(kind, n, generator, 7) for kind in KINDS]).to(dtype.to_complex())
+    w = w[torch.randperm(len(w), generator=generator)]
+    everything = unitary_eig(w)
+    for some in (slice(1), slice(17), slice(2, 49, 3)):
+        for left, right in zip(unitary_eig(w[some]), everything, strict=True):
+            assert torch.equal(left, right[some])
+
+
 @pytest.mark.parametrize("n", [3, 9])
 def test_layouts_and_sizes(n, generator):
     """N = 9 has no kernel and runs the reference."""
