@@ -72,7 +72,8 @@ def _jacobi(a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     tiny = torch.finfo(a.dtype).tiny
     for sweep in range(MAX_SWEEPS):
         # what is unitary to a few roundings alone does not come nearer to a diagonal than that
-        if (_off_diagonal(a) <= _tolerance(a) * (1 if sweep < PATIENCE else 100)).all():
+        done = _off_diagonal(a) <= _tolerance(a) * (1 if sweep < PATIENCE else 100)
+        if done.all():
             return a, v
         for p, q in _rounds(a.shape[-1]):
             upper, lower, half = a[:, p, q], a[:, q, p], (a[:, p, p] - a[:, q, q]) / 2
@@ -83,6 +84,8 @@ def _jacobi(a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             tangent = off.abs() / (split.abs() + torch.hypot(split, off.abs())).clamp_min(tiny)
             cosine = torch.rsqrt(1 + tangent * tangent)
             sine = torch.copysign(tangent * cosine, split) * torch.sgn(off)
+            # matrices that are done stay as they are: none depends on the others
+            cosine, sine = cosine.masked_fill(done[:, None], 1), sine.masked_fill(done[:, None], 0)
             rotation = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).repeat(a.shape[0], 1, 1)
             rotation[:, p, p] = rotation[:, q, q] = cosine.to(a.dtype)
             rotation[:, p, q], rotation[:, q, p] = -sine, sine.conj()

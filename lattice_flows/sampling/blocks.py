@@ -6,13 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lattice_flows.groups import Group
-
-
-def block_size(group: Group) -> int:
-    """How many configurations a map is given at a time: 1 for SU(N), where some iterate until all have converged."""
-    return 1 if group.element_shape else 8
-
 
 def in_blocks(function: Callable[[Tensor], Any], links: Tensor, chains: Sequence[int], size: int) -> Any:
     """What a function of links, with a tensor or a tuple of them `(chains, ...)` as result, gives in blocks of chains.

@@ -75,7 +75,9 @@ def test_trajectories_are_reversible(group, beta):
 
 
 @pytest.mark.parametrize(
-    ("group", "dtype"), [(U1(), torch.float32), (SU(2), torch.float64), (SU(4), torch.float64)], ids=str
+    ("group", "dtype"),
+    [(U1(), torch.float32), (SU(2), torch.float64), (SU(3), torch.float32), (SU(4), torch.float64)],
+    ids=str,
 )
 def test_chains_are_independent_and_resume(group, dtype):
     def chains(which, steps=3):
