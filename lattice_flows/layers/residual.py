@@ -78,22 +78,24 @@ class ResidualMap(ConjugationMap):
         return y @ loop.mH, -torch.linalg.slogdet(jacobian).logabsdet
 
     def _solve(self, target: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """y with h(y) = target, to a distance of which a step of Newton's method makes the square."""
+        """y with h(y) = target, to a distance of which a step of Newton's method makes the square.
+
+        Those that are near wait until all are, and those that are done for all others: none depends on the others.
+        """
         y, words = target, (left, right)
         small = torch.finfo(target.real.dtype).eps ** 0.5
         for _ in range(200):
-            q = self._field(y, *words)
-            turn = self._exp(q)
-            off = self._components(target @ (turn @ y).mH)
-            distance = off.abs().max() if off.numel() else off.sum()
-            if distance < small:
+            turn = self._exp(self._field(y, *words))
+            distance = self._components(target @ (turn @ y).mH).abs().amax(-1)[..., None, None]
+            far, done = ~(distance < 0.1), distance < small
+            if done.all():
                 return y
-            if distance < 0.1:
-                _, jacobian = self._step(y, words)
-                y = self._newton(y, target, turn, jacobian)
+            if far.any():
+                y = torch.where(far, turn.mH @ target, y)
             else:
-                y = turn.mH @ target
-        raise NumericalFailure(f"the inverse of a residual step did not converge: it is off by {distance:.1e}")
+                _, jacobian = self._step(y, words)
+                y = torch.where(done, y, self._newton(y, target, turn, jacobian))
+        raise NumericalFailure(f"the inverse of a residual step did not converge: it is off by {distance.max():.1e}")
 
     def _newton(self, y: Tensor, target: Tensor, turn: Tensor, jacobian: Tensor) -> Tensor:
         """A step from y, where exp(Q) = turn, towards h(y) = target."""
