@@ -10,6 +10,7 @@ from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.autograd import OpFunction
 from lattice_flows.kernels.circular_spline import reference
 from lattice_flows.kernels.circular_spline.reference import n_params
+from lattice_flows.kernels.splines import check_bins
 
 __all__ = ["circular_spline", "n_params"]
 
@@ -23,7 +24,7 @@ def circular_spline(angle: Tensor, params: Tensor, bins: int, *, inverse: bool =
     Shapes: angle `(...)` in [-pi, pi), real; params `(..., n_params(bins))` of the same dtype -> step, logdet `(...)`.
 
     Raises:
-        InvalidInput: shapes or dtypes do not fit each other.
+        InvalidInput: shapes or dtypes do not fit each other, or the number of bins is none from 1 to 64.
 
     Source: D. J. Rezende et al., 2002.02428.
 
@@ -33,7 +34,7 @@ def circular_spline(angle: Tensor, params: Tensor, bins: int, *, inverse: bool =
         >>> bool(step.abs().max() < 1e-6), bool(logdet.abs().max() < 1e-6)  # the identity map
         (True, True)
     """
-    expected = (*angle.shape, n_params(bins))
+    expected = (*angle.shape, n_params(check_bins(bins)))
     if angle.dtype not in (torch.float32, torch.float64):
         raise InvalidInput(f"circular_spline needs angles in float32 or float64, got {angle.dtype}")
     if params.shape != expected or params.dtype != angle.dtype:

@@ -64,23 +64,25 @@ template <class V> INLINE V exp2_(V x) {
     else return (V)_mm512_scalef_pd((__m512d)y, (__m512d)n);
 #else
     using M = mask_of<V>;
-    x = max_(min_(x, splat<V>(C::largest)), splat<V>(-C::largest));
-    const V shifted = x + C::round;
-    const V y = horner(x - (shifted - C::round), C::exp2);
-    return (V)((M)y + (((M)shifted - (M)splat<V>(C::round)) << C::mantissa));
+    const V bound = max_(min_(x, splat<V>(C::largest)), splat<V>(-C::largest));
+    const V shifted = bound + C::round;
+    const V y = horner(bound - (shifted - C::round), C::exp2);
+    return select<V>(x == x, (V)((M)y + (((M)shifted - (M)splat<V>(C::round)) << C::mantissa)), x);
 #endif
 }
 
-// For normal x > 0.
+// For x >= 0, what is below the smallest normal number counting as 0; of NaN, NaN.
 template <class V> INLINE V log_(V x) {
     using C = coefficients<V>;
     using M = mask_of<V>;
+    using Limits = std::numeric_limits<scalar_of<V>>;
     const M offset = (M)splat<V>(0.70710678118654752440);
     const M e = ((M)x - offset) >> C::mantissa;
     const V m = (V)((M)x - (e << C::mantissa));
     const V s = (m - 1) * reciprocal(m + 1), z = s * s;
     const V n = __builtin_convertvector(e, V);
-    return n * C::ln2[0] + (s + (s + (n * C::ln2[1] + s * z * horner(z, C::log))));
+    const V found = n * C::ln2[0] + (s + (s + (n * C::ln2[1] + s * z * horner(z, C::log))));
+    return select<V>(x < traits<V>::tiny, splat<V>(-Limits::infinity()), select<V>(x <= Limits::max(), found, x));
 }
 
 // log(1 + x) for 0 <= x <= 1, as 2 artanh(x / (2 + x)): 1 + x would round.

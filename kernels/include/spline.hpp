@@ -98,7 +98,8 @@ template <class V, bool ratios> struct Spline {
         finish(solve(a, nearer(low, high)));
     }
 
-    INLINE static V clamp(V q) { return min_(max_(q, V{}), splat<V>(1)); }
+    // Of NaN, NaN: the second argument.
+    INLINE static V clamp(V q) { return min_(splat<V>(1), max_(V{}, q)); }
 
     INLINE void finish(V q) {
         t = nearer(q, 1 - q);

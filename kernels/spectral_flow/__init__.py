@@ -11,6 +11,7 @@ from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.autograd import OpFunction
 from lattice_flows.kernels.spectral_flow import reference
 from lattice_flows.kernels.spectral_flow.reference import n_params
+from lattice_flows.kernels.splines import check_bins
 
 __all__ = ["n_params", "spectral_flow"]
 
@@ -34,7 +35,7 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
     -> g `(..., N, N)`, logdet `(...)`.
 
     Raises:
-        InvalidInput: shapes or dtypes do not fit each other.
+        InvalidInput: shapes or dtypes do not fit each other, or the number of bins is none from 1 to 64.
         NumericalFailure: w holds NaN or Inf, or is far from unitary.
 
     Source: D. Boyda et al., 2008.05456; C. Durkan et al., 1906.04032.
@@ -46,8 +47,9 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
         >>> bool((g - torch.eye(3)).abs().max() < 1e-6), bool(logdet.abs() < 1e-5)
         (True, True)
     """
+    check_bins(bins)
     batch, n = w.shape[:-2], w.shape[-1]
-    if not w.is_complex() or w.ndim < 2 or n < 2 or w.shape[-2] != n:
+    if w.dtype not in (torch.complex64, torch.complex128) or w.ndim < 2 or n < 2 or w.shape[-2] != n:
         raise InvalidInput(f"spectral_flow needs complex (..., N, N) matrices, N >= 2, got {w.dtype} {tuple(w.shape)}")
     expected = (*batch, n_params(n, bins))
     real = torch.float32 if w.dtype == torch.complex64 else torch.float64

@@ -171,6 +171,12 @@ def test_wrong_input(w, params, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("bins", [0, 65, -1, 4.0])
+def test_wrong_number_of_bins(bins):
+    with pytest.raises(InvalidInput, match="bins must be an integer from 1 to 64"):
+        op(torch.eye(3) + 0j, torch.zeros(n_params(3, 4)), bins)
+
+
 @by_direction
 @by_dtype
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -190,6 +196,24 @@ def test_matrices_that_are_not_finite_or_not_unitary(kind, n, dtype, inverse, ge
     backward = (w[None], params[None], w.real.new_empty(0), *(grad[None] for grad in grads), 4, inverse)
     with pytest.raises(NumericalFailure, match="NaN or Inf, or are not unitary"):
         OPS.spectral_flow_backward(*backward)
+
+
+@by_direction
+@by_dtype
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_parameters_that_are_not_finite(n, value, dtype, inverse, generator):
+    """Each in turn: log-determinants are finite where those of the reference are, which does not use them all."""
+    m = n_params(n, 4)
+    (w, params), _ = inputs(n, generator, 1, dtype=dtype)
+    w, params = w.expand(m, n, n), params.expand(m, m).clone()
+    params[range(m), range(m)] = value
+    g, logdet = op(w, params, 4, inverse=inverse)
+    expected_g, expected = reference.spectral_flow(w, params, 4, inverse)
+    assert 0 < (~logdet.isfinite()).sum() < m
+    assert torch.equal(logdet.isfinite(), expected.isfinite())
+    finite = torch.view_as_real(g).isfinite().flatten(1).all(1)
+    assert not (finite & ~torch.view_as_real(expected_g).isfinite().flatten(1).all(1)).any()
 
 
 def test_derivatives_that_are_not_there_raise(generator):
