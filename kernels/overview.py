@@ -51,8 +51,9 @@ def _registered(op: str, device: str) -> bool:
 
 def _range(op: str, limit: str) -> str:
     """The N that there are kernels for, where that is a question: beyond, there is the reference."""
-    largest = getattr(importlib.import_module(getattr(kernels, op).__module__), limit, None)
-    return f", N = 2 to {largest}" if largest else ""
+    module = importlib.import_module(getattr(kernels, op).__module__)
+    largest = getattr(module, limit, None)
+    return f", N = {getattr(module, 'SMALLEST', 2)} to {largest}" if largest else ""
 
 
 def _compiler() -> tuple[str, str]:

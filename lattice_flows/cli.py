@@ -114,6 +114,10 @@ def _measure(arguments: argparse.Namespace) -> None:
 
     world = distributed.world()
     first, *others = arguments.sources
+    if others and Path(first).is_dir():
+        raise InvalidInput(
+            "measure takes one run at a time, or several configurations; compare shows runs side by side"
+        )
     if others or not (Path(first).is_dir() or _is_ensemble(first)):
         if arguments.loops:
             raise InvalidInput("--loops needs the ensemble of a run: the errors of loops come from its configurations")
@@ -151,11 +155,15 @@ def _export(arguments: argparse.Namespace) -> None:
     from lattice_flows import configurations, exchange, report
 
     if arguments.format is None:
-        model = exchange.export_run(arguments.run, arguments.file, arguments.n)
+        if arguments.chain is not None or arguments.update is not None:
+            raise InvalidInput("--chain and --update name a configuration: say with --format how it is to be written")
+        model = exchange.export_run(arguments.run, arguments.file, 10_000 if arguments.n is None else arguments.n)
         print(report.in_words(model.name, model.facts))
     else:
+        if arguments.n is not None:
+            raise InvalidInput("-n is of the model of a run, --format of a configuration: leave one of them out")
         configurations.export_configuration(
-            arguments.run, arguments.file, arguments.format, arguments.chain, arguments.update
+            arguments.run, arguments.file, arguments.format, arguments.chain or 0, arguments.update
         )
     print(f"{arguments.file}: {Path(arguments.file).stat().st_size:,} bytes")
 
@@ -323,12 +331,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_run(export)
     export.add_argument("file", metavar="FILE", help="the file; of a model its name ends in .safetensors")
-    export.add_argument(
-        "-n", metavar="N", type=int, default=10_000, help="proposals for the ESS (default: %(default)s)"
-    )
-
+    export.add_argument("-n", metavar="N", type=int, help="proposals for the ESS of the model (default: 10000)")
     export.add_argument("--format", choices=("nersc", "nersc-short", "ildg"), help="of the configuration")
-    export.add_argument("--chain", metavar="K", type=int, default=0, help="which chain it is of (default: %(default)s)")
+    export.add_argument("--chain", metavar="K", type=int, help="which chain it is of (default: 0)")
     export.add_argument("--update", metavar="T", type=int, help="after which update (default: the last one stored)")
 
     bring = command(

@@ -100,8 +100,8 @@ def export_configuration(
 def import_configuration(path: str | Path, folder: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Makes the folder of a run whose chains start from the configuration in a NERSC or ILDG file; returns its config.
 
-    Group, extents and precision are those of the file, of which the folder keeps a copy. Updates are heat bath and
-    over-relaxation, or HMC for other actions than Wilson's, unless overrides say otherwise.
+    Group and extents are those of the file, of which the folder keeps a copy, and so is the precision, unless overrides
+    say otherwise. Updates are heat bath and over-relaxation, or HMC for other actions than Wilson's, by default.
 
     Args:
         overrides: such as ``action.beta=6.0``, which no file states.
@@ -112,14 +112,23 @@ def import_configuration(path: str | Path, folder: str | Path, overrides: Iterab
     """
     path, folder = Path(path), Path(folder)
     _, facts = read_configuration(path)
-    head = f'[lattice]\ngroup = "{facts["group"]}"\nsites = {list(facts["sites"])}\n'
+    lattice = f'[lattice]\ngroup = "{facts["group"]}"\nsites = {list(facts["sites"])}\n'
     precision = f'[training]\ndtype = "float{facts["precision"]}"\n'
     copy = f"start.{facts['format']}"
     overrides = list(overrides)
-    wilson = not any(word.partition("=")[0].strip() == "action.name" for word in overrides)
-    updates = '["heatbath", "overrelaxation*4"]' if wilson else '["hmc"]'
-    start = f'[sampling]\nupdates = {updates}\nstart = "{copy}"\n'
-    config, _ = build_action(loads(f"{head}{precision}{start}", str(path), overrides), str(path))
+
+    def started(updates: str) -> Config:
+        start = f'[sampling]\nupdates = {updates}\nstart = "{copy}"\n'
+        return loads(f"{lattice}{precision}{start}", str(path), overrides)
+
+    config = started('["hmc"]')
+    if config.action.name == "wilson":
+        config = started('["heatbath", "overrelaxation*4"]')
+    if config.lattice != loads(lattice, str(path), ["action.beta=1"]).lattice:
+        raise InvalidInput(
+            f"group and extents are those of the file, {facts['group']} on {tuple(facts['sites'])}: {path}"
+        )
+    config, _ = build_action(config, str(path))
     files.make_folder(folder)
     with files.locked(folder):
         if (folder / CONFIG).exists():

@@ -34,9 +34,8 @@ def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
     """
     path = folder / CONFIG
     if not path.exists():
-        raise InvalidInput(
-            f"a folder made by lattice-flows train or sample is expected, this holds no config.toml ({folder})"
-        )
+        what = "this is a file; a config goes with --out FOLDER" if folder.is_file() else "this holds no config.toml"
+        raise InvalidInput(f"a folder made by lattice-flows train or sample is expected, {what} ({folder})")
     return overridden(load(path), load(path, overrides))
 
 
@@ -143,8 +142,10 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
         return Model(flow.eval(), action.to(device), config, begun.name, _begun_facts(begun, config))
     checkpoint = read_checkpoint(folder)
     trained = loads(checkpoint["config"], str(folder / CHECKPOINT))
-    if conflicts := resume_conflicts(trained, config):
+    if conflicts := resume_conflicts(trained, load_run(folder)):
         raise InvalidInput(f"{folder}: checkpoint.pt and config.toml contradict each other: {'; '.join(conflicts)}")
+    if conflicts := resume_conflicts(trained, config):
+        raise InvalidInput(f"{folder} holds a run with other settings: {'; '.join(conflicts)}; leave the config out")
     state = checkpoint["training"]
     try:  # the weights alone: the random streams of the caller are not those of the training
         flow.load_state_dict(state["flow"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lattice_flows.columns import columns
+from lattice_flows.errors import InvalidInput
 from lattice_flows.slurm import jobs
 from lattice_flows.slurm.jobs import Job, Queued
 
@@ -40,14 +41,22 @@ class Progress:
 
 
 def status_table(folders: Iterable[str | Path]) -> str:
-    """A row for every job of runs, or every part of theirs that was made without one.
+    """A row for every job of runs, or every part of theirs that was made without one; then what is wrong elsewhere.
 
     Raises:
-        InvalidInput: no run there, or a broken file.
+        InvalidInput: no run, or a broken file, in every folder.
     """
-    rows = [row for folder in folders for row in _rows(Path(folder))]
-    known = jobs.queue(job.job for _, _, job, _ in rows if job)
-    return columns([HEADER, *(_words(folder, kind, job, name, known) for folder, kind, job, name in rows)])
+    parts, wrong = [], []
+    for folder in map(Path, folders):
+        try:
+            parts += [(row, read_progress(row[0], row[1], row[2].ranks if row[2] else 1)) for row in _rows(folder)]
+        except InvalidInput as error:
+            wrong.append(error)
+    if not parts and wrong:
+        raise wrong[0]
+    known = jobs.queue(job.job for (_, _, job, _), _ in parts if job)
+    table = columns([HEADER, *(_words(row, progress, known) for row, progress in parts)])
+    return table + "".join(f"error: {error}\n" for error in wrong)
 
 
 Row = tuple[Path, str, Job | None, str]  # the folder, train, sample or measure, the job, and its id or that of its task
@@ -78,18 +87,18 @@ def _rows(folder: Path) -> Iterator[Row]:
                 yield folder / f"seed-{task}", kind, job, f"{job.job}_{task}"
 
 
-def _words(folder: Path, kind: str, job: Job | None, name: str, known: dict[str, Queued] | None) -> Sequence[str]:
-    progress = read_progress(folder, kind, job.ranks if job else 1)
+def _words(row: Row, progress: Progress | None, known: dict[str, Queued] | None) -> Sequence[str]:
+    folder, kind, job, name = row
     queued = (known or {}).get(name)
     step = "-" if kind == "measure" or progress is None else f"{progress.done}/{progress.total}"
-    row = [str(folder), kind, name, _state(job, queued, known is not None, progress), step, "-", "-", "-", "-"]
+    words = [str(folder), kind, name, _state(job, queued, known is not None, progress), step, "-", "-", "-", "-"]
     if progress is not None:
-        row[5] = "-" if math.isnan(progress.ess) else f"{progress.ess:.3f}"
-        row[6] = "-" if math.isnan(progress.rate) else f"{progress.rate:.3g}/s"
-        row[7] = "-" if progress.complete or math.isnan(progress.remaining) else _duration(progress.remaining)
+        words[5] = "-" if math.isnan(progress.ess) else f"{progress.ess:.3f}"
+        words[6] = "-" if math.isnan(progress.rate) else f"{progress.rate:.3g}/s"
+        words[7] = "-" if progress.complete or math.isnan(progress.remaining) else _duration(progress.remaining)
     if queued is not None and queued.state == "RUNNING":
-        row[8] = queued.left
-    return row
+        words[8] = queued.left
+    return words
 
 
 def _state(job: Job | None, queued: Queued | None, asked: bool, progress: Progress | None) -> str:

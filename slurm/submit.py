@@ -65,10 +65,14 @@ def submit_run(
 
 def _checked_config(source: str | Path, overrides: Iterable[str], folder: Path) -> Any:
     """The config, when lattice-flows train or sample would take it."""
-    from lattice_flows import config, folders, models
+    from lattice_flows import config, folders, models, training
 
     settings = config.load(source, overrides)
-    settings, *_ = (models.build_run if settings.sampling.uses_flow else models.build_action)(settings, str(source))
+    if settings.sampling.uses_flow:
+        settings, flow, action = models.build_run(settings, str(source))
+        training.total_steps(flow, action, settings.training)
+    else:
+        settings, _ = models.build_action(settings, str(source))
     folders.check_same_run(folder, settings)
     return settings
 

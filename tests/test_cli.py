@@ -136,6 +136,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(config, tmp_path, capsys):
         "training.steps=many": "steps must be an integer, got 'many'",
         "lattice.group=E8": f"available: U(1), and SU(N) for every N >= 2 ({config}: lattice.group)",
         "lattice.sites=[2, 8]": "extents too small for stripes",
+        "training.level_steps=2": "level_steps > 0 needs a hierarchical flow",
         "training.device=cuda:99": "device 'cuda:99' is not there",
     }
     for override, words in cases.items():
@@ -146,6 +147,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(config, tmp_path, capsys):
     for command in ("sample", "measure", "show"):
         words = "a folder made by lattice-flows train or sample is expected"
         assert words in fails(capsys, command, str(tmp_path / "none"))
+    for command in ("sample", "show"):
+        assert "this is a file; a config goes with --out FOLDER" in fails(capsys, command, config)
     assert os.listdir(tmp_path) == ["config.toml"]
 
 
@@ -164,6 +167,8 @@ def test_a_model_from_run_to_run(tmp_path, capsys, monkeypatch):
     first, second = out("export", "run", "tiny.safetensors", "-n", "500").splitlines()
     assert re.fullmatch(r"tiny: ESS 0\.\d+\(\d+\), 4 steps in \S+ CPU minutes", first)
     size = os.stat("tiny.safetensors").st_size
+    assert "say with --format" in fails(capsys, "export", "run", "other.safetensors", "--update", "3")
+    assert "-n is of the model" in fails(capsys, "export", "run", "lat", "--format", "nersc", "-n", "5")
     assert second == f"tiny.safetensors: {size:,} bytes"
     assert lattice_flows.load("tiny.safetensors").flow.sample(3).links.shape == (3, 2, 4, 4)
 

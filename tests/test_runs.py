@@ -317,6 +317,8 @@ def test_contradicting_config(run):
         runs.train_run(other, run)
     with pytest.raises(InvalidInput, match=r"training.steps was 40 and is now 39"):
         runs.train_run(replace(CONFIG, training=replace(CONFIG.training, steps=39)), run)
+    with pytest.raises(InvalidInput, match=r"holds a run with other settings: action.beta.*; leave the config out"):
+        runs.sample_run(run, config=other)
     with pytest.raises(InvalidInput, match=r"only \[sampling\] and training.device can change after training"):
         runs.sample_run(run, ["flow.layers=2"])
     assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}

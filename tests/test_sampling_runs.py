@@ -164,6 +164,10 @@ def test_from_a_config_to_files_of_others_and_back(here, capsys):
     printed = out(capsys, "import", "ildg", "--out", "other", "action.beta=4.0", "sampling.thermalise=1")
     assert printed.startswith("SU(3), 2x2x2x2 sites, wilson action at beta = 4; next: ")
     assert sorted(os.listdir("other")) == [".lock", "config.toml", "start.ildg"]
+    settings = {"wilson": "heatbath", "iwasaki": "hmc"}
+    for action, update in settings.items():
+        out(capsys, "import", "ildg", "--out", action, "action.beta=4.0", f"action.name={action}")
+        assert f'updates = ["{update}"' in Path(action, "config.toml").read_text()
     os.unlink("ildg")
     assert f"{plaquette:.6f}"[:7] in out(capsys, "measure", "other")
     assert "nothing is sampled yet" in fails(capsys, "measure", "other", "--loops", "2,2")
@@ -285,6 +289,7 @@ def test_bad_input_is_one_line(here, capsys):
         ("measure", "text"): "a NERSC or ILDG file is expected",
         ("measure", "text", "--loops", "1,2"): "--loops needs the ensemble of a run",
         ("measure", "run/ensemble.h5", "text"): "HDF5 files are ensembles",
+        ("measure", "run", "text"): "one run at a time, or several configurations; compare shows runs side by side",
         ("compare", "run", "none"): "a folder made by lattice-flows train or sample is expected",
         ("export", "run", "lat", "--format", "ildg", "--update", "4"): "a multiple of 3 from 3 to 24, got 4",
         ("export", "run", "lat", "--format", "ildg", "--chain", "2"): "chain must be from 0 to 1, got 2",
@@ -296,6 +301,9 @@ def test_bad_input_is_one_line(here, capsys):
         assert sorted(os.listdir()) == before
     write_configuration("lat", SU(2).identity(4, 2, 2, 2, 2), "nersc")
     assert "beta is missing" in fails(capsys, "import", "lat", "--out", "new")
+    for other in ("lattice.group=SU(3)", "lattice.sites=[2, 2, 2, 4]"):
+        words = "group and extents are those of the file, SU(2) on (2, 2, 2, 2)"
+        assert words in fails(capsys, "import", "lat", "--out", "new", "action.beta=4", other)
     assert "run holds a run: take another folder" in fails(capsys, "import", "lat", "--out", "run", "action.beta=4")
     assert not os.path.exists("new")
 

@@ -14,8 +14,8 @@ from lattice_flows.kernels.no_derivative import Underivable
 
 __all__ = ["link_forces", "link_sums"]
 
-LARGEST = 8
-"""The largest N that there is a compiled kernel for."""
+SMALLEST, LARGEST = 1, 8
+"""The smallest and the largest N that there is a compiled kernel for; N = 1 is U(1)."""
 
 Orientations = Sequence[Sequence[bool]]
 
@@ -87,7 +87,7 @@ def _flatten(links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
 
 def _native(links: Tensor) -> ctypes.CDLL | None:
     n = links.shape[-1]
-    return build.native("link_sums", links.dtype, n) if 1 <= n <= LARGEST else None
+    return build.native("link_sums", links.dtype, n) if SMALLEST <= n <= LARGEST else None
 
 
 def _refuse(links: Tensor, *tables: Tensor) -> None:

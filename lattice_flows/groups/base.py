@@ -146,6 +146,8 @@ class Group(ABC):
 def check_precision(dtype: torch.dtype | None) -> torch.dtype:
     """The real dtype float32 or float64 that `dtype` (real or complex, default: torch's) names the precision of."""
     dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not isinstance(dtype, torch.dtype):
+        raise InvalidInput(f"dtype must be a torch.dtype such as torch.float64, got {dtype!r}")
     real = dtype.to_real() if dtype.is_complex else dtype
     if real not in (torch.float32, torch.float64):
         raise InvalidInput(f"dtype must be float32 or float64 (or its complex partner), got {dtype}")

@@ -88,14 +88,14 @@ class PeriodicConv(nn.Module):
         lead, sites = x.shape[: -1 - self.dim], x.shape[-self.dim :]
         x = x.reshape(-1, *x.shape[-1 - self.dim :])
         if self.dim < 4:
-            return self.conv(self._pad(x, self.dim)).reshape(*lead, -1, *sites)
+            return self.conv(self._pad(x, self.dim)).reshape(*lead, self.conv.out_channels, *sites)
         # fold the first axis into the batch and convolve over the other three
         rows = self._pad(x.movedim(2, 1).flatten(0, 1), 3)
         total = self.conv(rows).unflatten(0, (len(x), sites[0]))
         away = [step for step in range(-self.reach, self.reach + 1) if step]
         for step, tap in zip(away, self.taps, strict=True):
             total = total + torch.roll(tap(rows).unflatten(0, (len(x), sites[0])), -step, 1)
-        return total.movedim(1, 2).reshape(*lead, -1, *sites)
+        return total.movedim(1, 2).reshape(*lead, self.conv.out_channels, *sites)
 
     def _pad(self, x: Tensor, dim: int) -> Tensor:
         for axis in range(-dim, 0):

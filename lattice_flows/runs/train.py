@@ -52,6 +52,7 @@ def train_run(
     """
     folder, stop = Path(folder), stop or Stop()
     config, flow, action = build_run(config, source)  # first, so that what does not fit leaves no trace
+    training.total_steps(flow, action, config.training)
     device = world.device(training.select_device(config.training.device))
     with contextlib.ExitStack() as held:
         prepared = _prepare(held, folder, config, flow, source, begin) if world.first else None

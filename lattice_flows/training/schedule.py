@@ -53,7 +53,11 @@ def stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[Stage]:
 
 
 def total_steps(flow: Flow, action: Action, settings: TrainingConfig) -> int:
-    """The number of steps of all stages."""
+    """The number of steps of all stages.
+
+    Raises:
+        InvalidInput: stages that the flow or the action does not have.
+    """
     return sum(stage.steps for stage in stages(flow, action, settings))
 
 

@@ -96,6 +96,13 @@ def test_any_context_module_and_any_batch_axes(generator):
     torch.testing.assert_close(alone[0], whole[0][1, 2], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("group", [U1(), SU(3)], ids=str)
+def test_no_configurations(group):
+    layer = cases.coupling(group, LinkPartition.stripes((4, 8), 0, 1))
+    links, logdet = layer(group.identity(0, 2, 4, 8))
+    assert (links.shape, logdet.shape) == ((0, 2, 4, 8, *group.element_shape), (0,))
+
+
 def test_wrong_links_and_contexts():
     group, partition = U1(), LinkPartition.stripes((4, 8), 0, 1)
     layer = cases.coupling(group, partition)

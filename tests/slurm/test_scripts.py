@@ -114,6 +114,7 @@ def test_bad_words_are_one_line(here, capsys, monkeypatch):
     assert "the id of a job" in fails(capsys, "submit", "u1.toml", "--after", "train")
     assert "nothing is trained yet" in fails(capsys, "submit", "u1.toml", "--jobs", "sample")
     assert "beta must be > 0" in fails(capsys, "submit", "u1.toml", "action.beta=-1")
+    assert "needs a hierarchical flow" in fails(capsys, "submit", "u1.toml", "training.level_steps=2")
     monkeypatch.setenv("PATH", "")
     assert "sbatch is not here: submit from a login node" in fails(capsys, "submit", "u1.toml")
 
@@ -127,6 +128,11 @@ def test_status_without_slurm(here, capsys, monkeypatch):
     assert head.split()[:6] == ["run", "job", "id", "state", "step", "ESS"]
     assert row.split()[:2] == ["run", "train"]
     assert "2/2" in row
+    # what is wrong with one does not hide the others
+    *table, wrong = out(capsys, "status", "u1.toml", "run").splitlines()
+    assert table == [head, row]
+    assert wrong.startswith("error: a folder made by lattice-flows train or sample is expected, this is a file")
+    assert "this is a file" in fails(capsys, "status", "u1.toml")
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
