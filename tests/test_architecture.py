@@ -19,7 +19,7 @@ ORDER = (
     "errors", "columns", "signals", "streams", "distributed", "kernels", "groups", "fields", "actions", "layers",
     "flows", "testing", "measurement", "settings", "config", "provenance", "training", "sampling", "io", "models",
     "folders", "exchange", "report", "figures", "chains", "observe", "potential", "flowed", "configurations", "runs",
-    "results", "compare", "slurm", "cli",
+    "results", "compare", "slurm", "cli", "__main__",
 )  # fmt: skip
 
 # Rooms that may import less than that.
