@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, 2 for what the user can mend, 75 when asked to stop, 130 for Ctrl-C."""
-    parser = _parser()
     # argparse leaves over the overrides that stand behind an option: train CONFIG --out FOLDER training.steps=500
-    arguments, rest = parser.parse_known_args(argv)
+    arguments, rest = _parser().parse_known_args(argv)
     if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     elif rest:
         arguments.overrides += rest
     getattr(arguments, "check", lambda _: None)(arguments)
@@ -228,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
             description=f"{summary[0].upper()}{summary[1:]}. {details}",
             epilog=f"example: {example}",
         )
-        sub.set_defaults(command=function)
+        sub.set_defaults(command=function, parser=sub)
         return sub
 
     train = command(

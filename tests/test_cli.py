@@ -128,6 +128,14 @@ def test_usage(arguments, capsys):
     assert "usage: lattice-flows" in capsys.readouterr().err
 
 
+def test_usage_is_that_of_the_command(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "x.toml", "--out", "run", "--frm", "y"])
+    err = capsys.readouterr().err
+    assert "usage: lattice-flows train" in err
+    assert "unrecognized arguments: --frm" in err
+
+
 def test_bad_input_is_one_line_and_leaves_nothing(config, tmp_path, capsys):
     out = str(tmp_path / "run")
     cases = {
