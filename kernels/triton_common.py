@@ -500,14 +500,15 @@ def store_columns(matrices, lane, columns, valid):
 def _rotation(pp, pq, qp, qq):
     """Cosine, and complex sine, of the rotation that diagonalises the larger part of a 2 x 2 block.
 
-    The parts are the Hermitian and -i times the anti-Hermitian one, their traces aside.
+    The parts are the Hermitian and -i times the anti-Hermitian one, their traces aside. The Hermitian part has to be
+    larger than its rounding, which near the identity is larger than all that the anti-Hermitian part says.
     """
     split, split_a = (pp[0] - qq[0]) / 2, (pp[1] - qq[1]) / 2
     real, real_a = (pq[0] + qp[0]) / 2, (pq[1] + qp[1]) / 2
     imag, imag_a = (pq[1] - qp[1]) / 2, (qp[0] - pq[0]) / 2
     size = split * split + real * real + imag * imag
     size_a = split_a * split_a + real_a * real_a + imag_a * imag_a
-    other = size_a > size
+    other = size_a + (4.930380657631324e-32 if size.dtype == tl.float64 else 1.4210854715202004e-14) > size
     split, real, imag = tl.where(other, split_a, split), tl.where(other, real_a, real), tl.where(other, imag_a, imag)
     size = tl.where(other, size_a, size)
     # squares that are not normal numbers have no digits to take a rotation from
