@@ -83,10 +83,11 @@ class GaugeCoupling(Transform):
         group, partition = self.group, self.partition
         dim, axis = partition.dim, site_axis(group)
         lattice = links.shape[links.ndim - len(group.element_shape) - dim - 1 :]
-        if lattice != (dim, *partition.sites, *group.element_shape):
+        fits = links.is_complex() if group.element_shape else links.is_floating_point()
+        if not fits or lattice != (dim, *partition.sites, *group.element_shape):
             raise InvalidInput(
                 f"this layer acts on {group} links (*batch, {dim}, {', '.join(map(str, partition.sites))}"
-                f"{', N, N' if group.element_shape else ''}), got shape {tuple(links.shape)}"
+                f"{', N, N), complex' if group.element_shape else '), angles'}; got {links.dtype} {tuple(links.shape)}"
             )
         flat = flatten_links(links, group, dim)
         loop = follow(flat, partition.active_loops, group)

@@ -108,6 +108,9 @@ def test_wrong_links_and_contexts():
     layer = cases.coupling(group, partition)
     with pytest.raises(InvalidInput, match="this layer acts on"):
         layer(group.identity(2, 8, 4))
+    for dtype in (torch.complex64, torch.int64):
+        with pytest.raises(InvalidInput, match=r"acts on U\(1\) links .* angles; got torch.(complex64|int64)"):
+            layer(group.identity(2, 4, 8).to(dtype))
     wrong = GaugeCoupling(group, partition, layer.conjugation, PeriodicConv(2, n_frozen_features(partition, group), 3))
     with pytest.raises(InvalidInput, match="context must give"):
         wrong(group.identity(2, 4, 8))
