@@ -73,6 +73,15 @@ def offsets(lane, rows, outer_stride, row_stride):
 
 
 @jit
+def rounding(x):
+    """The rounding error of 1 in the precision of x."""
+    if x.dtype == tl.float64:
+        return 2.220446049250313e-16
+    else:
+        return 1.1920928955078125e-07
+
+
+@jit
 def at_least(x, low):
     """The larger of the two, or NaN where x is NaN, which tl.maximum would hide."""
     return tl.where(x < low, low, x)
@@ -508,7 +517,7 @@ def _rotation(pp, pq, qp, qq):
     imag, imag_a = (pq[1] - qp[1]) / 2, (qp[0] - pq[0]) / 2
     size = split * split + real * real + imag * imag
     size_a = split_a * split_a + real_a * real_a + imag_a * imag_a
-    other = size_a + (4.930380657631324e-32 if size.dtype == tl.float64 else 1.4210854715202004e-14) > size
+    other = size_a + rounding(size) * rounding(size) > size
     split, real, imag = tl.where(other, split_a, split), tl.where(other, real_a, real), tl.where(other, imag_a, imag)
     size = tl.where(other, size_a, size)
     # squares that are not normal numbers have no digits to take a rotation from

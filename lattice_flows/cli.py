@@ -113,19 +113,21 @@ def _measure(arguments: argparse.Namespace) -> None:
 
     world = distributed.world()
     first, *others = arguments.sources
-    if others and Path(first).is_dir():
-        raise InvalidInput(
-            "measure takes one run at a time, or several configurations; compare shows runs side by side"
-        )
-    if others or not (Path(first).is_dir() or _is_ensemble(first)):
+    text = None  # for measure_run, which says too what is missing
+    if Path(first).is_dir():
+        if others:
+            raise InvalidInput(
+                "measure takes one run at a time, or several configurations; compare shows runs side by side"
+            )
+        if not arguments.loops:
+            text = configurations.measure_start(first, arguments.flow)
+    elif others or not _is_ensemble(first):
         if arguments.loops:
             raise InvalidInput("--loops needs the ensemble of a run: the errors of loops come from its configurations")
-        is_file = Path(first).is_file()
-        text = configurations.measure_configurations(arguments.sources, arguments.flow) if is_file else None
+        if Path(first).is_file():
+            text = configurations.measure_configurations(arguments.sources, arguments.flow)
     elif Path(first).is_file():
         text = results.measure_ensemble(first, arguments.loops, arguments.flow)
-    else:  # loops have errors from an ensemble alone: without one, measure_run says what to do
-        text = None if arguments.loops else configurations.measure_start(first, arguments.flow)
     if text is None:
         results.measure_run(first, arguments.loops, arguments.flow, world)
         text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""

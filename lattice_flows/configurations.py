@@ -112,22 +112,16 @@ def import_configuration(path: str | Path, folder: str | Path, overrides: Iterab
     """
     path, folder = Path(path), Path(folder)
     _, facts = read_configuration(path)
-    lattice = f'[lattice]\ngroup = "{facts["group"]}"\nsites = {list(facts["sites"])}\n'
+    group, sites, copy = facts["group"], tuple(facts["sites"]), f"start.{facts['format']}"
+    lattice = f'[lattice]\ngroup = "{group}"\nsites = {list(sites)}\n'
     precision = f'[training]\ndtype = "float{facts["precision"]}"\n'
-    copy = f"start.{facts['format']}"
     overrides = list(overrides)
-
-    def started(updates: str) -> Config:
-        start = f'[sampling]\nupdates = {updates}\nstart = "{copy}"\n'
-        return loads(f"{lattice}{precision}{start}", str(path), overrides)
-
-    config = started('["hmc"]')
-    if config.action.name == "wilson":
-        config = started('["heatbath", "overrelaxation*4"]')
-    if config.lattice != loads(lattice, str(path), ["action.beta=1"]).lattice:
-        raise InvalidInput(
-            f"group and extents are those of the file, {facts['group']} on {tuple(facts['sites'])}: {path}"
-        )
+    wilson = loads(lattice, str(path), overrides).action.name == "wilson"
+    updates = '["heatbath", "overrelaxation*4"]' if wilson else '["hmc"]'
+    start = f'[sampling]\nupdates = {updates}\nstart = "{copy}"\n'
+    config = loads(f"{lattice}{precision}{start}", str(path), overrides)
+    if (config.lattice.group, config.lattice.sites) != (group, sites):
+        raise InvalidInput(f"group and extents are those of the file, {group} on {sites}: {path}")
     config, _ = build_action(config, str(path))
     files.make_folder(folder)
     with files.locked(folder):

@@ -49,7 +49,9 @@ def status_table(folders: Iterable[str | Path]) -> str:
     parts, wrong = [], []
     for folder in map(Path, folders):
         try:
-            parts += [(row, read_progress(row[0], row[1], row[2].ranks if row[2] else 1)) for row in _rows(folder)]
+            for row in _rows(folder):
+                run, kind, job, _ = row
+                parts.append((row, read_progress(run, kind, job.ranks if job else 1)))
         except InvalidInput as error:
             wrong.append(error)
     if not parts and wrong:

@@ -59,9 +59,9 @@ template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, 
 }
 
 // What is left to do on a nearly diagonal normal matrix, to first order: v (1 + e) has the eigenvectors, e being
-// anti-Hermitian. Of each 2 x 2 block the larger of the Hermitian and the anti-Hermitian part is taken, as above. False in
-// lanes in which an element of e is too large for that; what is small beside the largest element of a counts as 0 (when not
-// `patient` any more, what is small beside 1).
+// anti-Hermitian. Of each 2 x 2 block the larger of the Hermitian and the anti-Hermitian part is taken, as above. False
+// in lanes where an element of e is too large for that; what is small beside the largest element of a counts as 0 (when
+// not `patient` any more, what is small beside 1). Of e the elements above the diagonal are set, and used.
 template <int N> INLINE mask_of<vec> corrections(const Matrix<N>& a, bool patient, Matrix<N>& e) {
     constexpr real eps = traits<vec>::eps;
     vec norm = splat<vec>(patient ? 0 : 1);
@@ -220,16 +220,12 @@ template <int N> INLINE Centre<N> nearest_centre(const Matrix<N>& w) {
 // Rotates normal matrices to diagonal form, v with them, but for those that are `done`; returns which of all converged.
 // What becomes of a matrix does not depend on the others. `last_pair_first`: the first sweep has the last pair alone.
 template <int N> INLINE mask_of<vec> diagonalise(Matrix<N>& a, Matrix<N>& v, bool last_pair_first, mask_of<vec> done) {
-    Matrix<N> e, last = {};
+    Matrix<N> e = {}, last = {};
     for (int sweep = 0; sweep < 24 && any(~done); sweep++) {
         for (int p = last_pair_first && sweep == 0 ? N - 2 : 0; p < N - 1; p++)
             for (int q = p + 1; q < N; q++) jacobi_rotation(a, v, p, q, done);
         const auto fine = corrections(a, sweep < (N == 3 ? 4 : 7), e);
-        for (int i = 0; i < N - 1; i++)
-            for (int j = i + 1; j < N; j++) {
-                last.re[i][j] = select(fine & ~done, e.re[i][j], last.re[i][j]);
-                last.im[i][j] = select(fine & ~done, e.im[i][j], last.im[i][j]);
-            }
+        choose(fine & ~done, e, last);
         done |= fine;
     }
     correct(v, last);

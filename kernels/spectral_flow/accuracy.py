@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("of", nargs="?", choices=("op", "triton"), default="op", help="whose errors (default op)")
     arguments = parser.parse_args()
     evaluate = {"op": of_the_op, "triton": of_triton}[arguments.of]
-    if not torch.cuda.is_available():
+    if evaluate is of_triton and not torch.cuda.is_available():
         triton_common.BLOCK = 16384  # the interpreter takes as long for a small block as for a large one
     print("| N | dtype | matrices | direction |", " | ".join(COLUMNS), "|")
     print("|" + "---|" * (4 + len(COLUMNS)), flush=True)

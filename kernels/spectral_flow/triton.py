@@ -33,6 +33,7 @@ from lattice_flows.kernels.triton_common import (
     offsets,
     outside,
     rebuild,
+    rounding,
     sin,
     sincos,
     slope_of_phase,
@@ -105,7 +106,7 @@ def _smallest_gap(x, N: tl.constexpr):
     if N == 2:
         return 1e-18
     elif x.dtype == tl.float64:
-        return 2.220446049250313e-16
+        return rounding(x)
     else:
         return 1e-9
 

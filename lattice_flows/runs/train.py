@@ -51,8 +51,9 @@ def train_run(
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     folder, stop = Path(folder), stop or Stop()
-    config, flow, action = build_run(config, source)  # first, so that what does not fit leaves no trace
-    training.total_steps(flow, action, config.training)
+    # first, so that what does not fit leaves no trace
+    config, flow, action = build_run(config, source)
+    total = training.total_steps(flow, action, config.training)
     device = world.device(training.select_device(config.training.device))
     with contextlib.ExitStack() as held:
         prepared = _prepare(held, folder, config, flow, source, begin) if world.first else None
@@ -61,7 +62,7 @@ def train_run(
         state = TrainingState.start(flow, config.training, device)
         if saved is not None:
             state.load_state_dict(saved)
-        _train(config, folder, state, action.to(device), world, stop)
+        _train(config, folder, state, action.to(device), total, world, stop)
     return state.step
 
 
@@ -94,9 +95,10 @@ def _prepare(
     return flow.state_dict(), None if checkpoint is None else checkpoint["training"]
 
 
-def _train(config: Config, folder: Path, state: TrainingState, action: Action, world: World, stop: Stop) -> None:
+def _train(
+    config: Config, folder: Path, state: TrainingState, action: Action, total: int, world: World, stop: Stop
+) -> None:
     settings = config.training
-    total = training.total_steps(state.flow, action, settings)
     if world.first and state.step:
         log.info("%s goes on from step %d of %d", folder, state.step, total)
     with _Records(folder, config, state, total) if world.first else contextlib.nullcontext() as records:
