@@ -95,7 +95,7 @@ template <class V> INLINE V sqrt_(V a) {
 }
 
 // 1 / a to a unit in the last place or two: an estimate of 14 bits, and as many Newton steps as the precision wants, in a
-// fraction of the time of a division. Not for 0.
+// fraction of the time of a division. Not for 0; of infinity NaN, on every CPU.
 template <class V> INLINE V reciprocal(V a) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(scalar_of<V>) == 4) {
@@ -107,7 +107,8 @@ template <class V> INLINE V reciprocal(V a) {
         return r + r * (1 - a * r);
     }
 #else
-    return 1 / a;
+    const V r = 1 / a;
+    return r + r * (1 - a * r);
 #endif
 }
 
