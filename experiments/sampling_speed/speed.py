@@ -8,17 +8,22 @@ Both sides take turns in one run, from the same state with the same random numbe
 import argparse
 import itertools
 import math
+import sys
 import time
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lattice_flows import SU
 from lattice_flows.actions import Wilson
-from lattice_flows.kernels.bench import machine
 from lattice_flows.sampling import HMC, HeatBath, OverRelaxation, Streams, start
 from lattice_flows.sampling.checkerboard import cells
 from lattice_flows.sampling.heatbath import ATTEMPTS
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
+
+from bench import machine
 
 GROUP, BETA, LAMBDA = SU(3), 6.0, 0.1931833275037836
 PAIRS = list(itertools.combinations(range(3), 2))

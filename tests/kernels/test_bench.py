@@ -2,11 +2,15 @@
 
 import re
 
+import bench
+import bench_compiled
+import bench_flows
+import bench_ops
 import pytest
+import samples
 import torch
 
-from lattice_flows.kernels import bench, bench_compiled, bench_flows, bench_ops, build, spectral_flow
-from lattice_flows.kernels.spectral_flow import cases
+from lattice_flows.kernels import build, spectral_flow
 
 
 def table(capsys, *arguments):
@@ -37,7 +41,7 @@ def test_gate(state, tmp_path, capsys, monkeypatch):
     folder.mkdir(parents=True)
     if state != "missing":
         (folder / "test_algebra_exp.py").write_text(f"def test_it():\n    assert {state == 'green'}\n")
-    monkeypatch.setattr(bench, "HERE", tmp_path / "kernels")
+    monkeypatch.setattr(bench, "HERE", tmp_path / "experiments" / "kernels")
     monkeypatch.setattr(bench, "OPS", {"algebra_exp": lambda effort, generator: iter(())})
     assert bench.main(["algebra_exp", "--quick"]) == (0 if state == "green" else 1)
     out, error = capsys.readouterr()
@@ -88,8 +92,8 @@ class _Spy(torch.autograd.Function):
 @pytest.mark.parametrize("n", [2, 3])
 def test_closed_forms(n, generator):
     """What torch.compile is given, before compilation: values, and gradients along the group."""
-    w = cases.matrices("haar", n, 500, generator, torch.complex128).requires_grad_()
-    params = cases.parameters(n, 8, 500, generator, torch.float64).requires_grad_()
+    w = samples.matrices("haar", n, 500, generator, torch.complex128).requires_grad_()
+    params = samples.parameters(n, 8, 500, generator, torch.float64).requires_grad_()
     expected = spectral_flow(w, params, 8)
     g, logdet = bench_compiled.closed_form(torch.view_as_real(w), params, 8)
     found = torch.view_as_complex(g), logdet
@@ -106,17 +110,17 @@ def test_closed_forms(n, generator):
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_eager(n, generator):
-    w = cases.matrices("haar", n, 100, generator, torch.complex128)
-    params = cases.parameters(n, bench_ops.BINS, 100, generator, torch.float64)
+    w = samples.matrices("haar", n, 100, generator, torch.complex128)
+    params = samples.parameters(n, bench_ops.BINS, 100, generator, torch.float64)
     for a, b in zip(bench_ops.eager_spectral_flow(w, params), spectral_flow(w, params, bench_ops.BINS), strict=True):
         torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-@pytest.mark.parametrize("kind", cases.KINDS)
-def test_cases(n, kind, generator):
+@pytest.mark.parametrize("kind", samples.KINDS)
+def test_samples(n, kind, generator):
     """Each kind is in SU(N), and as far from degeneracy as it says."""
-    w = cases.matrices(kind, n, 40, generator, torch.complex128)
+    w = samples.matrices(kind, n, 40, generator, torch.complex128)
     one = torch.eye(n, dtype=w.dtype)
     torch.testing.assert_close(w.mH @ w, one.expand_as(w), atol=1e-13, rtol=0)
     torch.testing.assert_close(torch.linalg.det(w), torch.ones(40, dtype=w.dtype), atol=1e-13, rtol=0)
@@ -134,7 +138,7 @@ def test_cases(n, kind, generator):
         distance = (z[:, :, None] - z[:, None, :]).abs() + 9 * torch.eye(n)
         assert (distance.amin((-2, -1)) <= size + 1e-7).all()
     with pytest.raises(ValueError, match="unknown kind 'hair', valid kinds: haar, identity 1e-2"):
-        cases.matrices("hair", n, 4, generator, torch.complex64)
+        samples.matrices("hair", n, 4, generator, torch.complex64)
 
 
 def test_flows():

@@ -1,6 +1,8 @@
 """spectral_flow against its reference, from random to degenerate matrices, and as torch sees it."""
 
+import accuracy
 import pytest
+import samples
 import torch
 from op_laws import (
     MARKS,
@@ -21,7 +23,7 @@ from op_laws import (
 
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.kernels import build
-from lattice_flows.kernels.spectral_flow import KEEP_FRAMES_FROM, LARGEST, accuracy, cases, n_params, reference
+from lattice_flows.kernels.spectral_flow import KEEP_FRAMES_FROM, LARGEST, n_params, reference
 from lattice_flows.kernels.spectral_flow import spectral_flow as op
 
 pytestmark = MARKS
@@ -34,7 +36,7 @@ def flow(bins=4, inverse=False):
 def inputs(n, generator, *batch, bins=4, dtype=torch.float64):
     """Matrices and parameters, and gradients of the two results."""
     m = torch.Size(batch).numel()
-    w = cases.haar(n, m, generator).to(dtype.to_complex()).reshape(*batch, n, n)
+    w = samples.haar(n, m, generator).to(dtype.to_complex()).reshape(*batch, n, n)
     params = torch.randn(*batch, n_params(n, bins), generator=generator, dtype=torch.float64).to(dtype)
     grad_g = torch.randn(w.shape, generator=generator, dtype=torch.complex128).to(w.dtype)
     grad_logdet = torch.randn(batch, generator=generator, dtype=torch.float64).to(dtype)
@@ -50,7 +52,7 @@ def exact(leaves, grads, bins=4, inverse=False):
 @by_direction
 @by_dtype
 @pytest.mark.parametrize("n", [2, 3, 4, 8])
-@pytest.mark.parametrize("kind", cases.KINDS)
+@pytest.mark.parametrize("kind", samples.KINDS)
 def test_values_and_gradients(kind, n, dtype, inverse):
     """In units of what is allowed, which the module `accuracy` says."""
     m = {torch.float32: 300, torch.float64: 150}[dtype] // (3 if n == 8 else 1)
@@ -77,7 +79,7 @@ def test_the_reference_is_independent_of_compiled_kernels(generator, monkeypatch
 def test_no_digit_depends_on_the_other_matrices(n, dtype, inverse, generator):
     """Nor on how many there are: some take more sweeps than others, or double precision."""
     (w, params), grads = inputs(n, generator, 40, dtype=dtype)
-    w = torch.cat([cases.matrices(kind, n, 5, generator, w.dtype) for kind in cases.KINDS])
+    w = torch.cat([samples.matrices(kind, n, 5, generator, w.dtype) for kind in samples.KINDS])
     leaves = w[torch.randperm(40, generator=generator)], params
     everything = pull(flow(inverse=inverse), leaves, grads)
     for some in (slice(0), slice(1), slice(2), slice(7), slice(17), slice(33), slice(3, 40, 5)):

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
+import accuracy
 import pytest
+import samples
 import torch
 
 from lattice_flows import SU
@@ -19,7 +21,6 @@ from lattice_flows.kernels.algebra_exp import reference as exp_reference
 from lattice_flows.kernels.algebra_exp import triton as exp_triton
 from lattice_flows.kernels.circular_spline import reference as circle_reference
 from lattice_flows.kernels.circular_spline import triton as circle_triton
-from lattice_flows.kernels.spectral_flow import accuracy, cases
 from lattice_flows.kernels.spectral_flow import reference as flow_reference
 from lattice_flows.kernels.spectral_flow import triton as flow_triton
 from lattice_flows.kernels.triton_common import BLOCK
@@ -65,7 +66,7 @@ def normal(*shape, generator, dtype=torch.float64):
 
 def matrices(n, rows, generator):
     """Haar-distributed SU(N) matrices `(3, rows, N, N)` in double precision, near ones of single precision."""
-    return nearest(cases.haar(n, 3 * rows, generator).to(torch.complex64)).reshape(3, rows, n, n)
+    return nearest(samples.haar(n, 3 * rows, generator).to(torch.complex64)).reshape(3, rows, n, n)
 
 
 def nearest(w):
@@ -106,7 +107,7 @@ def test_circular_spline(bins, inverse, dtype, generator):
 @runs
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("inverse", INVERSE)
-@pytest.mark.parametrize("kind", cases.KINDS)
+@pytest.mark.parametrize("kind", samples.KINDS)
 @pytest.mark.parametrize("n", [2, 3])
 def test_spectral_flow(n, kind, inverse, dtype):
     """In units of what is allowed, which the module `accuracy` says."""

@@ -1,4 +1,4 @@
-"""Inputs of spectral_flow that its tests and its benchmark share: matrices far from and near degeneracy, parameters."""
+"""Inputs of spectral_flow that its tests and the benchmark share: matrices far from and near degeneracy, parameters."""
 
 import math
 

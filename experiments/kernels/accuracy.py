@@ -1,6 +1,6 @@
 """How far the op is from its reference in double precision on the same input, the worst of many matrices of every kind.
 
-    python -m lattice_flows.kernels.spectral_flow.accuracy 1000000 3 float32
+    python experiments/kernels/accuracy.py 1000000 3 float32
 
 prints a table for SU(3), and with `triton` as last argument one of the Triton kernels: on a GPU, or in the interpreter
 if the environment has TRITON_INTERPRET=1. Errors are given in units of what is allowed, with ! where they are larger:
@@ -20,11 +20,12 @@ coincide to the last digit the gradient of W has a step, and only its size is re
 import argparse
 from collections.abc import Callable, Iterator
 
+import samples
 import torch
 from torch import Tensor
 
 from lattice_flows.kernels import triton_common
-from lattice_flows.kernels.spectral_flow import cases, reference, spectral_flow, triton
+from lattice_flows.kernels.spectral_flow import reference, spectral_flow, triton
 
 Results = tuple[Tensor, Tensor, Tensor, Tensor]
 Evaluate = Callable[[Tensor, Tensor, Tensor, Tensor, bool], Results]
@@ -73,8 +74,8 @@ def worst(
 
 
 def _errors(kind, n, m, dtype, inverse, evaluate, generator) -> Iterator[tuple[str, float]]:
-    w = cases.matrices(kind, n, m, generator, dtype.to_complex())
-    params = cases.parameters(n, BINS, m, generator, dtype)
+    w = samples.matrices(kind, n, m, generator, dtype.to_complex())
+    params = samples.parameters(n, BINS, m, generator, dtype)
     grad_g = torch.randn(m, n, n, generator=generator, dtype=torch.complex128).to(w.dtype)
     grad_logdet = torch.randn(m, generator=generator, dtype=torch.float64).to(dtype)
     g, *others = evaluate(w, params, grad_g, grad_logdet, inverse)
@@ -112,7 +113,7 @@ def _exact(inputs: list[Tensor], inverse: bool) -> Results:
 def _elsewhere(inputs: list[Tensor], inverse: bool, dtype: torch.dtype, roundings: float, generator: torch.Generator):
     """The same by way of another frame, with every number moved there by up to so many rounding errors."""
     w, params, grad_g, grad_logdet = inputs
-    v = cases.haar(w.shape[-1], len(w), generator)
+    v = samples.haar(w.shape[-1], len(w), generator)
     moved = [v @ w @ v.mH, params.clone(), v @ grad_g @ v.mH, grad_logdet.clone()]
     for x in moved:
         numbers = torch.view_as_real(x) if x.is_complex() else x
@@ -159,7 +160,7 @@ def main() -> None:
     print("|" + "---|" * (4 + len(COLUMNS)), flush=True)
     for n in map(int, arguments.n.split(",")):
         for dtype in arguments.dtypes.split(","):
-            for kind in cases.KINDS:
+            for kind in samples.KINDS:
                 for inverse in (False, True):
                     row = worst(kind, n, arguments.matrices, getattr(torch, dtype), inverse, evaluate)
                     cells = [_cell(name, row[name]) if name in row else "-" for name in COLUMNS]

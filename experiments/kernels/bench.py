@@ -1,6 +1,6 @@
-"""Speed of the CPU kernels: python -m lattice_flows.kernels.bench [op ...] [--threads] [--flows] [--quick].
+"""Speed of the CPU kernels: python experiments/kernels/bench.py [op ...] [--threads] [--flows] [--quick].
 
-From a checkout, because an op's tests come first: no speed is printed for one that fails them. Times are the least of
+The tests of an op come first: no speed is printed for one that fails them. Times are the least of
 several, of process time on one thread; a kernel and what it is compared with take turns, so that ratios hold.
 """
 
@@ -20,10 +20,15 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from lattice_flows.kernels import bench_flows, bench_ops, build, overview
-from lattice_flows.kernels.bench_ops import FULL, OPS, QUICK, Comparison, Effort, Subject
+from lattice_flows.kernels import build, overview
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import bench_flows  # noqa: E402
+import bench_ops  # noqa: E402
+from bench_ops import FULL, OPS, QUICK, Comparison, Effort, Subject  # noqa: E402
+
 TESTS = {
     "spectral_flow": ("test_spectral_flow.py",),
     "circular_spline": ("test_circular_spline.py",),
@@ -42,10 +47,10 @@ HEADER = """
 
 def gate(op: str) -> str:
     """Why no speed of an op may be printed: its tests are missing or fail. Empty when they pass."""
-    root = HERE.parent
+    root = HERE.parents[1]
     files = [root / "tests" / "kernels" / name for name in TESTS[op]]
     if missing := [file.name for file in files if not file.exists()]:
-        return f"{op}: no speed without its tests: {', '.join(missing)} is not there; run this from a checkout"
+        return f"{op}: no speed without its tests: {', '.join(missing)} is not there"
     result = subprocess.run([sys.executable, "-m", "pytest", "-q", *files], cwd=root, capture_output=True, text=True)
     summary = next(reversed(result.stdout.split("\n")[:-1]), "pytest did not run")
     return f"{op}: no speed while its tests fail: {summary}" if result.returncode else ""
@@ -182,7 +187,7 @@ def threads(effort: Effort) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the tables; returns the exit code: 1 where an op has no tests or fails them."""
-    parser = argparse.ArgumentParser(prog="python -m lattice_flows.kernels.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python experiments/kernels/bench.py", description=__doc__)
     parser.add_argument("ops", nargs="*", metavar="op", help=f"some of {', '.join(OPS)} (default: all)")
     parser.add_argument("--threads", action="store_true", help="also two threads against one")
     parser.add_argument("--flows", action="store_true", help="also training steps and memory of whole flows")

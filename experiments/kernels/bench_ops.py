@@ -5,15 +5,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import bench_compiled
+import samples
 import torch
 from torch import Tensor
 
 from lattice_flows import kernels
-from lattice_flows.kernels import bench_compiled, spectrum
+from lattice_flows.kernels import spectrum
 from lattice_flows.kernels.circular_spline import n_params as n_circular_params
 from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
 from lattice_flows.kernels.link_sums import link_sums
-from lattice_flows.kernels.spectral_flow import KEEP_FRAMES_FROM, cases
+from lattice_flows.kernels.spectral_flow import KEEP_FRAMES_FROM
 from lattice_flows.kernels.spectral_flow import reference as flow_reference
 
 BINS = 8
@@ -56,8 +58,8 @@ class Comparison(NamedTuple):
 
 
 def _flow_inputs(n: int, m: int, dtype: torch.dtype, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    w = cases.matrices("haar", n, m, generator, dtype)
-    return w.requires_grad_(), cases.parameters(n, BINS, m, generator, dtype.to_real()).requires_grad_()
+    w = samples.matrices("haar", n, m, generator, dtype)
+    return w.requires_grad_(), samples.parameters(n, BINS, m, generator, dtype.to_real()).requires_grad_()
 
 
 def _spectral_flow_ops(m: int, n: int) -> tuple[Callable, Callable]:
@@ -144,7 +146,7 @@ def _circular_spline(effort: Effort, generator: torch.Generator) -> Iterator[Com
 def _matrices(ns: Sequence[int], effort: Effort, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
     for n in ns:
         for dtype in COMPLEX:
-            yield f"SU({n}) {_short(dtype)}", cases.matrices("haar", n, effort.many, generator, dtype)
+            yield f"SU({n}) {_short(dtype)}", samples.matrices("haar", n, effort.many, generator, dtype)
 
 
 def _spectral_power(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
@@ -181,7 +183,7 @@ def _link_products(effort: Effort, generator: torch.Generator) -> Iterator[Compa
     site = torch.arange(side * side).reshape(side, side)
     table = torch.stack((site, site.roll(-1, 0) + side**2, site.roll(-1, 1), site + side**2)).flatten(1)
     for dtype in COMPLEX:
-        links = cases.matrices("haar", 3, fields * 2 * side**2, generator, dtype).unflatten(0, (fields, -1))
+        links = samples.matrices("haar", 3, fields * 2 * side**2, generator, dtype).unflatten(0, (fields, -1))
         yield _against_reference(
             f"plaquettes of {fields} fields 16x16 SU(3) {_short(dtype)}",
             lambda x: kernels.link_products(x, table, (True, True, False, False)),
@@ -201,7 +203,7 @@ def _link_sums(effort: Effort, generator: torch.Generator) -> Iterator[Compariso
     )).flatten(2)  # fmt: skip
     forward = ((True, False, False), (False, False, True))
     for dtype in COMPLEX:
-        links = cases.matrices("haar", 3, fields * 2 * side**2, generator, dtype).unflatten(0, (fields, -1))
+        links = samples.matrices("haar", 3, fields * 2 * side**2, generator, dtype).unflatten(0, (fields, -1))
         kernel = Subject(lambda x: link_sums(x, tables, forward), (links,), fields * side**2, False)
         reference = kernel._replace(compiled=False)
         yield Comparison(f"staples of {fields} fields 16x16 SU(3) {_short(dtype)}", kernel, {"reference": reference})
