@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lattice_flows.kernels.matrices import adjoint, project
 from lattice_flows.kernels.unitary_eig import unitary_eig
 
 Decomposition = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -37,7 +38,7 @@ class _Eigenphases(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_phases, _):
         w, frame = ctx.saved_tensors
-        return 1j * (w @ (frame * grad_phases.unsqueeze(-2)) @ frame.mH), None
+        return 1j * (w @ (frame * grad_phases.unsqueeze(-2)) @ adjoint(frame)), None
 
 
 def eigenphases(w: Tensor, decompose: Decomposition = unitary_eig) -> tuple[Tensor, Tensor]:
@@ -140,7 +141,7 @@ def _sines(gap: Tensor) -> Tensor:
 class _Displacement(torch.autograd.Function):
     @staticmethod
     def forward(w, shift, frame, gap, new_gap):
-        return (frame * torch.polar(torch.ones_like(shift), shift).unsqueeze(-2)) @ frame.mH
+        return (frame * torch.polar(torch.ones_like(shift), shift).unsqueeze(-2)) @ adjoint(frame)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -150,8 +151,10 @@ class _Displacement(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         w, shift, frame, gap, new_gap = ctx.saved_tensors
-        grad = frame.mH @ grad @ frame
-        grad_shift = (grad.diagonal(dim1=-2, dim2=-1).conj() * torch.polar(torch.ones_like(shift), shift)).imag.neg()
+        grad = adjoint(frame) @ grad @ frame
+        grad_shift = (
+            grad.diagonal(dim1=-2, dim2=-1).conj_physical() * torch.polar(torch.ones_like(shift), shift)
+        ).imag.neg()
         n = gap.shape[-1]
         (arc, rest), (new_arc, new_rest) = arcs(gap), arcs(new_gap)
         nearer = arc <= rest
@@ -164,7 +167,7 @@ class _Displacement(torch.autograd.Function):
         mixing = torch.zeros_like(grad)
         mixing[..., i, j] = torch.polar(ratio, step - mean)
         mixing[..., j, i] = torch.polar(ratio, -step - mean)
-        return w @ (frame @ (mixing * grad) @ frame.mH), grad_shift, None, None, None
+        return w @ (frame @ (mixing * grad) @ adjoint(frame)), grad_shift, None, None, None
 
 
 def displacement(w: Tensor, shift: Tensor, frame: Tensor, gap: Tensor, new_gap: Tensor) -> Tensor:
@@ -183,7 +186,4 @@ def displacement(w: Tensor, shift: Tensor, frame: Tensor, gap: Tensor, new_gap: 
 
 def tangent(w: Tensor, gradient: Tensor) -> Tensor:
     """The part of a gradient `(..., N, N)` that is tangent to SU(N) at w: w X, X traceless and anti-Hermitian."""
-    x = w.mH @ gradient
-    x = (x - x.mH) / 2
-    trace = x.diagonal(dim1=-2, dim2=-1).mean(-1)
-    return w @ (x - trace[..., None, None] * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device))
+    return w @ project(adjoint(w) @ gradient)

@@ -1,15 +1,12 @@
 """algebra_exp: the exponential map from the algebra of SU(N) to the group."""
 
-import ctypes
 import math
 
-import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.algebra_exp import reference
-from lattice_flows.kernels.autograd import OpFunction
+from lattice_flows.kernels.define import define_op, differentiable, like, plain
+from lattice_flows.kernels.matrices import check_matrices
 
 __all__ = ["algebra_exp"]
 
@@ -39,79 +36,17 @@ def algebra_exp(x: Tensor) -> Tensor:
         >>> bool((algebra_exp(x) - torch.diag(torch.exp(x.diagonal()))).abs().max() < 1e-6)
         True
     """
-    n = x.shape[-1] if x.ndim else 0
-    if x.dtype not in (torch.complex64, torch.complex128) or x.ndim < 2 or n < 2 or x.shape[-2] != n:
-        raise InvalidInput(f"algebra_exp needs complex (..., N, N) matrices, N >= 2, got {x.dtype} {tuple(x.shape)}")
-    return _AlgebraExp.apply(x.reshape(math.prod(x.shape[:-2]), n, n)).reshape(x.shape)
+    batch, n = check_matrices(x, "algebra_exp needs")
+    return _derivable(x.reshape(math.prod(batch), n, n)).reshape(x.shape)
 
 
-def _native(x: Tensor) -> ctypes.CDLL | None:
-    n = x.shape[-1]
-    return build.native("algebra_exp", x.dtype, n) if n <= LARGEST else None
-
-
-@torch.library.custom_op("lattice_flows::algebra_exp", mutates_args=())
-def _forward(x: Tensor) -> Tensor:
-    return reference.algebra_exp(x)
-
-
-@_forward.register_kernel("cpu")
-def _(x):
-    library = _native(x)
-    if library is None:
-        return reference.algebra_exp(x)
-    x = x.resolve_conj().contiguous()
-    out = torch.empty_like(x)
-    build.call(library.algebra_exp, x, len(x), out, torch.get_num_threads())
-    return out
-
-
-@_forward.register_kernel("cuda")
-def _(x):
-    return gpu.implementation("algebra_exp", x.shape[-1]).algebra_exp(x)
-
-
-@_forward.register_fake
-def _(x):
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-@torch.library.custom_op("lattice_flows::algebra_exp_backward", mutates_args=())
-def _backward(x: Tensor, grad: Tensor) -> Tensor:
-    return reference.algebra_exp_backward(x, grad)
-
-
-@_backward.register_kernel("cpu")
-def _(x, grad):
-    library = _native(x)
-    if library is None:
-        return reference.algebra_exp_backward(x, grad)
-    x, grad = x.resolve_conj().contiguous(), grad.resolve_conj().contiguous()
-    out = torch.empty_like(x)
-    build.call(library.algebra_exp_backward, x, grad, len(x), out, torch.get_num_threads())
-    return out
-
-
-@_backward.register_kernel("cuda")
-def _(x, grad):
-    return gpu.implementation("algebra_exp", x.shape[-1]).algebra_exp_backward(x, grad)
-
-
-@_backward.register_fake
-def _(x, grad):
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-class _AlgebraExp(OpFunction):
-    @staticmethod
-    def forward(x):
-        return _forward(x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return _backward(x, grad)
+_SIZES = range(2, LARGEST + 1)
+_forward = define_op(reference.algebra_exp, like, lambda x, out: (plain(x), len(x), out), sizes=_SIZES, triton=True)
+_backward = define_op(
+    reference.algebra_exp_backward,
+    lambda x, grad: like(x),
+    lambda x, grad, out: (plain(x), plain(grad), len(x), out),
+    sizes=_SIZES,
+    triton=True,
+)
+_derivable = differentiable(_forward, _backward, tensors=1)

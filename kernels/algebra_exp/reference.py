@@ -1,11 +1,9 @@
-"""algebra_exp in plain PyTorch: the definition of the op.
-
-No lazy conjugates and no torch.func.vjp: they fail silently, or crash, in an op that torch.compile runs for the first
-time. AOTDispatcher then watches for aliases in a mode in which the dispatch keys of both are shut off.
-"""
+"""algebra_exp in plain PyTorch: the definition of the op."""
 
 import torch
 from torch import Tensor
+
+from lattice_flows.kernels.matrices import project
 
 
 def algebra_exp(x: Tensor) -> Tensor:
@@ -28,10 +26,3 @@ def algebra_exp_backward(x: Tensor, grad: Tensor) -> Tensor:
     x, b = -project(x), grad / size
     block = torch.cat((torch.cat((x, b), dim=-1), torch.cat((torch.zeros_like(x), x), dim=-1)), dim=-2)
     return project(size * torch.linalg.matrix_exp(block)[..., :n, n:])
-
-
-def project(x: Tensor) -> Tensor:
-    """The traceless anti-Hermitian part of matrices: their part in the algebra of SU(N)."""
-    x = (x - x.mT.conj_physical()) / 2
-    trace = x.diagonal(dim1=-2, dim2=-1).mean(-1)
-    return x - trace[..., None, None] * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)

@@ -1,11 +1,12 @@
 """circular_spline in plain PyTorch: the definition of the op."""
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 
-from lattice_flows.kernels.modes import outside_modes
+from lattice_flows.kernels.define import gradients
 from lattice_flows.kernels.splines import knots, n_knot_params, rational_quadratic
 
 
@@ -24,8 +25,7 @@ def wrap(angle: Tensor) -> Tensor:
     return angle - 2 * math.pi * torch.floor((angle + math.pi) / (2 * math.pi))
 
 
-@outside_modes
-def circular_spline(angle: Tensor, params: Tensor, bins: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
+def circular_spline(angle: Tensor, params: Tensor, bins: int, inverse: bool) -> tuple[Tensor, Tensor]:
     """h(angle) - angle and log|dh/dangle|, or the same of h^-1; see `lattice_flows.kernels.circular_spline`."""
     shift = params[..., -1]
     moved = wrap(angle - shift) if inverse else angle
@@ -36,12 +36,10 @@ def circular_spline(angle: Tensor, params: Tensor, bins: int, inverse: bool = Fa
     return wrap((new if inverse else new + shift) - angle), log_slope
 
 
-@outside_modes
 def circular_spline_backward(
     angle: Tensor, params: Tensor, grad_step: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of the angle and of the parameters."""
-    pull = torch.func.vjp(
-        lambda angle, params: circular_spline(angle, params, bins, inverse), angle.detach(), params.detach()
-    )[1]
-    return pull((grad_step, grad_logdet))
+    function = functools.partial(circular_spline, bins=bins, inverse=inverse)
+    grad_angle, grad_params = gradients(function, (angle, params), (grad_step, grad_logdet))
+    return grad_angle, grad_params

@@ -1,15 +1,14 @@
 """heat_bath and over_relaxation: one pass of SU(N) matrices over their SU(2) subgroups."""
 
-import ctypes
 import math
 
 import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build
+from lattice_flows.kernels.define import define_op, like, plain, underivable
 from lattice_flows.kernels.heat_bath import reference
-from lattice_flows.kernels.no_derivative import Underivable
+from lattice_flows.kernels.matrices import check_matrices
 
 __all__ = ["heat_bath", "over_relaxation"]
 
@@ -54,9 +53,8 @@ def heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tens
         )
     if not (math.isfinite(strength) and strength >= 0):
         raise InvalidInput(f"the strength must be a finite number >= 0, got {strength!r}")
-    return _HeatBath.apply(
-        flat, flat_staples, float(strength), uniforms.reshape(len(flat), *uniforms.shape[-3:])
-    ).reshape(elements.shape)
+    numbers = uniforms.reshape(len(flat), *uniforms.shape[-3:])
+    return _draw(flat, flat_staples, float(strength), numbers).reshape(elements.shape)
 
 
 def over_relaxation(elements: Tensor, staples: Tensor) -> Tensor:
@@ -82,81 +80,39 @@ def over_relaxation(elements: Tensor, staples: Tensor) -> Tensor:
         >>> bool(torch.isclose((u @ s).trace().real, (new @ s).trace().real))
         True
     """
-    return _OverRelaxation.apply(*_flatten(elements, staples)).reshape(elements.shape)
+    return _reflect(*_flatten(elements, staples)).reshape(elements.shape)
 
 
 def _flatten(elements: Tensor, staples: Tensor) -> tuple[Tensor, Tensor]:
     """Both with one batch axis, if they fit each other."""
-    n = elements.shape[-1] if elements.ndim else 0
-    complex_ = elements.dtype in (torch.complex64, torch.complex128)
-    if not complex_ or elements.ndim < 2 or n < 2 or elements.shape[-2] != n:
-        raise InvalidInput(
-            f"elements must be complex (..., N, N) matrices, N >= 2, got {elements.dtype} {tuple(elements.shape)}"
-        )
+    batch, n = check_matrices(elements, "elements must be")
     if staples.dtype != elements.dtype or staples.shape != elements.shape:
         raise InvalidInput(
             f"staples must be {elements.dtype} {tuple(elements.shape)} as the elements are, "
             f"got {staples.dtype} {tuple(staples.shape)}"
         )
-    shape = math.prod(elements.shape[:-2]), n, n
+    shape = math.prod(batch), n, n
     return elements.reshape(shape), staples.reshape(shape)
 
 
-def _native(elements: Tensor) -> ctypes.CDLL | None:
-    n = elements.shape[-1]
-    return build.native("heat_bath", elements.dtype, n) if n <= LARGEST else None
+def _shapes(elements, *_):
+    return like(elements)
 
 
-@torch.library.custom_op("lattice_flows::heat_bath", mutates_args=())
-def _heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tensor) -> Tensor:
-    return reference.heat_bath(elements, staples, strength, uniforms)
-
-
-@_heat_bath.register_kernel("cpu")
-def _(elements, staples, strength, uniforms):
-    library = _native(elements)
-    if library is None:
-        return reference.heat_bath(elements, staples, strength, uniforms)
-    out = torch.empty_like(elements, memory_format=torch.contiguous_format)
-    build.call(
-        library.heat_bath, elements.resolve_conj().contiguous(), staples.resolve_conj().contiguous(),
-        torch.tensor(strength, dtype=torch.float64), uniforms.contiguous(), uniforms.shape[2], len(elements), out,
-        torch.get_num_threads(),
-    )  # fmt: skip
-    return out
-
-
-@torch.library.custom_op("lattice_flows::over_relaxation", mutates_args=())
-def _over_relaxation(elements: Tensor, staples: Tensor) -> Tensor:
-    return reference.over_relaxation(elements, staples)
-
-
-@_over_relaxation.register_kernel("cpu")
-def _(elements, staples):
-    library = _native(elements)
-    if library is None:
-        return reference.over_relaxation(elements, staples)
-    out = torch.empty_like(elements, memory_format=torch.contiguous_format)
-    build.call(
-        library.over_relaxation, elements.resolve_conj().contiguous(), staples.resolve_conj().contiguous(),
-        len(elements), out, torch.get_num_threads(),
-    )  # fmt: skip
-    return out
-
-
-@_heat_bath.register_fake
-@_over_relaxation.register_fake
-def _(elements, *_):
-    return torch.empty_like(elements, memory_format=torch.contiguous_format)
-
-
-class _HeatBath(Underivable):
-    @staticmethod
-    def forward(elements, staples, strength, uniforms):
-        return _heat_bath(elements, staples, strength, uniforms)
-
-
-class _OverRelaxation(Underivable):
-    @staticmethod
-    def forward(elements, staples):
-        return _over_relaxation(elements, staples)
+_SIZES = range(2, LARGEST + 1)
+_heat_bath = define_op(
+    reference.heat_bath,
+    _shapes,
+    lambda elements, staples, strength, uniforms, out: (
+        plain(elements), plain(staples), torch.tensor(strength, dtype=torch.float64), uniforms.contiguous(),
+        uniforms.shape[2], len(elements), out,
+    ),
+    sizes=_SIZES,
+)  # fmt: skip
+_over_relaxation = define_op(
+    reference.over_relaxation,
+    _shapes,
+    lambda elements, staples, out: (plain(elements), plain(staples), len(elements), out),
+    sizes=_SIZES,
+)
+_draw, _reflect = underivable(_heat_bath), underivable(_over_relaxation)

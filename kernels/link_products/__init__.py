@@ -1,6 +1,5 @@
 """link_products: ordered products of links along walks, without shifted copies of the links."""
 
-import ctypes
 import math
 from collections.abc import Sequence
 
@@ -8,9 +7,10 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build
-from lattice_flows.kernels.autograd import OpFunction
+from lattice_flows.kernels.define import define_op, differentiable, like, plain
 from lattice_flows.kernels.link_products import reference
+from lattice_flows.kernels.link_products.reference import check_indices
+from lattice_flows.kernels.matrices import REAL
 
 __all__ = ["link_products"]
 
@@ -38,90 +38,44 @@ def link_products(links: Tensor, table: Tensor, forward: Sequence[bool]) -> Tens
         >>> link_products(links, table, (True, False)).flatten()  # 2 (-3i) and 3i (5 - i)
         tensor([0.-6.j, 3.+15.j])
     """
-    if links.dtype not in (torch.complex64, torch.complex128) or links.ndim < 3 or links.shape[-1] != links.shape[-2]:
-        raise InvalidInput(f"links must be complex (*batch, n_links, N, N), got {links.dtype} {tuple(links.shape)}")
+    flat = flatten(links)
     if table.dtype != torch.int64 or table.ndim != 2 or len(table) < 1 or len(table) != len(forward):
         raise InvalidInput(
             f"the table of link indices must be int64 (steps, n), steps >= 1, with one orientation a step, "
             f"got {table.dtype} {tuple(table.shape)} and {len(forward)} orientations"
         )
-    batch, element = links.shape[:-3], links.shape[-3:]
-    products = _LinkProducts.apply(links.reshape(math.prod(batch), *element), table, tuple(forward))
-    return products.reshape(*batch, *products.shape[1:])
+    products = _derivable(flat, table, tuple(forward))
+    return products.reshape(*links.shape[:-3], *products.shape[1:])
 
 
-def _native(links: Tensor) -> ctypes.CDLL | None:
-    n = links.shape[-1]
-    return build.native("link_products", links.dtype, n) if 2 <= n <= LARGEST else None
+def flatten(links: Tensor) -> Tensor:
+    """Links with one batch axis, if they are links at all."""
+    if links.dtype not in REAL or links.ndim < 3 or links.shape[-1] != links.shape[-2]:
+        raise InvalidInput(f"links must be complex (*batch, n_links, N, N), got {links.dtype} {tuple(links.shape)}")
+    return links.reshape(math.prod(links.shape[:-3]), *links.shape[-3:])
 
 
-def _check(links: Tensor, table: Tensor) -> None:
-    if table.numel():
-        size, (low, high) = links.shape[1], (int(index) for index in table.aminmax())
-        if low < 0 or high >= size:
-            raise InvalidInput(f"the table must hold indices 0 ... {size - 1} of {size} links, got {low} ... {high}")
+def orientations(forward: Sequence[bool]) -> Tensor:
+    """The directions of all steps, as C reads them."""
+    return torch.tensor(forward, dtype=torch.int64)
 
 
-@torch.library.custom_op("lattice_flows::link_products", mutates_args=())
-def _forward(links: Tensor, table: Tensor, forward: Sequence[bool]) -> Tensor:
-    return reference.link_products(links, table, forward)
+def _cpu(links, table, forward, out):
+    check_indices(links, table)
+    return plain(links), table.contiguous(), orientations(forward), *links.shape[:2], *table.shape, out
 
 
-@_forward.register_kernel("cpu")
-def _(links, table, forward):
-    _check(links, table)
-    library = _native(links)
-    if library is None:
-        return reference.link_products(links, table, forward)
-    out = links.new_empty(len(links), table.shape[1], *links.shape[2:])
-    build.call(
-        library.link_products, links.resolve_conj().contiguous(), table.contiguous(),
-        torch.tensor(forward, dtype=torch.int64), *links.shape[:2], *table.shape, out, torch.get_num_threads(),
-    )  # fmt: skip
-    return out
+def _cpu_backward(links, table, grad, forward, out):
+    flat, table, directions, *rest = _cpu(links, table, forward, out)
+    return flat, table, directions, plain(grad), *rest
 
 
-@_forward.register_fake
-def _(links, table, forward):
-    return links.new_empty(len(links), table.shape[1], *links.shape[2:])
-
-
-@torch.library.custom_op("lattice_flows::link_products_backward", mutates_args=())
-def _backward(links: Tensor, table: Tensor, forward: Sequence[bool], grad: Tensor) -> Tensor:
-    return reference.link_products_backward(links, table, forward, grad)
-
-
-@_backward.register_kernel("cpu")
-def _(links, table, forward, grad):
-    _check(links, table)
-    library = _native(links)
-    if library is None:
-        return reference.link_products_backward(links, table, forward, grad)
-    out = torch.empty_like(links, memory_format=torch.contiguous_format)
-    build.call(
-        library.link_products_backward, links.resolve_conj().contiguous(), table.contiguous(),
-        torch.tensor(forward, dtype=torch.int64), grad.resolve_conj().contiguous(), *links.shape[:2], *table.shape, out,
-        torch.get_num_threads(),
-    )  # fmt: skip
-    return out
-
-
-@_backward.register_fake
-def _(links, table, forward, grad):
-    return torch.empty_like(links, memory_format=torch.contiguous_format)
-
-
-class _LinkProducts(OpFunction):
-    @staticmethod
-    def forward(links, table, forward):
-        return _forward(links, table, forward)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:2])
-        ctx.orientation = inputs[2]
-
-    @staticmethod
-    def backward(ctx, grad):
-        links, table = ctx.saved_tensors
-        return _backward(links, table, ctx.orientation, grad), None, None
+_SIZES = range(2, LARGEST + 1)
+_forward = define_op(
+    reference.link_products,
+    lambda links, table, forward: links.new_empty(len(links), table.shape[1], *links.shape[2:]),
+    _cpu,
+    sizes=_SIZES,
+)
+_backward = define_op(reference.link_products_backward, lambda links, *_: like(links), _cpu_backward, sizes=_SIZES)
+_derivable = differentiable(_forward, _backward, tensors=2, numbers=1)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lattice_flows.kernels.algebra_exp.reference import project
-from lattice_flows.kernels.link_products.reference import link_products
+from lattice_flows.kernels.link_products.reference import check_indices, link_products
+from lattice_flows.kernels.matrices import project
 
 
 def link_sums(links: Tensor, tables: Tensor, forward: Sequence[bool]) -> Tensor:
@@ -22,4 +22,5 @@ def link_sums(links: Tensor, tables: Tensor, forward: Sequence[bool]) -> Tensor:
 
 def link_forces(links: Tensor, tables: Tensor, forward: Sequence[bool], active: Tensor) -> Tensor:
     """Traceless anti-Hermitian parts `(batch, n, N, N)` of U[active] times the sums."""
+    check_indices(links, active)
     return project(links.index_select(1, active) @ link_sums(links, tables, forward))

@@ -1,14 +1,14 @@
 """spectral_flow: the spectral map of SU(N), which moves the eigenphases of a matrix at fixed eigenvectors."""
 
-import ctypes
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.kernels import build, gpu
-from lattice_flows.kernels.autograd import OpFunction
+from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.define import define_op, differentiable, like
+from lattice_flows.kernels.matrices import REAL, check_matrices, not_unitary
 from lattice_flows.kernels.spectral_flow import reference
 from lattice_flows.kernels.spectral_flow.reference import n_params
 from lattice_flows.kernels.splines import check_bins
@@ -48,11 +48,8 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
         (True, True)
     """
     check_bins(bins)
-    batch, n = w.shape[:-2], w.shape[-1]
-    if w.dtype not in (torch.complex64, torch.complex128) or w.ndim < 2 or n < 2 or w.shape[-2] != n:
-        raise InvalidInput(f"spectral_flow needs complex (..., N, N) matrices, N >= 2, got {w.dtype} {tuple(w.shape)}")
-    expected = (*batch, n_params(n, bins))
-    real = torch.float32 if w.dtype == torch.complex64 else torch.float64
+    batch, n = check_matrices(w, "spectral_flow needs")
+    expected, real = (*batch, n_params(n, bins)), REAL[w.dtype]
     if params.shape != expected or params.dtype != real:
         raise InvalidInput(
             f"the parameters must be {real} of shape {expected} for {bins} bins and these matrices, "
@@ -62,20 +59,10 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
     rows = batch[-1] if batch else 1
     outer = math.prod(batch[:-1])
     keep = n >= KEEP_FRAMES_FROM and torch.is_grad_enabled() and (w.requires_grad or params.requires_grad)
-    g, logdet, _ = _SpectralFlow.apply(
+    g, logdet, _ = _derivable(
         w.reshape(outer, rows, n, n), params.reshape(outer, rows, expected[-1]), bins, inverse, keep
     )
     return g.reshape(w.shape), logdet.reshape(batch)
-
-
-def _native(w: Tensor) -> ctypes.CDLL | None:
-    n = w.shape[-1]
-    return build.native("spectral_flow", w.dtype, n) if n <= LARGEST else None
-
-
-def _check(failures: int) -> None:
-    if failures:
-        raise NumericalFailure("spectral_flow: the matrices hold NaN or Inf, or are not unitary")
 
 
 def _new_frames(w: Tensor, params: Tensor, keep: bool) -> Tensor:
@@ -85,83 +72,46 @@ def _new_frames(w: Tensor, params: Tensor, keep: bool) -> Tensor:
     return params.new_empty(blocks * (2 * n * n + 3 * n + 3) if keep else 0)
 
 
-@torch.library.custom_op("lattice_flows::spectral_flow", mutates_args=())
-def _forward(w: Tensor, params: Tensor, bins: int, inverse: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """g, logdet, and with `keep`, where the implementation has a use for it, the frames of eigenvectors."""
-    return *reference.spectral_flow(w, params, bins, inverse), _new_frames(w, params, keep)
+def _with_frames(implementation):
+    """The op's results are g, logdet and, with `keep`, room for frames, which the compiled kernel alone uses."""
+
+    def forward(w: Tensor, params: Tensor, bins: int, inverse: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+        return *implementation(w, params, bins, inverse), _new_frames(w, params, keep)
+
+    return forward
 
 
-@_forward.register_kernel("cpu")
-def _(w, params, bins, inverse, keep):
-    library = _native(w)
-    if library is None:
-        return *reference.spectral_flow(w, params, bins, inverse), _new_frames(w, params, keep)
-    w = w.contiguous()
-    g, logdet, frames = torch.empty_like(w), params.new_empty(w.shape[:2]), _new_frames(w, params, keep)
-    failures = build.call(
-        library.spectral_flow, w, params, *params.stride(), *w.shape[:2], bins, inverse, g, logdet, frames,
-        torch.get_num_threads(),
-    )  # fmt: skip
-    _check(failures)
-    return g, logdet, frames
+def _without_frames(implementation):
+    def backward(
+        w: Tensor, params: Tensor, frames: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        return implementation(w, params, grad_g, grad_logdet, bins, inverse)
+
+    return backward
 
 
-@_forward.register_kernel("cuda")
-def _(w, params, bins, inverse, keep):
-    kernel = gpu.implementation("spectral_flow", w.shape[-1])
-    return *kernel.spectral_flow(w, params, bins, inverse), _new_frames(w, params, keep)
-
-
-@_forward.register_fake
-def _(w, params, bins, inverse, keep):
-    g = torch.empty_like(w, memory_format=torch.contiguous_format)
-    return g, params.new_empty(w.shape[:2]), _new_frames(w, params, keep)
-
-
-@torch.library.custom_op("lattice_flows::spectral_flow_backward", mutates_args=())
-def _backward(
-    w: Tensor, params: Tensor, frames: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
-) -> tuple[Tensor, Tensor]:
-    return reference.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
-
-
-@_backward.register_kernel("cpu")
-def _(w, params, frames, grad_g, grad_logdet, bins, inverse):
-    library = _native(w)
-    if library is None:
-        return reference.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
-    w, grad_g, grad_logdet = w.contiguous(), grad_g.contiguous(), grad_logdet.contiguous()
-    grad_w, grad_params = torch.empty_like(w), torch.empty_like(params)
-    failures = build.call(
-        library.spectral_flow_backward, w, params, *params.stride(), frames, grad_g, grad_logdet, *w.shape[:2], bins,
-        inverse, grad_w, grad_params, *grad_params.stride(), torch.get_num_threads(),
-    )  # fmt: skip
-    _check(failures)
-    return grad_w, grad_params
-
-
-@_backward.register_kernel("cuda")
-def _(w, params, frames, grad_g, grad_logdet, bins, inverse):
-    kernel = gpu.implementation("spectral_flow", w.shape[-1])
-    return kernel.spectral_flow_backward(w, params, grad_g, grad_logdet, bins, inverse)
-
-
-@_backward.register_fake
-def _(w, params, frames, grad_g, grad_logdet, bins, inverse):
-    return torch.empty_like(w, memory_format=torch.contiguous_format), torch.empty_like(params)
-
-
-class _SpectralFlow(OpFunction):
-    @staticmethod
-    def forward(w, params, bins, inverse, keep):
-        return _forward(w, params, bins, inverse, keep)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:2], output[2])
-        ctx.mark_non_differentiable(output[2])
-        ctx.bins, ctx.inverse = inputs[2:4]
-
-    @staticmethod
-    def backward(ctx, grad_g, grad_logdet, _):
-        return *_backward(*ctx.saved_tensors, grad_g, grad_logdet, ctx.bins, ctx.inverse), None, None, None
+_SIZES = range(2, LARGEST + 1)
+_forward = define_op(
+    reference.spectral_flow,
+    lambda w, params, bins, inverse, keep: (like(w), params.new_empty(w.shape[:2]), _new_frames(w, params, keep)),
+    lambda w, params, bins, inverse, keep, *out: (
+        w.contiguous(), params, *params.stride(), *w.shape[:2], bins, inverse, *out
+    ),
+    sizes=_SIZES,
+    triton=True,
+    failed=partial(not_unitary, "spectral_flow"),
+    adapt=_with_frames,
+)  # fmt: skip
+_backward = define_op(
+    reference.spectral_flow_backward,
+    lambda w, params, *_: (like(w), torch.empty_like(params)),
+    lambda w, params, frames, grad_g, grad_logdet, bins, inverse, grad_w, grad_params: (
+        w.contiguous(), params, *params.stride(), frames, grad_g.contiguous(), grad_logdet.contiguous(), *w.shape[:2],
+        bins, inverse, grad_w, grad_params, *grad_params.stride(),
+    ),
+    sizes=_SIZES,
+    triton=True,
+    failed=partial(not_unitary, "spectral_flow"),
+    adapt=_without_frames,
+)  # fmt: skip
+_derivable = differentiable(_forward, _backward, tensors=2, numbers=2, kept=1)

@@ -1,10 +1,12 @@
 """spectral_flow in plain PyTorch: the definition of the op."""
 
+import functools
+
 import torch
 from torch import Tensor
 
 from lattice_flows.kernels import spectrum
-from lattice_flows.kernels.modes import outside_modes
+from lattice_flows.kernels.define import gradients
 from lattice_flows.kernels.splines import knots, n_knot_params, rational_quadratic
 from lattice_flows.kernels.unitary_eig.reference import unitary_eig
 
@@ -19,7 +21,6 @@ def n_params(n: int, bins: int) -> int:
     return n_knot_params(bins) + (n - 2) * (n_knot_params(bins) - 2)
 
 
-@outside_modes
 def spectral_flow(w: Tensor, params: Tensor, bins: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """g = h(w) w^-1 and the log-determinant of h, or of its inverse; see `lattice_flows.kernels.spectral_flow`."""
     phases, frame = spectrum.eigenphases(w, _decompose)
@@ -31,13 +32,12 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, inverse: bool = False) -
     return spectrum.displacement(w, shift, frame, gap, new_gap), logdet
 
 
-@outside_modes
 def spectral_flow_backward(
     w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, bins: int, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of w, its part tangent to the group, and of the parameters."""
-    pull = torch.func.vjp(lambda w, params: spectral_flow(w, params, bins, inverse), w.detach(), params.detach())[1]
-    grad_w, grad_params = pull((grad_g, grad_logdet))
+    function = functools.partial(spectral_flow, bins=bins, inverse=inverse)
+    grad_w, grad_params = gradients(function, (w, params), (grad_g, grad_logdet))
     return spectrum.tangent(w, grad_w), grad_params
 
 

@@ -1,20 +1,17 @@
 """spectral_power: real powers of SU(N) matrices, in the group and covariant under conjugation."""
 
-import ctypes
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.kernels import build
-from lattice_flows.kernels.autograd import OpFunction
+from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.define import define_op, differentiable, like
+from lattice_flows.kernels.matrices import REAL, check_matrices, not_unitary
 from lattice_flows.kernels.spectral_power import reference
 
 __all__ = ["spectral_power"]
-
-REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
-"""The precision of the exponents: a table, because torch.compile does not trace dtype.to_real()."""
 
 LARGEST = 8
 """The largest N that there is a compiled kernel for."""
@@ -43,11 +40,9 @@ def spectral_power(w: Tensor, exponent: float | Tensor) -> Tensor:
         >>> spectral_power(w, 2.0).diagonal().angle()
         tensor([ 1.0000, -0.4000, -0.6000])
     """
-    batch, n = w.shape[:-2], w.shape[-1]
-    if w.dtype not in REAL or w.ndim < 2 or n < 2 or w.shape[-2] != n:
-        raise InvalidInput(f"spectral_power needs complex (..., N, N) matrices, N >= 2, got {w.dtype} {tuple(w.shape)}")
+    batch, n = check_matrices(w, "spectral_power needs")
     s = _exponents(exponent, batch, w)
-    return _SpectralPower.apply(w.reshape(batch.numel(), n, n), s.reshape(batch.numel())).reshape(w.shape)
+    return _derivable(w.reshape(batch.numel(), n, n), s.reshape(batch.numel())).reshape(w.shape)
 
 
 def _exponents(exponent: float | Tensor, batch: torch.Size, w: Tensor) -> Tensor:
@@ -71,74 +66,21 @@ def _exponents(exponent: float | Tensor, batch: torch.Size, w: Tensor) -> Tensor
     return exponent.expand(batch)
 
 
-def _native(w: Tensor) -> ctypes.CDLL | None:
-    n = w.shape[-1]
-    return build.native("spectral_power", w.dtype, n) if n <= LARGEST else None
-
-
-def _check(failures: int) -> None:
-    if failures:
-        raise NumericalFailure("spectral_power: the matrices hold NaN or Inf, or are not unitary")
-
-
-@torch.library.custom_op("lattice_flows::spectral_power", mutates_args=())
-def _forward(w: Tensor, exponent: Tensor) -> Tensor:
-    return reference.spectral_power(w, exponent)
-
-
-@_forward.register_kernel("cpu")
-def _(w, exponent):
-    library = _native(w)
-    if library is None:
-        return reference.spectral_power(w, exponent)
-    w = w.contiguous()
-    power = torch.empty_like(w)
-    failures = build.call(
-        library.spectral_power, w, exponent, exponent.stride(0), w.shape[0], power, torch.get_num_threads()
-    )  # fmt: skip
-    _check(failures)
-    return power
-
-
-@_forward.register_fake
-def _(w, exponent):
-    return torch.empty_like(w, memory_format=torch.contiguous_format)
-
-
-@torch.library.custom_op("lattice_flows::spectral_power_backward", mutates_args=())
-def _backward(w: Tensor, exponent: Tensor, grad: Tensor) -> Tensor:
-    return reference.spectral_power_backward(w, exponent, grad)
-
-
-@_backward.register_kernel("cpu")
-def _(w, exponent, grad):
-    library = _native(w)
-    if library is None:
-        return reference.spectral_power_backward(w, exponent, grad)
-    w, grad = w.contiguous(), grad.contiguous()
-    grad_w = torch.empty_like(w)
-    failures = build.call(
-        library.spectral_power_backward, w, exponent, exponent.stride(0), grad, w.shape[0], grad_w,
-        torch.get_num_threads(),
-    )  # fmt: skip
-    _check(failures)
-    return grad_w
-
-
-@_backward.register_fake
-def _(w, exponent, grad):
-    return torch.empty_like(w, memory_format=torch.contiguous_format)
-
-
-class _SpectralPower(OpFunction):
-    @staticmethod
-    def forward(w, exponent):
-        return _forward(w, exponent)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return _backward(*ctx.saved_tensors, grad), None
+_SIZES = range(2, LARGEST + 1)
+_forward = define_op(
+    reference.spectral_power,
+    lambda w, exponent: like(w),
+    lambda w, exponent, power: (w.contiguous(), exponent, exponent.stride(0), len(w), power),
+    sizes=_SIZES,
+    failed=partial(not_unitary, "spectral_power"),
+)
+_backward = define_op(
+    reference.spectral_power_backward,
+    lambda w, exponent, grad: like(w),
+    lambda w, exponent, grad, grad_w: (
+        w.contiguous(), exponent, exponent.stride(0), grad.contiguous(), len(w), grad_w
+    ),
+    sizes=_SIZES,
+    failed=partial(not_unitary, "spectral_power"),
+)  # fmt: skip
+_derivable = differentiable(_forward, _backward, tensors=2)

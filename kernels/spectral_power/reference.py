@@ -6,27 +6,23 @@ import torch
 from torch import Tensor
 
 from lattice_flows.kernels import spectrum
-from lattice_flows.kernels.modes import outside_modes
+from lattice_flows.kernels.matrices import adjoint, project
 
 
-@outside_modes
 def spectral_power(w: Tensor, exponent: Tensor) -> Tensor:
     """w^s `(M, N, N)` of w `(M, N, N)` for exponents s `(M,)`; see `lattice_flows.kernels.spectral_power`."""
     phases, frame = spectrum.eigenphases(w)
-    return (frame * _turn(exponent.unsqueeze(-1) * phases).unsqueeze(-2)) @ frame.mH
+    return (frame * _turn(exponent.unsqueeze(-1) * phases).unsqueeze(-2)) @ adjoint(frame)
 
 
-@outside_modes
 def spectral_power_backward(w: Tensor, exponent: Tensor, grad: Tensor) -> Tensor:
     """The gradient of w, its part tangent to the group, `(M, N, N)`; the formula is in the README beside this file."""
     phases, frame = spectrum.eigenphases(w)
     s = exponent.unsqueeze(-1)
     old, new = _turn(phases / 2).unsqueeze(-1), _turn(s * phases / 2).unsqueeze(-1)
-    x = (new * new.mT).conj() * (frame.mH @ grad @ frame)
-    x = _divided_differences(spectrum.gaps(phases), s) * (x - x.mH) / 2
-    trace = x.diagonal(dim1=-2, dim2=-1).mean(-1)
-    x = x - trace[..., None, None] * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    return frame @ (old * old.mT * x) @ frame.mH
+    x = (new * new.mT).conj_physical() * (adjoint(frame) @ grad @ frame)
+    x = project(_divided_differences(spectrum.gaps(phases), s) * (x - adjoint(x)) / 2)
+    return frame @ (old * old.mT * x) @ adjoint(frame)
 
 
 def _turn(angle: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """unitary_eig: eigenphases and orthonormal eigenvectors of batched unitary matrices."""
 
-import torch
+from functools import partial
+
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.kernels import build
+from lattice_flows.kernels.define import define_op, like
+from lattice_flows.kernels.matrices import check_matrices, not_unitary
 from lattice_flows.kernels.unitary_eig import reference
 
 __all__ = ["unitary_eig"]
@@ -37,31 +38,15 @@ def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
         >>> phases.sort().values
         tensor([-0.3000, -0.2000,  0.5000])
     """
-    if w.dtype not in (torch.complex64, torch.complex128) or w.ndim < 2 or w.shape[-1] != w.shape[-2]:
-        raise InvalidInput(f"unitary_eig needs complex (..., N, N) matrices, got {w.dtype} {tuple(w.shape)}")
-    batch, n = w.shape[:-2], w.shape[-1]
-    phases, frame = _forward(w.detach().reshape(batch.numel(), n, n))
+    batch, n = check_matrices(w, "unitary_eig needs", smallest=0)
+    phases, frame = _forward.call(w.detach().reshape(batch.numel(), n, n))
     return phases.reshape(*batch, n), frame.reshape(w.shape)
 
 
-@torch.library.custom_op("lattice_flows::unitary_eig", mutates_args=())
-def _forward(w: Tensor) -> tuple[Tensor, Tensor]:
-    return reference.unitary_eig(w)
-
-
-@_forward.register_kernel("cpu")
-def _(w):
-    n = w.shape[-1]
-    library = build.native("unitary_eig", w.dtype, n) if 2 <= n <= LARGEST else None
-    if library is None:
-        return reference.unitary_eig(w)
-    w = w.contiguous()
-    phases, frame = w.real.new_empty(w.shape[:2]), torch.empty_like(w)
-    if build.call(library.unitary_eig, w, w.shape[0], phases, frame, torch.get_num_threads()):
-        raise NumericalFailure(reference.FAILURE)
-    return phases, frame
-
-
-@_forward.register_fake
-def _(w):
-    return w.real.new_empty(w.shape[:2]), torch.empty_like(w, memory_format=torch.contiguous_format)
+_forward = define_op(
+    reference.unitary_eig,
+    lambda w: (w.real.new_empty(w.shape[:2]), like(w)),
+    lambda w, phases, frame: (w.contiguous(), len(w), phases, frame),
+    sizes=range(2, LARGEST + 1),
+    failed=partial(not_unitary, "unitary_eig"),
+)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import NumericalFailure
-from lattice_flows.kernels.modes import outside_modes
+from lattice_flows.kernels.matrices import adjoint, not_unitary
 
 # Any angle will do that no symmetry of the physics picks out: two phases collide in cos(theta - MIX) when they lie
 # symmetrically about MIX, and at 0, pi/2 or pi every element of SU(2) or every real trace would have such a pair.
@@ -15,10 +15,8 @@ MIX = 0.9
 MAX_SWEEPS, PATIENCE = 24, 8
 # The largest element of |w^dagger w - 1| that passes: far above rounding, far below what is no longer the matrix meant.
 NEARLY_UNITARY = 1e-3
-FAILURE = "unitary_eig: the matrices hold NaN or Inf, or are not unitary"
 
 
-@outside_modes
 def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
     """Phases `(M, N)` and eigenvectors `(M, N, N)` of w `(M, N, N)`; see `lattice_flows.kernels.unitary_eig`.
 
@@ -29,12 +27,12 @@ def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
         return w.real.new_empty(w.shape[:2]), torch.empty_like(w, memory_format=torch.contiguous_format)
     one = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
     # `not all` of what passes rather than `any` of what does not, so that NaN fails
-    if not ((w.mH @ w - one).abs() <= NEARLY_UNITARY).all():
-        raise NumericalFailure(FAILURE)
+    if not ((adjoint(w) @ w - one).abs() <= NEARLY_UNITARY).all():
+        not_unitary("unitary_eig")
     turned = w * complex(math.cos(MIX), -math.sin(MIX))
-    frame = torch.linalg.eigh((turned + turned.mH) / 2).eigenvectors
+    frame = torch.linalg.eigh((turned + adjoint(turned)) / 2).eigenvectors
     # Of w - 1 rather than w: near the identity its anti-Hermitian entries keep their relative precision.
-    diagonal = frame.mH @ (w - one) @ frame
+    diagonal = adjoint(frame) @ (w - one) @ frame
     mixed = _off_diagonal(diagonal) > _tolerance(w)
     if mixed.any():
         diagonal[mixed], frame[mixed] = _jacobi(diagonal[mixed], frame[mixed])
@@ -77,10 +75,10 @@ def _jacobi(a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             return a, v
         for p, q in _rounds(a.shape[-1]):
             upper, lower, half = a[:, p, q], a[:, q, p], (a[:, p, p] - a[:, q, q]) / 2
-            turn = torch.sgn(torch.sqrt(half * half + upper * lower)).conj()
+            turn = torch.sgn(torch.sqrt(half * half + upper * lower)).conj_physical()
             turn = torch.where(turn == 0, torch.ones_like(turn), turn)
             split = (turn * half).real
-            off = (turn * upper + (turn * lower).conj()) / 2
+            off = (turn * upper + (turn * lower).conj_physical()) / 2
             tangent = off.abs() / (split.abs() + torch.hypot(split, off.abs())).clamp_min(tiny)
             cosine = torch.rsqrt(1 + tangent * tangent)
             sine = torch.copysign(tangent * cosine, split) * torch.sgn(off)
@@ -88,8 +86,8 @@ def _jacobi(a: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             cosine, sine = cosine.masked_fill(done[:, None], 1), sine.masked_fill(done[:, None], 0)
             rotation = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).repeat(a.shape[0], 1, 1)
             rotation[:, p, p] = rotation[:, q, q] = cosine.to(a.dtype)
-            rotation[:, p, q], rotation[:, q, p] = -sine, sine.conj()
-            a, v = rotation.mH @ a @ rotation, v @ rotation
+            rotation[:, p, q], rotation[:, q, p] = -sine, sine.conj_physical()
+            a, v = adjoint(rotation) @ a @ rotation, v @ rotation
     raise NumericalFailure(
         f"unitary_eig: {MAX_SWEEPS} sweeps left off-diagonal elements of {_off_diagonal(a).max():.1e}; "
         "the matrices are not unitary"

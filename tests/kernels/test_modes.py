@@ -6,7 +6,6 @@ from op_laws import Passing, assert_compiles, assert_equal, pull
 
 from lattice_flows import SU
 from lattice_flows.kernels import algebra_exp, build, link_products, spectral_power
-from lattice_flows.kernels.modes import outside_modes
 from lattice_flows.kernels.unitary_eig import unitary_eig
 
 TABLE = torch.tensor([[0, 1, 2], [2, 3, 0]])
@@ -43,12 +42,3 @@ def test_unitary_eig(w):
         assert_equal(unitary_eig(w), expected)
     torch._dynamo.reset()
     assert_equal(torch.compile(unitary_eig, fullgraph=True, backend="aot_eager")(w), expected)
-
-
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated")
-def test_what_torch_compiles_itself(generator):
-    """A decorated function can be traced."""
-    x = torch.randn(3, generator=generator)
-    double = outside_modes(lambda x: 2 * x)
-    torch._dynamo.reset()
-    assert torch.equal(torch.compile(double, fullgraph=True, backend="aot_eager")(x), 2 * x)

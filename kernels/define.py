@@ -1,0 +1,161 @@
+"""Defines ops: their implementations for torch's dispatcher, and what of them has a derivative."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lattice_flows.kernels import build, gpu
+
+Outputs = Tensor | tuple[Tensor, ...]
+
+
+class Op(NamedTuple):
+    """An op as torch calls it, and the number of its inputs."""
+
+    call: Any
+    inputs: int
+
+
+def define_op(
+    reference: Callable[..., Any],
+    shapes: Callable[..., Outputs],
+    cpu: Callable[..., Sequence[Tensor | int]],
+    *,
+    sizes: range | None = None,
+    triton: bool = False,
+    failed: Callable[..., None] | None = None,
+    adapt: Callable[[Callable], Callable] = lambda implementation: implementation,
+) -> Op:
+    """Register an op `lattice_flows::<name>` under the name of its reference, and return it.
+
+    torch's dispatcher chooses the compiled kernel on CPUs, Triton's on GPUs, and else the reference.
+
+    Args:
+        reference: the definition, from `reference.py` in the op's folder; its annotations give the schema, and it has
+            no default values.
+        shapes: allocates the outputs for given inputs.
+        cpu: gives the arguments of the C function for inputs and outputs, but for the number of threads, the last one.
+        sizes: the N with a compiled kernel, where each N has its own.
+        triton: whether `triton.py` in the op's folder has a function of this name.
+        failed: raises, for given inputs, after the C function has returned another number than 0.
+        adapt: turns an implementation into one with the signature of the op.
+    """
+    folder, name = reference.__module__.split(".")[-2], reference.__name__
+    fallback = adapt(reference)
+    op = torch.library.custom_op(f"lattice_flows::{name}", fallback, mutates_args=())
+    op.register_fake(shapes)
+
+    @op.register_kernel("cpu")
+    def on_cpu(*inputs):
+        n = inputs[0].shape[-1] if sizes else None
+        library = None if sizes and n not in sizes else build.native(folder, inputs[0].dtype, n)
+        if library is None:
+            return fallback(*inputs)
+        outputs = shapes(*inputs)
+        several = outputs if isinstance(outputs, tuple) else (outputs,)
+        result = build.call(getattr(library, name), *cpu(*inputs, *several), torch.get_num_threads())
+        if result and failed:
+            failed(*inputs)
+        return outputs
+
+    if triton:
+
+        @op.register_kernel("cuda")
+        def on_gpu(*inputs):
+            module = gpu.implementation(folder, inputs[0].shape[-1] if sizes else None)
+            return adapt(getattr(module, name))(*inputs)
+
+    return Op(getattr(torch.ops.lattice_flows, name).default, len(inspect.signature(fallback).parameters))
+
+
+def plain(x: Tensor) -> Tensor:
+    """The numbers of a tensor one after the other, as C reads them."""
+    return x.resolve_conj().contiguous()
+
+
+def like(x: Tensor) -> Tensor:
+    """Room for a contiguous tensor of the same shape."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def differentiable(op: Op, backward: Op, *, tensors: int, numbers: int = 0, kept: int = 0) -> Callable[..., Any]:
+    """An op with its derivative; second derivatives and forward mode raise.
+
+    The derivative stands around the op rather than being registered with it: forward mode then raises too.
+
+    The backward op takes the first inputs of the op, the outputs that are kept for it, the gradients, and numbers. It
+    gives the gradients of the first inputs.
+
+    Args:
+        tensors: how many inputs the backward op takes.
+        numbers: how many of the inputs after these it takes.
+        kept: how many outputs, the last ones, are kept for it and have no gradient.
+    """
+
+    (call, _), count = backward, op.inputs  # torch.compile does not trace the pairs
+
+    class Differentiable(torch.autograd.Function):
+        forward = _forward_of(op)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            extra = output[-kept:] if kept else ()
+            ctx.save_for_backward(*inputs[:tensors], *extra)
+            if kept:
+                ctx.mark_non_differentiable(*extra)
+            ctx.numbers = inputs[tensors : tensors + numbers]
+
+        @staticmethod
+        def backward(ctx, *grads):
+            found = call(*ctx.saved_tensors, *grads[: len(grads) - kept], *ctx.numbers)
+            several = found if isinstance(found, tuple) else (found,)
+            return *several, *[None] * (count - len(several))
+
+    return Differentiable.apply
+
+
+def underivable(op: Op) -> Callable[..., Any]:
+    """An op that raises when a derivative is asked for, in reverse or in forward mode, instead of giving 0."""
+
+    class Underivable(torch.autograd.Function):
+        forward = _forward_of(op)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            """Keeps nothing."""
+
+        @staticmethod
+        def backward(ctx, *grads):
+            raise NotImplementedError("this op has no derivative (see its documentation)")
+
+        jvp = backward
+
+    return Underivable.apply
+
+
+def _forward_of(op: Op) -> staticmethod:
+    """The forward method of an autograd Function around an op.
+
+    torch binds the inputs to its signature at every call: one that is worked out before, and has one name, costs least.
+    """
+    call, count = op
+
+    def forward(*inputs):
+        return call(*inputs[-count:])  # torch.compile gives a context before them where no gradient is wanted
+
+    forward.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    return staticmethod(forward)
+
+
+def gradients(function: Callable[..., Any], inputs: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The gradients of inputs by autograd, for references: inside of an op autograd is switched off.
+
+    Leaving inference mode switches it on, also below a dispatch mode, in which torch.func.vjp crashes. The function and
+    its derivatives hold no lazy conjugates: below a mode `x.mH` and `x.conj()` are silently x.mT and x.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        return torch.autograd.grad(function(*leaves), leaves, grads)
