@@ -1,20 +1,37 @@
-"""Ops without a compiled kernel give the same below a dispatch mode, as in the first run that torch.compile makes."""
+"""References give the same below a dispatch mode, as in the first run that torch.compile makes of their ops."""
 
 import pytest
 import torch
 from op_laws import Passing, assert_compiles, assert_equal, pull
 
-from lattice_flows import SU
-from lattice_flows.kernels import algebra_exp, build, link_products, spectral_power
-from lattice_flows.kernels.unitary_eig import unitary_eig
+from lattice_flows import SU, kernels
+from lattice_flows.kernels import build
+from lattice_flows.kernels.circular_spline import n_params as n_circular_params
+from lattice_flows.kernels.spectral_flow import n_params
 
 TABLE = torch.tensor([[0, 1, 2], [2, 3, 0]])
-OPS = {
-    "spectral_power": lambda w: (spectral_power(w, 0.3),),
-    "spectral_power of the adjoint": lambda w: (spectral_power(w.mH, 0.3),),
-    "algebra_exp": lambda w: (algebra_exp(w - w.mH),),
-    "link_products": lambda w: (link_products(w, TABLE, (True, False)),),
+PARAMS = {n: torch.linspace(-1, 1, 4 * n_params(n, 3), dtype=torch.float64).reshape(4, -1) for n in (3, 9)}
+CIRCULAR = torch.linspace(-1, 1, 4 * n_circular_params(3), dtype=torch.float64).reshape(4, -1)
+DERIVABLE = {
+    "algebra_exp": lambda w: (kernels.algebra_exp(w - w.mH),),
+    "circular_spline": lambda w: kernels.circular_spline(w[:, 0, 0].real, CIRCULAR, 3),
+    "link_products": lambda w: (kernels.link_products(w, TABLE, (True, False)),),
+    "spectral_flow": lambda w: kernels.spectral_flow(w, PARAMS[w.shape[-1]], 3),
+    "spectral_flow of the adjoint": lambda w: kernels.spectral_flow(w.mH, PARAMS[w.shape[-1]], 3, inverse=True),
+    "spectral_power": lambda w: (kernels.spectral_power(w, 0.3),),
+    "spectral_power of the adjoint": lambda w: (kernels.spectral_power(w.mH, 0.3),),
 }
+UNDERIVABLE = {
+    "heat_bath": lambda w: kernels.heat_bath(w, w.mH, 1.5, torch.full((4, 36, 2, 4), 0.3).double()[:, : pairs(w)]),
+    "link_forces": lambda w: kernels.link_forces(w, TABLE[None], ((True, False),), TABLE[0]),
+    "link_sums": lambda w: kernels.link_sums(w, TABLE[None], ((True, False),)),
+    "over_relaxation": lambda w: kernels.over_relaxation(w, w.mH),
+    "unitary_eig": kernels.unitary_eig,
+}
+
+
+def pairs(w):
+    return w.shape[-1] * (w.shape[-1] - 1) // 2
 
 
 @pytest.fixture(params=[3, 9])
@@ -24,21 +41,39 @@ def w(request, generator, monkeypatch):
     return SU(request.param).haar(4, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", OPS)
+def test_every_op_is_here():
+    assert {name.split(" ")[0] for name in (*DERIVABLE, *UNDERIVABLE)} == set(kernels.__all__)
+
+
+@pytest.mark.parametrize("name", DERIVABLE)
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated")
-def test_ops(name, w, generator):
-    (out,) = OPS[name](w)
-    grads = (torch.randn(out.shape, generator=generator, dtype=out.dtype),)
-    expected = pull(OPS[name], (w,), grads)
+def test_values_and_gradients(name, w, generator):
+    out = DERIVABLE[name](w)
+    grads = tuple(torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in out)
+    expected = pull(DERIVABLE[name], (w,), grads)
     with Passing(), Passing():
-        assert_equal(pull(OPS[name], (w,), grads), expected)
-    assert_compiles(OPS[name], (w,), grads)
+        assert_equal(pull(DERIVABLE[name], (w,), grads), expected)
+    assert_compiles(DERIVABLE[name], (w,), grads)
+
+
+@pytest.mark.parametrize("name", [*DERIVABLE, *UNDERIVABLE])
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")
+def test_values_alone(name, w):
+    function = {**DERIVABLE, **UNDERIVABLE}[name]
+    expected = function(w)
+    with Passing():
+        torch.testing.assert_close(function(w), expected, rtol=0, atol=0)
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(w), expected, rtol=0, atol=0)
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated")
-def test_unitary_eig(w):
-    expected = unitary_eig(w)
-    with Passing():
-        assert_equal(unitary_eig(w), expected)
-    torch._dynamo.reset()
-    assert_equal(torch.compile(unitary_eig, fullgraph=True, backend="aot_eager")(w), expected)
+def test_pull_back_by_torch_func(w, generator):
+    """The autograd of a reference runs below the transforms of torch.func too."""
+    for name in ("circular_spline", "spectral_flow"):
+        out = DERIVABLE[name](w)
+        grads = tuple(torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in out)
+        *_, expected = pull(DERIVABLE[name], (w,), grads)
+        (found,) = torch.func.vjp(DERIVABLE[name], w)[1](grads)
+        assert torch.equal(found, expected)
