@@ -238,27 +238,26 @@ def _su3_phases(ws, lane):
 
 
 @jit
+def _cycled(x, left, right):
+    """Three numbers, where asked for moved by one place."""
+    a, b, c = x
+    return (
+        tl.where(left, b, tl.where(right, c, a)),
+        tl.where(left, c, tl.where(right, a, b)),
+        tl.where(left, a, tl.where(right, b, c)),
+    )
+
+
+@jit
 def _pieces(gaps, winding):
     """From the gaps after each of the sorted phases to the pieces: piece k is gap k - 1 - winding, counted round."""
-    a, b, c = gaps
-    up, down = winding > 0, winding < 0
-    return (
-        tl.where(up, b, tl.where(down, a, c)),
-        tl.where(up, c, tl.where(down, b, a)),
-        tl.where(up, a, tl.where(down, c, b)),
-    )
+    return _cycled(gaps, winding > 0, winding == 0)
 
 
 @jit
 def _gaps(pieces, winding):
     """From the pieces to the gaps."""
-    a, b, c = pieces
-    up, down = winding > 0, winding < 0
-    return (
-        tl.where(up, c, tl.where(down, a, b)),
-        tl.where(up, a, tl.where(down, b, c)),
-        tl.where(up, b, tl.where(down, c, a)),
-    )
+    return _cycled(pieces, winding == 0, winding > 0)
 
 
 @jit
