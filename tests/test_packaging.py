@@ -27,7 +27,7 @@ def installed_files():
                 yield name, inside + name
 
 
-# Every module, if asked for the models and the entry point by its name, and one kernel that is compiled from what is installed.
+# Every module, where asked for the models and the entry point by its name, and one kernel, compiled from the installed.
 USE_IT = """
 import importlib, importlib.metadata, pathlib, pkgutil, sys
 import torch
