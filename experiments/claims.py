@@ -1,4 +1,4 @@
-"""What the names in expected.json say: NAME of a model, `_seed2` of other seeds, ` at L=32` of a carried flow."""
+"""The names in expected.json: NAME of a model, `_seed2` of other seeds, ` at L=32` of a carried flow."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lattice_flows.groups import from_name
-from lattice_flows.measurement.characters import characters
+from lattice_flows.planar.characters import characters
 
 PUBLISHED = {
     "SU(2)": {"D. Boyda et al. 2020": {1.8: 0.91, 2.2: 0.80, 2.7: 0.56}},

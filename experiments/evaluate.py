@@ -14,32 +14,32 @@ from pathlib import Path
 
 import torch
 
-from lattice_flows.flows import transfer
-from lattice_flows.folders import load_model
-from lattice_flows.measurement import ess, ess_error, estimate, exact_value, forward_ess, standard_observables
 from lattice_flows.models import Model
+from lattice_flows.observables import standard_observables
+from lattice_flows.planar.exact import exact_value
+from lattice_flows.planar.exact_samples import exact_samples
+from lattice_flows.runs import load_model
 from lattice_flows.sampling import IndependenceMetropolis, Streams
-from lattice_flows.sampling.two_dimensions import exact_samples
+from lattice_flows.statistics import ess, ess_error, estimate, forward_ess
 
 BATCH = 128
 
 
 def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
-    """What a model claims: ESS both ways with errors, acceptance, observables with errors and exact values."""
-    flow, action, config = model.flow, model.action, model.config
-    group, sites, beta = flow.group, flow.sites, config.action.beta
+    """The claims of a model: ESS both ways with errors, acceptance, observables with errors and exact values."""
+    flow, action = model.flow, model.action
     generator = torch.Generator().manual_seed(seed)
-    observables = standard_observables(group, sites)
+    observables = standard_observables(action.space)
     sampler, streams = IndependenceMetropolis(flow, action, BATCH), Streams(seed, 1)
     state = sampler.begin(streams)
-    log_w, accepted, moved = [], [], [state.links]
+    log_w, accepted, moved = [], [], [state.x]
     # each accepted configuration is measured once; those along the chain are counted by what was accepted before
     distinct: dict[str, list[torch.Tensor]] = {name: [] for name in observables}
     for update in range(n):
         state, info = sampler.step(state, streams)
-        log_w.append((-info.action - info.log_q).double())
+        log_w.append((info.log_w - info.action).double())
         accepted.append(info.accepted)
-        moved += [state.links] if info.accepted else []
+        moved += [state.x] if info.accepted else []
         if len(moved) == BATCH or update == n - 1:
             for name, observable in observables.items():
                 distinct[name].append(observable(torch.cat(moved)) if moved else torch.empty(0))
@@ -54,7 +54,7 @@ def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
         "observables": {},
     }
     if n_exact:
-        links = exact_samples(action, sites, n_exact, generator=generator).to(group.element_dtype(torch.float32))
+        links = exact_samples(action, n_exact, generator=generator).to(action.space.dtype(torch.float32))
         with torch.no_grad():
             parts = [-action(part) - flow.log_prob(part) for part in links.split(BATCH)]
         value, error = forward_ess(torch.cat(parts))
@@ -64,7 +64,7 @@ def evaluate(model: Model, n: int, n_exact: int, seed: int = 7) -> dict:
             "forward_ess_error": round(error.item(), 9),
         }
     for name, parts in distinct.items():
-        exact = exact_value(name, group, beta, sites)
+        exact = exact_value(name, action)
         if exact is None:
             continue
         result = estimate(torch.cat(parts)[chain].double().numpy())
@@ -90,7 +90,8 @@ def main() -> None:
     for name in arguments.models:
         model, key = load_model(name), Path(name).stem if name.endswith(".safetensors") else Path(name).name
         if arguments.extent is not None:
-            model = dataclasses.replace(model, flow=transfer(model.flow, (arguments.extent, arguments.extent)))
+            lattice = (arguments.extent, arguments.extent)
+            model = dataclasses.replace(model, flow=model.flow.on(lattice), action=model.action.on(lattice))
             key = f"{key} at L={arguments.extent}"
         claim = {
             "training_cpu_minutes": round(model.facts.training_cpu_minutes, 1),

@@ -13,7 +13,7 @@ from pathlib import Path
 from claims import PUBLISHED, Claim, read, without_learning
 from figure import save
 
-from lattice_flows.report import bracketed
+from lattice_flows.reports.words import bracketed
 
 ROOT = Path(__file__).parent
 FOLDERS = ("u1_2d", "su2_2d", "su3_2d", "su4_2d", "volume")

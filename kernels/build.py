@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -120,7 +121,10 @@ def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _one_at_a_time(path):
                 if not _whole(path):  # another process may have made it meanwhile
-                    _compile([*compiler, *flags, str(source)], path)
+                    # options of $CXX, such as -march=x86-64-v3, go before ours
+                    options = list(itertools.dropwhile(lambda word: not word.startswith("-"), compiler))
+                    program = compiler[: len(compiler) - len(options)]
+                    _compile([*program, *flags, *options, str(source)], path)
         except OSError as error:
             raise Unavailable(
                 f"cannot write {path.parent} ({error.strerror}); point LATTICE_FLOWS_CACHE to a folder with free space "
@@ -134,7 +138,7 @@ def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:
 
 @functools.cache
 def find_compiler() -> tuple[str, ...]:
-    """The command of the C++ compiler: $CXX, which may hold arguments, or else c++, g++ or clang++.
+    """The command of the C++ compiler: $CXX, or else c++, g++ or clang++. Options in $CXX override the package's.
 
     Raises:
         Unavailable: there is none.

@@ -1,7 +1,7 @@
-"""The processes that work together: one, or those of an MPI world, behind one interface.
+"""One process, or the processes of an MPI world, behind one interface.
 
 A launcher (mpiexec, srun) starts the same program many times; `world` finds out whether it did, and whether the
-processes have found each other. Without a launcher nothing here needs MPI, or imports it.
+processes have found each other. Without a launcher nothing here imports MPI.
 """
 
 import atexit
@@ -15,14 +15,14 @@ from torch import Tensor
 from lattice_flows.errors import InvalidInput
 
 RANKS = "LATTICE_FLOWS_RANKS"
-"""The environment variable in which a batch script says how many processes it has started."""
+"""The environment variable for the number of processes that a batch script starts."""
 
-# in which launchers say the same: MPICH and Slurm's pmi2, Open MPI, and the tasks of a job step of Slurm
+# those of launchers: MPICH and Slurm's pmi2, Open MPI, and a job step of Slurm
 _LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 def share(n: int, part: int, parts: int) -> range:
-    """Which of n things in order fall to one of so many parts: consecutive ones, as many as to others or one more.
+    """The indices of one of several consecutive parts of range(n); their sizes differ by at most 1.
 
     Example:
         >>> [list(share(5, part, 2)) for part in (0, 1)]
@@ -35,8 +35,8 @@ class World:
     """A world of one process, and the interface of all worlds.
 
     Attributes:
-        rank, size: this process, 0 <= rank < size.
-        local_rank: among the processes of the same node.
+        rank: the number of this process, 0 <= rank < size.
+        size: the number of processes.
 
     Example:
         >>> world = World()
@@ -46,33 +46,32 @@ class World:
 
     rank = 0
     size = 1
-    local_rank = 0
 
     @property
     def first(self) -> bool:
-        """Whether this is rank 0, which alone writes files."""
+        """Whether this is rank 0, the only one that writes files."""
         return self.rank == 0
 
     def share(self, n: int) -> range:
-        """Which of n things in order are this rank's."""
+        """The part of range(n) of this rank."""
         return share(n, self.rank, self.size)
 
     def sum_(self, tensor: Tensor) -> None:
-        """Replaces a contiguous tensor by its sum over all ranks."""
+        """Replace a contiguous tensor by its sum over all ranks."""
 
     def total(self, value: float) -> float:
         """The sum of a number over all ranks."""
         return value
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true on some rank."""
+        """Whether a flag is true on some rank."""
         return flag
 
     def barrier(self) -> None:
-        """Waits until every rank is here."""
+        """Wait until every rank is here."""
 
     def broadcast(self, value: Any) -> Any:
-        """What rank 0 has, nested dicts and lists of tensors and numbers, on every rank."""
+        """The value of rank 0, nested dicts and lists of tensors and numbers, on every rank."""
         return value
 
     def all_gather(self, rows: Tensor) -> Tensor:
@@ -80,27 +79,27 @@ class World:
         return rows
 
     def gather(self, rows: Tensor, axis: int = 0) -> Tensor | None:
-        """The rows of all ranks in order, joined along an axis, on rank 0, and None elsewhere."""
+        """The rows of all ranks in order, joined along an axis, on rank 0; None elsewhere."""
         return rows
 
     def scatter(self, rows: Tensor | None) -> Tensor:
-        """Of the rows that rank 0 has, this rank's `share`."""
+        """The `share` of this rank in the rows of rank 0."""
         assert rows is not None
         return rows
 
     def send(self, value: Any, rank: int) -> None:
-        """Sends what `broadcast` takes to another rank, and waits until it is received there."""
+        """Send a value, such as `broadcast` takes, to another rank, and wait until it is received."""
         raise NotImplementedError("there is no other rank")
 
     def receive(self, rank: int) -> Any:
-        """What another rank sends."""
+        """The value that another rank sends."""
         raise NotImplementedError("there is no other rank")
 
     def device(self, device: torch.device) -> torch.device:
-        """The device of this rank, where a config names this one: with CUDA, each rank of a node has its own.
+        """The device of this rank for the device of a config; with CUDA, each rank of a node has its own.
 
         Raises:
-            InvalidInput: more ranks than GPUs.
+            InvalidInput: a node has more ranks than GPUs.
         """
         return device
 
@@ -109,18 +108,18 @@ class World:
 
 
 SERIAL = World()
-"""The world of a process that works alone."""
+"""The world of a single process."""
 
 
 class MPIWorld(World):
     """The processes of an MPI communicator.
 
-    Tensors on the CPU are summed in place by MPI, without a copy. Those on CUDA devices are summed by NCCL, whose
-    processes meet at an address that MPI carries; so is any tensor, with another backend of torch.distributed.
+    MPI sums tensors on the CPU in place, without a copy. NCCL sums those on CUDA devices; its processes meet at an
+    address that MPI carries.
 
     Args:
-        communicator: of mpi4py.
-        backend: of torch.distributed, for `sum_`. Default: NCCL on CUDA devices, and none on the CPU.
+        communicator: one of mpi4py.
+        backend: that of torch.distributed for `sum_`; default: NCCL on CUDA devices, none on the CPU.
     """
 
     def __init__(self, communicator: Any, backend: str | None = None):
@@ -129,7 +128,7 @@ class MPIWorld(World):
         self._mpi, self._comm, self._backend = MPI, communicator, backend
         self.rank, self.size = communicator.rank, communicator.size
         node = communicator.Split_type(MPI.COMM_TYPE_SHARED)
-        self.local_rank, self._local_size = node.rank, node.size
+        self._local_rank, self._local_size = node.rank, node.size
         node.Free()
         self._group: Any = None
 
@@ -190,8 +189,8 @@ class MPIWorld(World):
         if device.type != "cuda":
             return device
         count = torch.cuda.device_count()
-        # a launcher that binds GPUs to tasks lets each see its own alone, as device 0
-        own = torch.device("cuda", self.local_rank if count > 1 else 0) if count in (1, self._local_size) else None
+        # a launcher that binds GPUs to tasks shows each task only its own, as device 0
+        own = torch.device("cuda", self._local_rank if count > 1 else 0) if count in (1, self._local_size) else None
         known = [] if own is None else [str(torch.cuda.get_device_properties(own).uuid)]
         if len({name for names in self._comm.allgather(known) for name in names}) < self.size:
             raise InvalidInput(
@@ -203,12 +202,12 @@ class MPIWorld(World):
         return own
 
     def _torch_group(self) -> Any:
-        """The process group of torch, made when it is first needed."""
+        """The process group of torch, made on first use."""
         if self._group is None:
             from torch.distributed import PrefixStore, TCPStore
 
             host = os.uname().nodename
-            # port 0: the system picks a free one, so that two jobs on a node never take the same
+            # port 0: the system picks a free one, so two jobs on a node never share it
             store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
             host, port = self._comm.bcast((host, store.port if store else None))
             store = store or TCPStore(host, port, is_master=False)
@@ -220,20 +219,17 @@ class MPIWorld(World):
         return self._group
 
     def _leave(self) -> None:
-        """Takes down the process group before MPI, with no rank still talking to the store of rank 0."""
+        """End the process group before MPI, after the last rank has left the store of rank 0."""
         self.barrier()
         torch.distributed.destroy_process_group()
         self.barrier()
 
 
 def world(environment: dict[str, str] | None = None) -> World:
-    """The world that this process was launched in.
-
-    Args:
-        environment: Default: that of the process.
+    """The world of this process, from its environment variables.
 
     Raises:
-        InvalidInput: the launcher has started more processes than have found each other, or mpi4py is not there.
+        InvalidInput: the launcher has started more processes than have found each other, or mpi4py is missing.
     """
     variables = dict(os.environ) if environment is None else environment
     said = {name: int(variables[name]) for name in (RANKS, *_LAUNCHERS) if variables.get(name, "").isdecimal()}

@@ -1,17 +1,43 @@
-"""Errors that a person can act on: one line that names the value, the expectation and the remedy."""
+"""Errors for a person to act on: one line with the value, the expectation and the remedy."""
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 class LatticeFlowsError(Exception):
-    """Base of every error that input can cause; the command line prints it as one line, without a traceback."""
+    """An error that input can cause; the command line prints it as one line, without a traceback."""
 
 
 class InvalidInput(LatticeFlowsError, ValueError):
-    """An argument, a setting or a file that does not fit: says what was given and what is expected."""
+    """An argument, a setting or a file does not fit."""
 
 
 class NumericalFailure(LatticeFlowsError, ArithmeticError):
-    """A computation that left the finite numbers: training that diverged, a decomposition that did not converge."""
+    """A computation fails: training diverges, or a decomposition does not converge."""
 
 
 class Interrupted(LatticeFlowsError):
-    """A run that was asked to stop, and has written down everything that it needs to go on."""
+    """A run stops on request, after it has written everything that it needs to go on."""
+
+
+def moved(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's `__getattr__` for names that stood in a room before.
+
+    Args:
+        names: `module:name` leads to the new place, which is imported on demand; other words are the new name, in an
+            error.
+
+    Example:
+        >>> moved("lattice_flows.flows", {"hierarchical": "lattice_flows.planar.hierarchical:hierarchical"})
+        <function moved.<locals>.get at ...>
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        if ":" in names[name]:
+            return pkgutil.resolve_name(names[name])
+        raise ImportError(f"{room}.{name} is now {names[name]}")
+
+    return get

@@ -1,6 +1,6 @@
-"""The end of a run before its time: it is asked to stop, or one of its ranks fails and ends the others.
+"""The early end of a run: by a request to stop, or by the failure of one of its ranks.
 
-SIGTERM and SIGUSR1 let a run finish what it is at, write it down, and end.
+After SIGTERM or SIGUSR1 a run finishes its step, writes it down, and ends.
 """
 
 import os
@@ -12,16 +12,16 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 INTERRUPTED = 75
-"""The exit code of a run that was asked to stop and can go on (EX_TEMPFAIL of sysexits.h): batch scripts requeue it."""
+"""The exit code of a run that stops on request (EX_TEMPFAIL of sysexits.h): batch scripts requeue it."""
 
-_GRACE = 4.0  # seconds for which the other ranks leave the word to rank 0, as all ranks fail of a wrong setting
+_GRACE = 4.0  # seconds before other ranks speak, as all ranks fail with rank 0 at a wrong setting
 
 
 class Stop:
-    """Whether this process was asked to stop while it was in the block of this.
+    """A context manager that notes whether the process is asked to stop inside its block.
 
-    A batch system sends a signal some time before it kills a job; the handler only takes note of it, and the run looks
-    here between two steps.
+    A batch system sends a signal some time before it kills a job. The handler only sets `asked`; the run reads it
+    between two steps.
 
     Example:
         >>> import os
@@ -48,10 +48,10 @@ class Stop:
 
 
 def end_all(code: int, why: str) -> None:
-    """Ends all ranks of the world at once, after this one has said why; does nothing where there are no others.
+    """End all ranks of the world at once, after a line that says why; do nothing if there are no others.
 
-    A rank that failed alone would leave the others waiting for it for ever. Rank 0 speaks first: where all of them
-    have failed of the same, it is said once.
+    Without this, the others would wait for ever for a rank that failed. Rank 0 speaks first, so a common error is said
+    once.
     """
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is None or mpi.Is_finalized() or mpi.COMM_WORLD.size == 1:
@@ -60,6 +60,6 @@ def end_all(code: int, why: str) -> None:
     if world.rank:
         time.sleep(_GRACE)
     os.write(2, f"rank {world.rank} of {world.size}: {why}\n".encode())
-    time.sleep(0.25)  # the launcher, which hands on what is written, ends with the ranks
+    time.sleep(0.25)  # the launcher passes the line on, and ends with the ranks
     world.Abort(code)
-    os._exit(code)  # MPICH may come back from there, until it is killed
+    os._exit(code)  # MPICH may return from Abort

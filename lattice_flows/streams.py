@@ -1,6 +1,7 @@
-"""Random streams by keys: what is drawn for chain k, or for shard k of a batch, is a function of the seed and of k."""
+"""Random streams by keys: the seed and k determine the draws of chain k, or of shard k of a batch."""
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from lattice_flows.errors import InvalidInput
 
 
 def keyed(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A new torch generator, which the key tells from all others of the same seed.
+    """A new torch generator, different for each key of a seed.
 
     Example:
         >>> draws = [torch.rand((), generator=keyed(7, *key)).item() for key in ((0,), (1,), (0, 1), (0,))]
@@ -22,23 +23,29 @@ def keyed(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Gen
 
 
 class Streams:
-    """One torch generator a chain: what chain k draws is a function of the seed and of k alone.
+    """One torch generator a chain: the seed and k alone determine the draws of chain k.
+
+    Forks of streams are new generators with longer keys. A sampler inside another takes a `branch`: the same generators
+    with forks of its own. Without it, samplers at several couplings would draw the same proposals.
 
     Args:
-        seed: of all the streams together, >= 0.
+        seed: one for all streams, >= 0.
         chains: the indices of the chains, or their number for chains 0 ... chains - 1.
-        device: where numbers are drawn.
+        device: that of the draws.
 
     Raises:
         InvalidInput: a seed or an index below 0, or no chains.
 
-    Source: J. K. Salmon et al., SC11 (2011), for streams by keys; M. E. O'Neill's seed_seq, as numpy's SeedSequence has
-    it, for making keys of seed and index.
+    Source: J. K. Salmon et al., SC11 (2011), for streams by keys; M. E. O'Neill's seed_seq, in numpy's SeedSequence,
+    for keys from seed and index.
 
     Example:
         >>> some, more = Streams(seed=7, chains=2), Streams(seed=7, chains=5)
         >>> bool((some.rand(3) == more.rand(3)[:2]).all())
         True
+        >>> low, high = some.branch(0), some.branch(1)
+        >>> low.generators[1] is high.generators[1], low.fork(1, 5).initial_seed() == high.fork(1, 5).initial_seed()
+        (True, False)
     """
 
     def __init__(self, seed: int, chains: int | Sequence[int], device: torch.device | str = "cpu"):
@@ -47,13 +54,14 @@ class Streams:
         self.device = torch.device(device)
         if seed < 0 or not self.chains or min(self.chains) < 0:
             raise InvalidInput(f"streams need a seed >= 0 and chains >= 0, got seed {seed} and chains {chains}")
+        self._paths: list[tuple[int, ...]] = [(chain,) for chain in self.chains]
         self.generators = [self.fork(k) for k in range(len(self))]
 
     def __len__(self) -> int:
         return len(self.chains)
 
     def draw(self, one: Callable[[torch.Generator], Tensor]) -> Tensor:
-        """What a function draws from the generator of each chain: `(chains, ...)`."""
+        """The draws `(chains, ...)` of a function from the generator of each chain."""
         if len(self) == 1:  # no copy
             return one(self.generators[0]).unsqueeze(0)
         return torch.stack([one(generator) for generator in self.generators])
@@ -63,20 +71,43 @@ class Streams:
         return self.draw(lambda g: torch.rand(shape, generator=g, dtype=dtype, device=self.device))
 
     def key(self, k: int) -> tuple[int, ...]:
-        """What the k-th of these chains and all its forks are told from others by: the seed, the chain, and so on."""
-        return (self.seed, self.chains[k])
+        """The key (seed, chain, ...) of the k-th stream; the keys of its forks begin with it."""
+        return (self.seed, *self._paths[k])
 
     def fork(self, k: int, *key: int) -> torch.Generator:
-        """A new generator for the k-th of these chains, which the key tells from its stream and other forks."""
-        seed, *path = self.key(k)
-        return keyed(seed, *path, *key, device=self.device)
+        """A new generator for the k-th chain, different for each key and from the stream of the chain."""
+        return keyed(self.seed, *self._paths[k], *key, device=self.device)
+
+    def branch(self, *key: int) -> Self:
+        """The same generators, with a further key for the forks of all chains."""
+        return self.branches([key] * len(self))
+
+    def branches(self, keys: Sequence[tuple[int, ...]]) -> Self:
+        """The same generators, with a further key for the forks of each chain."""
+        paths = [(*path, *key) for path, key in zip(self._paths, keys, strict=True)]
+        return self._with(self.chains, paths, self.generators)
+
+    def child(self, k: int, *key: int) -> Self:
+        """One new stream, the generator `fork(k, *key)`, with forks of its own.
+
+        Example:
+            >>> streams = Streams(seed=7, chains=2)
+            >>> streams.child(1, 4).fork(0, 5).initial_seed() == streams.fork(1, 4, 5).initial_seed()
+            True
+        """
+        return self._with(self.chains[k : k + 1], [(*self._paths[k], *key)], [self.fork(k, *key)])
+
+    def spread(self, n: int) -> Self:
+        """n new streams under the first one: stream i is the generator `fork(0, i)`."""
+        paths = [(*self._paths[0], i) for i in range(n)]
+        return self._with(tuple(range(n)), paths, [self.fork(0, i) for i in range(n)])
 
     def get_state(self) -> Tensor:
-        """Where the streams stand: bytes `(chains, k)`, for `set_state`."""
+        """The state of the streams for `set_state`: bytes `(chains, k)`."""
         return torch.stack([generator.get_state() for generator in self.generators])
 
     def set_state(self, state: Tensor) -> None:
-        """Back to where `get_state` was called.
+        """Go back to the state of `get_state`.
 
         Raises:
             InvalidInput: the state is that of another number of chains.
@@ -85,3 +116,9 @@ class Streams:
             raise InvalidInput(f"the state of {len(state)} streams does not fit {len(self)} chains")
         for generator, own in zip(self.generators, state, strict=True):
             generator.set_state(own.clone())  # torch reads a row of a larger tensor from the wrong place
+
+    def _with(self, chains: tuple[int, ...], paths: list[tuple[int, ...]], generators: list[torch.Generator]) -> Self:
+        other = object.__new__(type(self))
+        other.seed, other.device = self.seed, self.device
+        other.chains, other._paths, other.generators = chains, paths, generators
+        return other

@@ -4,15 +4,17 @@ import math
 
 import torch
 
-from lattice_flows import SU, U1
-from lattice_flows.actions import ACTIONS
-from lattice_flows.flows.builders import checkerboard, stripes
-from lattice_flows.flows.hierarchical import hierarchical
-from lattice_flows.layers import BoundaryContext, ConvContext, GaugeCoupling, LinkPartition
-from lattice_flows.layers.conjugation import conjugation_map
+from lattice_flows import SU, U1, GaugeField, ScalarField
+from lattice_flows.config.registry import ACTIONS
+from lattice_flows.flows import checkerboard, stripes
+from lattice_flows.layers import ConvContext, GaugeCoupling, LinkPartition, SpectralMap
+from lattice_flows.planar.hierarchical import hierarchical
+from lattice_flows.planar.perceptron import BoundaryContext
 
 GROUPS = [U1(), SU(2), SU(3), SU(4), SU(5)]
-SITES = [(4, 6), (4, 2, 6), (2, 4, 4, 2)]
+LATTICES = [(4, 6), (4, 2, 6), (2, 4, 4, 2)]
+GAUGE_FIELDS = [GaugeField(group, lattice) for group in GROUPS for lattice in LATTICES]
+SPACES = [*GAUGE_FIELDS, ScalarField((4, 6)), ScalarField((4, 2, 6))]
 PARTITIONS = [
     LinkPartition.stripes((4, 6), mu=0, offset=1),
     LinkPartition.stripes((4, 6), mu=1, offset=0),
@@ -29,16 +31,16 @@ DTYPES = [torch.float64, torch.float32]
 def coupling(group, partition, bins=5, seed=0):
     """A coupling whose context is far enough from 0 to matter."""
     torch.manual_seed(seed)
-    conjugation = conjugation_map(group, bins)
+    conjugation = SpectralMap(group, bins)
     context = ConvContext(partition, group, conjugation.n_params, hidden=(6,))
     torch.nn.init.normal_(context.head.bias)
     return GaugeCoupling(group, partition, conjugation, context)
 
 
-def flow(group, sites, layers, seed=0, **settings):
+def flow(group, lattice, layers, seed=0, **settings):
     """A flow of the architecture for these extents."""
-    build = stripes if len(sites) == 2 else checkerboard
-    return build(group, sites, layers=layers, hidden=(4,), bins=4, seed=seed, **settings)
+    build = stripes if len(lattice) == 2 else checkerboard
+    return build(group, lattice, layers=layers, hidden=(4,), bins=4, seed=seed, **settings)
 
 
 def names(cases):
@@ -49,6 +51,13 @@ def names(cases):
 def designs(group):
     """Levels with every kind of sublayer that a group can have."""
     return {U1(): ("cfab", "fa", "cb"), SU(3): ("crab", "ta", "cb")}.get(group, ("crab", "ar", "cb"))
+
+
+def rebuild(group, phases, frame):
+    """The element with these eigenphases in this frame: the inverse of `group.eigenphases`."""
+    if group.abelian:
+        return phases.squeeze(-1)
+    return (frame * torch.polar(torch.ones_like(phases), phases).unsqueeze(-2)) @ frame.mH
 
 
 def near_degenerate(group, kind, count, generator):
@@ -71,7 +80,7 @@ def stir(module, scale=0.5, seed=0):
     return module
 
 
-def hierarchical_flow(group, sites, levels=None, scale=0.5, seed=0, **settings):
+def hierarchical_flow(group, lattice, levels=None, scale=0.5, seed=0, **settings):
     """A hierarchical flow far from the identity."""
     settings = {"bins": 4, "hidden": (6,), "dtype": torch.float64} | settings
-    return stir(hierarchical(group, sites, levels=levels or designs(group), seed=seed, **settings), scale, seed)
+    return stir(hierarchical(group, lattice, levels=levels or designs(group), seed=seed, **settings), scale, seed)

@@ -25,7 +25,7 @@ needs_mpi = pytest.mark.skipif(missing_mpi() is not None, reason=str(missing_mpi
 CONFIG = """
 [lattice]
 group = "SU(2)"
-sites = [4, 4]
+extents = [4, 4]
 [action]
 beta = 1.5
 [flow]
@@ -55,7 +55,7 @@ def config(tmp_path):
 
 def start(ranks, *words, **variables):
     """The command line on some ranks, or a program."""
-    program = [] if words[0] == "-c" else ["-m", "lattice_flows.cli"]
+    program = [] if words[0] == "-c" else ["-m", "lattice_flows"]
     command = [MPIEXEC, "-n", str(ranks), sys.executable, *program, *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -171,12 +171,12 @@ def chain(run):
     file = ChainFile(run / "ensemble.h5")
     tuned = {name: value for name, value in file.attributes.items() if name.startswith("tuned")}
     state, streams = file.end()
-    links = np.concatenate([block.numpy() for block in file.links()])
+    links = np.concatenate([block.numpy() for block in file.configurations()])
     rows = {f"rows {k}": np.stack(file.rows(k)) for k in range(file.chains)}
     return {
         "action": file.series("action"),
         "links": links,
-        "end": state.links.numpy(),
+        "end": state.x.numpy(),
         "streams": streams.numpy(),
         **tuned,
         **rows,
@@ -223,7 +223,7 @@ def test_one_rank_fails(what, words, config, tmp_path):
 @needs_mpi
 def test_a_world_of_another_size_is_explained(config, tmp_path):
     """The batch script says 4, and the launcher has started worlds of 1."""
-    words = [sys.executable, "-m", "lattice_flows.cli", "train", str(config), "--out", str(tmp_path / "run")]
+    words = [sys.executable, "-m", "lattice_flows", "train", str(config), "--out", str(tmp_path / "run")]
     environment = {**os.environ, "LATTICE_FLOWS_RANKS": "4"}
     result = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert result.returncode == 2

@@ -1,4 +1,4 @@
-"""The configs of experiments/first_runs: every group, dimension and shape trains from the command line."""
+"""The configs of experiments/: all load, and every group, dimension and shape trains from the command line."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,22 @@ import pytest
 
 from lattice_flows import cli
 from lattice_flows.config import load
-from lattice_flows.groups import from_name
-from lattice_flows.measurement import exact_value
-from lattice_flows.report import bracketed
+from lattice_flows.models import build_action, build_run
+from lattice_flows.planar.exact import exact_value
+from lattice_flows.reports.words import bracketed
 
-FOLDER = Path(__file__).parents[1] / "experiments" / "first_runs"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+ALL = sorted(EXPERIMENTS.rglob("*.toml"))
+FOLDER = EXPERIMENTS / "first_runs"
 CONFIGS = sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
+def test_every_config_builds_its_flow(path):
+    """No key of a config belongs to another architecture or update."""
+    config, flow, action = build_run(load(path), str(path))
+    assert flow.space == action.space
+    assert action.space.lattice.extents == config.lattice.extents
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -34,17 +44,11 @@ def test_recorded_results_are_those_of_the_readme_and_agree_with_the_exact_value
     expected = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
     for name, report in expected.items():
-        config = load(FOLDER / f"{name}.toml")
+        config, action = build_action(load(FOLDER / f"{name}.toml"), name)
         assert report["n"] > config.sampling.n
         for observable in ("plaquette", "wilson_loop_2x2"):
             entry = report["observables"][observable]
-            exact = exact_value(
-                observable,
-                from_name(config.lattice.group),
-                config.action.beta,
-                config.lattice.sites,
-                config.action.name,
-            )
+            exact = exact_value(observable, action)
             assert abs(entry["value"] - exact) < 4 * entry["error"]
             assert bracketed(entry["value"], entry["error"]) in readme
         assert bracketed(report["ess"], report["ess_error"]) in readme

@@ -41,6 +41,8 @@ group = lattice_flows.SU(3)
 assert group.eigenphases(group.identity(2))[0].abs().max() == 0
 x = torch.diag(torch.tensor([0.5j, -0.5j]))
 assert torch.allclose(lattice_flows.kernels.algebra_exp(x).diagonal(), x.diagonal().exp())
+from lattice_flows.cluster.script import template
+assert template("train").startswith("#!/bin/bash")
 if "entry point" in sys.argv:
     (script,) = importlib.metadata.distribution("lattice-flows").entry_points
     assert script.name == "lattice-flows"

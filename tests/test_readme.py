@@ -4,10 +4,12 @@ import re
 import shlex
 from pathlib import Path
 
-from lattice_flows import U1, cli
+from lattice_flows import U1, GaugeField, cli
+from lattice_flows.actions import Wilson
 from lattice_flows.config import load, loads
-from lattice_flows.measurement import exact_value
-from lattice_flows.report import LABELS
+from lattice_flows.config.registry import OBSERVABLES
+from lattice_flows.observables import standard_observables
+from lattice_flows.planar.exact import exact_value
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,7 +71,11 @@ def test_conventional_algorithms(tmp_path, monkeypatch, capsys):
     Path("su3_4d.toml").write_text(text, encoding="utf-8")
     (block,) = (block for block in blocks("sh") if "su3_4d.toml" in block)
     for line in block.splitlines():
-        for large, small in (("-n 500", "-n 5 sampling.thermalise=1"), ("4,4", "1,2"), ("--flow 3.0", "--flow 0.2")):
+        for large, small in (
+            ("-n 500", "-n 5 sampling.thermalise=1"),
+            ("4,4", "1,2"),
+            ("--wilson-flow 3.0", "--wilson-flow 0.2"),
+        ):
             line = line.replace(large, small)
         _, *arguments = shlex.split(line)
         assert cli.main(arguments) == 0
@@ -80,12 +86,12 @@ def test_conventional_algorithms(tmp_path, monkeypatch, capsys):
 
 def test_exact_values_of_the_table():
     (table,) = blocks("text")
-    beta, sites = 2.0, (8, 8)
+    action = Wilson(GaugeField(U1(), (8, 8)), 2.0)
     assert table.startswith("U(1), 8x8 sites, wilson action at beta = 2")
-    names = {label: name for name, label in LABELS.items()} | {"plaquette": "plaquette"}
+    names = {OBSERVABLES[name].label: name for name in standard_observables(action.space)}
     rows = re.findall(r"^(\S.*?)  .*?\(.*?\) +(\S+) +(\S+) ", table, flags=re.MULTILINE)
     assert len(rows) == len(names)
     for label, exact, pull in rows:
-        expected = exact_value(names[label], U1(), beta, sites)
+        expected = exact_value(names[label], action)
         assert exact == ("-" if expected is None else f"{expected:.7g}")
         assert expected is None or abs(float(pull)) < 4

@@ -17,11 +17,11 @@ import torch
 
 import lattice_flows
 from lattice_flows.actions import Wilson
-from lattice_flows.flows import transfer
 from lattice_flows.groups import Group, from_name
-from lattice_flows.measurement import average_plaquette, estimate, exact_value
-from lattice_flows.measurement.exact import log_partition
-from lattice_flows.report import bracketed
+from lattice_flows.lattice import GaugeField, Lattice
+from lattice_flows.observables import average_plaquette
+from lattice_flows.planar.exact import exact_value, log_partition
+from lattice_flows.reports.words import bracketed
 from lattice_flows.sampling import (
     HMC,
     Annealing,
@@ -37,13 +37,14 @@ from lattice_flows.sampling import (
     start,
     weighted_mean,
 )
+from lattice_flows.statistics import estimate
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from tables import record, write_table  # noqa: E402
 
-SITES = (8, 8)
+LATTICE = Lattice((8, 8))
 COUPLINGS = {"U(1)": (1, 2, 4), "SU(2)": (1.8, 2.2, 2.7), "SU(3)": (4, 5, 6)}
 """At which there are trained flows."""
 DTYPES = {"64": torch.float64, "32": torch.float32}
@@ -70,17 +71,18 @@ class Point:
 
     def __init__(self, group: Group, beta: float, dtype: torch.dtype):
         self.group, self.beta, self.dtype = group, beta, dtype
-        self.action = Wilson(group, beta)
-        self.plaquette = average_plaquette(group, dim=2)
+        self.space = GaugeField(group, LATTICE)
+        self.action = Wilson(self.space, beta)
+        self.plaquette = average_plaquette(self.space)
 
     def flow(self):
         """Carried to these extents."""
         name = self.group.name.lower().replace("(", "").replace(")", "")
-        return transfer(lattice_flows.load(f"{name}_2d_L16_beta{self.beta:g}").flow, SITES).to(self.dtype)
+        return lattice_flows.load(f"{name}_2d_L16_beta{self.beta:g}").flow.on(LATTICE).to(self.dtype)
 
     def haar(self, streams: Streams) -> torch.Tensor:
         """Links to begin from."""
-        return start(self.group, SITES, streams, dtype=self.group.element_dtype(self.dtype))
+        return start(self.space, streams, dtype=self.dtype)
 
 
 def sampler_of(name: str, point: Point):
@@ -103,7 +105,7 @@ def sampler_of(name: str, point: Point):
         case "transformed":
             return Transformed(point.flow(), action, lambda latent: HMC(latent, steps=2))
         case "exchange":
-            return ReplicaExchange([HeatBath(Wilson(point.group, 0.8 * point.beta)), heat_bath])
+            return ReplicaExchange([HeatBath(point.action.at(0.8 * point.beta)), heat_bath])
     raise KeyError(f"no sampler of the table is called {name!r}; there are {', '.join(SAMPLERS)}")
 
 
@@ -113,7 +115,7 @@ def heat_bath_takes(links: torch.Tensor, point: Point, streams: Streams) -> torc
     state = sampler.init(links)
     for _ in range(THERMAL):
         state, _ = sampler.step(state, streams)
-    return state.links
+    return state.x
 
 
 def chain(name: str, point: Point, seed: int) -> tuple[float, float, dict]:
@@ -133,7 +135,7 @@ def chain(name: str, point: Point, seed: int) -> tuple[float, float, dict]:
         state, _ = sampler.step(state, streams)
         if update >= thermal:
             here = state.states[-1] if name == "exchange" else state
-            series.append(point.plaquette(here.links).double())
+            series.append(point.plaquette(here.x).double())
     measured = estimate(torch.stack(series, 1))
     return measured.value, measured.error, {"tau_int": round(measured.tau_int, 3)}
 
@@ -143,19 +145,19 @@ def annealed(name: str, point: Point, seed: int) -> tuple[float, float, dict]:
     population = POPULATION if name == "resampled" else 1
     streams = Streams(seed, PATHS)
     betas = [point.beta * (stage + 1) / STAGES for stage in range(STAGES)]
-    schedule = [HeatBath(Wilson(point.group, beta)) for beta in betas]
+    schedule = [HeatBath(point.action.at(beta)) for beta in betas]
     result = Annealing(schedule, population=population).run(point.haar(streams), streams)
-    value, error = weighted_mean(point.plaquette(result.links), result.log_w, population)
+    value, error = weighted_mean(point.plaquette(result.x), result.log_w, population)
     log_z, log_z_error = (x.item() for x in log_z_ratio(result.log_w, population))
-    exact = log_partition(point.group, point.beta, SITES[0] * SITES[1])
+    exact = log_partition(point.group, point.beta, LATTICE.volume)
     return value.item(), error.item(), {"log_z": [log_z, log_z_error, exact]}
 
 
 def run(name: str, point: Point, seed: int) -> dict:
-    """What a sampler finds, beside the exact value."""
+    """The result of a sampler, beside the exact value."""
     began = time.process_time()
     value, error, more = (annealed if name in ("annealed", "resampled") else chain)(name, point, seed)
-    exact = exact_value("plaquette", point.group, point.beta, SITES)
+    exact = exact_value("plaquette", point.action)
     return {
         "value": value,
         "error": error,
@@ -167,7 +169,7 @@ def run(name: str, point: Point, seed: int) -> dict:
 
 
 def points() -> dict[str, tuple[Group, float, torch.dtype]]:
-    """What there is to run, by name."""
+    """All points, by name."""
     return {
         f"{name} beta={beta:g} {bits}": (from_name(name), beta, dtype)
         for name, betas in COUPLINGS.items()

@@ -15,7 +15,7 @@ import torch
 from lattice_flows import config, models, training
 torch.set_num_threads(1)
 steps, *overrides = json.loads(sys.argv[1])
-path = importlib.resources.files("lattice_flows") / "demo.toml"
+path = importlib.resources.files("lattice_flows.runs") / "demo.toml"
 settings = config.load(path, ["training.estimator=path", f"training.steps={steps + 1}", *overrides])
 settings, flow, action = models.build_run(settings, "benchmark")
 state = training.TrainingState.start(flow, settings.training)
@@ -38,7 +38,7 @@ torch.set_num_threads(1)
 side, layers, batch = json.loads(sys.argv[1])
 flow = flows.stripes(SU(3), (side, side), layers=layers, seed=0)
 def peak(batch):
-    links, log_q = flow.push(flow.draw(batch, torch.Generator().manual_seed(0)))
+    links, log_q = flow.transform(flow.sample_prior(batch, torch.Generator().manual_seed(0)))
     (log_q.sum() + links.real.sum()).backward()
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 before = peak(1)
@@ -60,8 +60,8 @@ def table(quick: bool) -> str:
     """A Markdown table: with kernels, with references, and the ratio."""
     side, layers, batch = (4, 2, 8) if quick else (16, 48, 32)
     su3 = [
-        "lattice.group=SU(3)", f"lattice.sites=[{side}, {side}]", "action.beta=6.0", f"flow.layers={layers}",
-        "flow.hidden=[16, 16]", f"training.batch={batch}",
+        "lattice.group=SU(3)", f"lattice.extents=[{side}, {side}]", "action.beta=6.0",
+        "flow.architecture=stripes", f"flow.layers={layers}", "flow.hidden=[16, 16]", f"training.batch={batch}",
     ]  # fmt: skip
     name = f"SU(3) {side}x{side}, {layers} layers"
     cases: list[tuple[str, str, list, str, float]] = [

@@ -9,26 +9,32 @@ import time
 import torch
 
 from lattice_flows.actions import Wilson
-from lattice_flows.config import TrainingConfig
-from lattice_flows.flows import Flow, HaarPrior
+from lattice_flows.config import Config, TrainingConfig
+from lattice_flows.flows import Flow
 from lattice_flows.groups import Group, from_name
-from lattice_flows.layers.level import Level
-from lattice_flows.measurement import ess, forward_ess
-from lattice_flows.measurement.loop_density import plaquettes
-from lattice_flows.training import TrainingState, split, train
-from lattice_flows.training.splits import POOL, SITES, one_rectangle
+from lattice_flows.lattice import GaugeField
+from lattice_flows.planar.level import Level
+from lattice_flows.planar.level_training import level_stages
+from lattice_flows.planar.loop_density import plaquettes
+from lattice_flows.planar.splits import POOL, RECTANGLE, one_rectangle, split
+from lattice_flows.statistics import ess, forward_ess
+from lattice_flows.training import TrainingState, train
 
 
 def one_split(
     group: Group, beta: float, areas: tuple[int, int], design: str, settings: TrainingConfig, n: int, **networks
 ) -> dict:
     """Divergences in both directions, and the scatter of log w, after training a level of this design."""
-    action = Wilson(group, beta)
+    space = GaugeField(group, RECTANGLE)
+    action = Wilson(space, beta)
     pool = plaquettes(group, beta, POOL, torch.Generator().manual_seed(settings.seed))
     torch.manual_seed(settings.seed)
     level = Level.of_design(design, group, one_rectangle(), areas, **networks)
     begin = time.process_time()
-    for _ in train(TrainingState.start(Flow(HaarPrior(group, SITES), [level]), settings), action, settings):
+    whole = Flow(space, [level])
+    for _ in train(
+        TrainingState.start(whole, settings), action, settings, stages=level_stages(whole, action, settings)
+    ):
         pass
     seconds = time.process_time() - begin
     flow, prior, target = split(level, action, pool, settings.seed, broad=0.0)
@@ -50,7 +56,7 @@ def one_split(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("designs", nargs="+", help="letters of lattice_flows.layers.level.SUBLAYERS")
+    parser.add_argument("designs", nargs="+", help="letters of lattice_flows.planar.level.SUBLAYERS")
     parser.add_argument("--group", default="SU(3)")
     parser.add_argument("--beta", type=float, default=6.0)
     parser.add_argument("--areas", default="1,1", help="plaquettes in the two parts (%(default)s)")
@@ -65,18 +71,25 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     areas = tuple(map(int, arguments.areas.split(",")))
-    settings = TrainingConfig(
-        steps=0,
-        level_steps=arguments.steps,
-        level_learning_rate=arguments.rate,
-        level_estimator=arguments.estimator,
-        optimizer=arguments.optimizer,
-        warmup=20,
-        seed=arguments.seed,
+    config = Config.of(
+        lattice={"group": arguments.group, "extents": RECTANGLE.extents},
+        action={"beta": arguments.beta},
+        flow={"architecture": "hierarchical"},
+        training={
+            "steps": 0,
+            "level_steps": arguments.steps,
+            "level_learning_rate": arguments.rate,
+            "level_estimator": arguments.estimator,
+            "optimizer": arguments.optimizer,
+            "warmup": 20,
+            "seed": arguments.seed,
+        },
     )
     for k, design in enumerate(arguments.designs):
         networks = {"bins": arguments.bins, "hidden": (arguments.hidden,) * 2}
-        row = one_split(from_name(arguments.group), arguments.beta, areas, design, settings, arguments.n, **networks)
+        row = one_split(
+            from_name(arguments.group), arguments.beta, areas, design, config.training, arguments.n, **networks
+        )
         if k == 0:
             print("design".ljust(10) + "".join(name.rjust(13) for name in row))
         print(design.ljust(10) + "".join(f"{value:13.5f}" for value in row.values()), flush=True)

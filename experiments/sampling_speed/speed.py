@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lattice_flows import SU
 from lattice_flows.actions import Wilson
+from lattice_flows.actions.local import link_cells
+from lattice_flows.lattice import GaugeField, Lattice
 from lattice_flows.sampling import HMC, HeatBath, OverRelaxation, Streams, start
-from lattice_flows.sampling.checkerboard import cells
-from lattice_flows.sampling.heatbath import ATTEMPTS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 
@@ -89,10 +89,9 @@ def kennedy_pendleton(k: Tensor, direction: Tensor, uniforms: Tensor) -> Tensor:
 def plain_sweep(links: Tensor, uniforms: Tensor | None) -> Tensor:
     """A heat-bath sweep of links `(4, *sites, 3, 3)`, or without random numbers one of over-relaxation."""
     links, done = links.clone(), 0
-    sites = tuple(links.shape[1:-2])
-    volume = math.prod(sites)
-    for cell in cells(sites, links.device):
-        mu, here = int(cell.active[0]) // volume, cell.active % volume
+    lattice = Lattice(tuple(links.shape[1:-2]))
+    for cell in link_cells(lattice, links.device):
+        mu, here = int(cell.active[0]) // lattice.volume, cell.active % lattice.volume
         field = links[mu].view(-1, 3, 3)
         old, sums = field[here], staples(links, mu, here)
         for pair, (p, q) in enumerate(PAIRS):
@@ -149,13 +148,13 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    sites = (options.extent,) * 4
-    action, streams = Wilson(GROUP, BETA), Streams(seed=1, chains=1)
+    space, streams = GaugeField(GROUP, (options.extent,) * 4), Streams(seed=1, chains=1)
+    action = Wilson(space, BETA)
     heat, over_relaxed, hmc = HeatBath(action), OverRelaxation(action), HMC(action, steps=options.steps)
-    state = heat.init(start(GROUP, sites, streams, "cold"))
+    state = heat.init(start(space, streams, "cold"))
     for _ in range(20):
         state, _ = heat.step(state, streams)
-    links, n = state.links, 4 * options.extent**4
+    links, n = state.x, 4 * space.volume
     here = streams.get_state()
 
     def same_numbers(call):
@@ -170,23 +169,23 @@ def main():
         now, _ = heat.step(state, streams)
         for _ in range(4):
             now, _ = over_relaxed.step(now, streams)
-        return now.links[0]
+        return now.x[0]
 
     @same_numbers
     def plain_sweeps():
-        now = plain_sweep(links[0], streams.rand(n, len(PAIRS), ATTEMPTS, 4)[0])
+        now = plain_sweep(links[0], streams.rand(n, *heat.numbers)[0])
         for _ in range(4):
             now = plain_sweep(now, None)
         return now
 
     @same_numbers
     def trajectory():
-        return hmc.step(state, streams)[0].links[0]
+        return hmc.step(state, streams)[0].x[0]
 
     @same_numbers
     def plain():
-        momenta = streams.draw(lambda g: GROUP.random_algebra(4, *sites, generator=g))[0]
-        kinetic = GROUP.inner(momenta, momenta).sum() / 2
+        momenta = streams.draw(lambda g: space.momenta(g))[0]
+        kinetic = space.inner(momenta, momenta) / 2
         end = plain_trajectory(links[0], momenta, options.steps)
         return end, kinetic + action(end)
 

@@ -48,7 +48,7 @@ class Model:
         return self.fixed + self.sample * batch / ranks + self.message(ranks, batch)
 
     def weak(self, ranks: int, each: int) -> float:
-        """The efficiency with so many samples on each rank."""
+        """The efficiency with `each` samples on each rank."""
         return self.step(1, each) / self.step(ranks, each * ranks)
 
     def strong(self, ranks: int, batch: int) -> float:

@@ -1,4 +1,4 @@
-"""What a training step costs on one rank and on two, and what a model of that says of more.
+"""The cost of a training step on one rank and on two, and a model for more ranks.
 
     python experiments/scaling/scaling.py --out experiments/scaling/expected.json
 
@@ -70,7 +70,7 @@ def steps(ranks: int, batch: int) -> dict[str, float]:
 
 
 def _shown(run: Path) -> str:
-    words = [sys.executable, "-m", "lattice_flows.cli", "show", str(run)]
+    words = [sys.executable, "-m", "lattice_flows", "show", str(run)]
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 

@@ -16,9 +16,11 @@ import torch
 
 from lattice_flows import SU
 from lattice_flows.actions import Wilson
-from lattice_flows.measurement import average_plaquette, estimate
-from lattice_flows.report import bracketed
+from lattice_flows.lattice import GaugeField
+from lattice_flows.observables import average_plaquette
+from lattice_flows.reports.words import bracketed
 from lattice_flows.sampling import HMC, Cycle, HeatBath, OverRelaxation, Streams, start
+from lattice_flows.statistics import estimate
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -40,17 +42,17 @@ def series(sampler, state, streams, observable, n):
     values = []
     for _ in range(n):
         state, _ = sampler.step(state, streams)
-        values.append(observable(state.links))
+        values.append(observable(state.x))
     return torch.stack(values, 1).numpy(), state
 
 
-def measure(name, group, beta, sites):
+def measure(name, group, beta, extents):
     """The plaquette by one algorithm, from Haar links."""
-    action, streams = Wilson(group, beta, dim=len(sites)), Streams(1 if name == "hmc" else 0, CHAINS)
-    plaquette = average_plaquette(group, dim=len(sites))
+    space, streams = GaugeField(group, extents), Streams(1 if name == "hmc" else 0, CHAINS)
+    action, plaquette = Wilson(space, beta), average_plaquette(space)
     cycle = Cycle([HeatBath(action), (OverRelaxation(action), 2)])
     sampler = cycle if name == "heat_bath" else HMC(action, steps=8)
-    state = sampler.init(start(group, sites, streams, dtype=torch.float64))
+    state = sampler.init(start(space, streams, dtype=torch.float64))
     if name == "hmc":  # towards equilibrium in short steps, then in as many as it takes
         _, state = series(HMC(action, steps=24), state, streams, plaquette, THERMAL // 3)
         sampler = sampler.tune(state, streams)
@@ -73,10 +75,10 @@ def measure(name, group, beta, sites):
 def run():
     """Every point, by both algorithms."""
     found = {}
-    for group, beta, sites in POINTS:
-        one, other = (measure(name, group, beta, sites) for name in UPDATES)
+    for group, beta, extents in POINTS:
+        one, other = (measure(name, group, beta, extents) for name in UPDATES)
         pull = round((one["value"] - other["value"]) / (one["error"] ** 2 + other["error"] ** 2) ** 0.5, 2)
-        name = f"{group} {sites[0]}^{len(sites)} beta={beta}"
+        name = f"{group} {extents[0]}^{len(extents)} beta={beta}"
         found[name] = {"heat_bath": one, "hmc": other, "pull": pull}
         print(name, json.dumps(found[name]), flush=True)
     return found

@@ -19,17 +19,20 @@ from matplotlib.figure import Figure
 import lattice_flows
 from lattice_flows.actions import Wilson
 from lattice_flows.groups import U1
-from lattice_flows.measurement import average_plaquette, estimate, exact_value, topological_charge
-from lattice_flows.report import bracketed
+from lattice_flows.lattice import GaugeField
+from lattice_flows.observables import average_plaquette, topological_charge
+from lattice_flows.planar.exact import exact_value
+from lattice_flows.planar.exact_samples import exact_samples
+from lattice_flows.reports.words import bracketed
 from lattice_flows.sampling import HMC, Cycle, HeatBath, IndependenceMetropolis, OverRelaxation, Streams
-from lattice_flows.sampling.two_dimensions import exact_samples
+from lattice_flows.statistics import estimate
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from tables import record, write_table  # noqa: E402
 
-SITES = (16, 16)
+SPACE = GaugeField(U1(), (16, 16))
 BETAS = (1, 2, 3, 4, 5, 6, 7)
 SAMPLERS = {
     "HMC": "HMC, trajectories of length 1, tuned to an acceptance of 0.8",
@@ -55,21 +58,21 @@ def sampler_of(kind: str, model, action: Wilson, state_links, streams: Streams):
 def run(kind: str, beta: int, updates: int, seed: int = 5) -> dict:
     """tau_int of Q, what the chains found beside the exact values, and CPU seconds a configuration and an update."""
     model = lattice_flows.load(f"u1_2d_L16_beta{beta}")
-    group, action = U1(), Wilson(U1(), beta)
+    action = Wilson(SPACE, beta)
     chains = CHAINS[kind]
     streams = Streams(seed, chains)
-    links = exact_samples(action, SITES, chains, generator=torch.Generator().manual_seed(seed)).float()
+    links = exact_samples(action, chains, generator=torch.Generator().manual_seed(seed)).float()
     sampler = sampler_of(kind, model, action, links, streams)
     state = sampler.init(links)
-    charge, plaquette = topological_charge(group), average_plaquette(group, dim=2)
+    charge, plaquette = topological_charge(SPACE), average_plaquette(SPACE)
     charges, plaquettes, accepted, spent = [], [], 0.0, 0.0
     for _ in range(updates):
         begin = time.process_time()
         state, info = sampler.step(state, streams)
         spent += time.process_time() - begin
         accepted += info.acceptance.mean().item() / updates
-        charges.append(charge(state.links).round())
-        plaquettes.append(plaquette(state.links))
+        charges.append(charge(state.x).round())
+        plaquettes.append(plaquette(state.x))
     q, p = (torch.stack(series, 1).double().numpy() for series in (charges, plaquettes))
     topology, squared, mean = estimate(q), estimate(q**2), estimate(p)
     tunnelled = int((abs(q[:, 1:] - q[:, :-1]) > 0).sum())
@@ -82,8 +85,8 @@ def run(kind: str, beta: int, updates: int, seed: int = 5) -> dict:
         "reliable": topology.reliable,
         "tau_int": None if topology.frozen else round(topology.tau_int, 4),
         "tau_int_error": None if topology.frozen else round(topology.tau_int_error, 4),
-        "charge_squared": [squared.value, squared.error, exact_value("topological_charge_squared", group, beta, SITES)],
-        "plaquette": [mean.value, mean.error, exact_value("plaquette", group, beta, SITES)],
+        "charge_squared": [squared.value, squared.error, exact_value("topological_charge_squared", action)],
+        "plaquette": [mean.value, mean.error, exact_value("plaquette", action)],
         "cpu_seconds_per_update": spent / (updates * chains),
         "training_cpu_seconds": round(60 * model.facts.training_cpu_minutes, 1) if kind in ("flow", "cycle") else 0.0,
     }

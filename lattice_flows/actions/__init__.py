@@ -1,28 +1,20 @@
-"""Actions S(links) and their forces."""
+"""Actions S(x) and their forces."""
 
-from lattice_flows.actions.base import Action, ActionLike
+from lattice_flows.actions.base import Action, ActionEntry, ActionLike, BetaSettings, OperatorAction
 from lattice_flows.actions.improved import DBW2, Iwasaki, Symanzik
 from lattice_flows.actions.loops import LoopAction
+from lattice_flows.actions.phi4 import Phi4
 from lattice_flows.actions.wilson import Wilson
-from lattice_flows.errors import InvalidInput
-from lattice_flows.groups import Group
+from lattice_flows.errors import moved
 
-__all__ = ["DBW2", "Action", "ActionLike", "Iwasaki", "LoopAction", "Symanzik", "Wilson", "build"]
+__all__ = [
+    "DBW2", "Action", "ActionEntry", "ActionLike", "BetaSettings", "Iwasaki", "LoopAction", "OperatorAction", "Phi4",
+    "Symanzik", "Wilson",
+]  # fmt: skip
 
-ACTIONS = {"wilson": Wilson, "symanzik": Symanzik, "iwasaki": Iwasaki, "dbw2": DBW2}
-
-
-def build(name: str, group: Group, beta: float, *, dim: int | None = None) -> Action:
-    """The action called `name` in configs.
-
-    Raises:
-        InvalidInput: no such action, or beta is not a finite number > 0.
-
-    Example:
-        >>> from lattice_flows import U1
-        >>> build("iwasaki", U1(), 2.0)
-        Iwasaki(U(1), beta=2)
-    """
-    if name not in ACTIONS:
-        raise InvalidInput(f"unknown action {name!r}; available: {', '.join(ACTIONS)}")
-    return ACTIONS[name](group, beta, dim=dim)
+__getattr__ = moved(
+    __name__,
+    {
+        "build": "build of an entry of lattice_flows.config.ACTIONS",
+    },
+)

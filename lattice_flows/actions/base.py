@@ -1,42 +1,148 @@
-"""Actions: functions of the links, with their force."""
+"""Actions: functions of configurations, with their force."""
 
+import copy
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
+from lattice_flows.actions.local import Cell, Conditional
+from lattice_flows.config.rules import FINITE, POSITIVE, Settings
 from lattice_flows.errors import InvalidInput
-from lattice_flows.groups import Group
+from lattice_flows.lattice import Lattice, Space
+from lattice_flows.operators.base import Operator, autograd_force
+from lattice_flows.streams import Streams
 
 ActionLike = Callable[[Tensor], Tensor]
-"""Any function links -> S `(*batch,)`, which does wherever only S is needed."""
+"""A function x -> S `(*batch,)`: enough wherever only S is needed."""
 
 
 class Action(nn.Module):
-    """S(links), the target density being p = exp(-S) / Z relative to the Haar measure.
+    """S(x); the target density is p = exp(-S) / Z relative to the measure of the space.
 
-    A subclass gives `forward`; the force follows by autograd.
+    To add one, implement `forward`; the force follows by autograd. `forward` must read the coupling from `self.beta`
+    at each call, or the action must override `at`.
+
+    Args:
+        space: that of the configurations x.
+        beta: the coupling, where the action has one.
+
+    Raises:
+        InvalidInput: `space` is no space, or beta is not a finite number > 0.
+
+    Attributes:
+        batch_invariant: whether all digits of S and of the force are independent of the rest of a batch.
     """
 
-    def __init__(self, group: Group, beta: float):
+    batch_invariant = False
+
+    def __init__(self, space: Space, beta: float | None = None):
         super().__init__()
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not (math.isfinite(beta) and beta > 0):
-            raise InvalidInput(f"beta must be a finite number > 0, got {beta!r}")
-        self.group = group
-        self.beta = float(beta)
+        if not isinstance(space, Space):
+            raise InvalidInput(
+                f"an action needs the space of its fields, such as GaugeField(SU(3), (8, 8)), got {space!r}"
+            )
+        self.space = space
+        self.beta = None if beta is None else _checked(beta, zero=False)
 
     @abstractmethod
-    def forward(self, links: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """S `(*batch,)`."""
 
-    def force(self, links: Tensor) -> Tensor:
-        """The algebra field F, shaped like the links, with S(exp(t X) U) = S(U) + t sum inner(X, F) + O(t^2)."""
-        with torch.enable_grad():
-            links = links.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self(links).sum(), links)
-        return self.group.algebra_gradient(links.detach(), gradient)
+    def force(self, x: Tensor) -> Tensor:
+        """The tangent field F, shaped like x, with S(move(x, t X)) = S(x) + t inner(X, F) + O(t^2)."""
+        return autograd_force(self, x, self.space)
+
+    def at(self, beta: float) -> Self:
+        """The same action at another coupling.
+
+        Raises:
+            InvalidInput: the action has no coupling beta, or beta is not a finite number >= 0.
+        """
+        if self.beta is None:
+            raise InvalidInput(f"{self} has no coupling beta that could change")
+        other = copy.copy(self)
+        other.beta = _checked(beta, zero=True)
+        return other
+
+    def on(self, lattice: Lattice | Sequence[int]) -> Self:
+        """The same action on another lattice."""
+        other = copy.copy(self)
+        other.space = self.space.on(lattice)
+        return other
+
+    def refreshed(self, x: Tensor, streams: Streams) -> "Action":
+        """The action with new auxiliary fields, given x; most actions have none and return themselves."""
+        return self
+
+    def cells(self, device: torch.device | str = "cpu") -> Sequence[Cell]:
+        """Sets of elements that local updates may change at once; each element is in one set.
+
+        Raises:
+            InvalidInput: the action has no local updates.
+        """
+        raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
+
+    def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
+        """The density of the active elements of a cell, given all others.
+
+        Args:
+            flat: configurations `(*batch, n_elements, *element)`, as `Space.flatten` gives them.
+
+        Raises:
+            InvalidInput: the action has no local updates.
+        """
+        raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
 
     def extra_repr(self) -> str:
-        return f"{self.group}, beta={self.beta:g}"
+        return f"{self.space}" + ("" if self.beta is None else f", beta={self.beta:g}")
+
+
+class OperatorAction(Action):
+    """S = the sum of coefficients times operators. To add one, implement `terms`."""
+
+    @abstractmethod
+    def terms(self) -> list[tuple[float, Operator]]:
+        """Coefficients, at the present beta, and operators."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = torch.zeros((), device=x.device)
+        for coefficient, operator in self.terms():
+            total = total + coefficient * operator.value(x)
+        return total
+
+    def force(self, x: Tensor) -> Tensor:
+        force = torch.zeros_like(self.space.check(x))
+        for coefficient, operator in self.terms():
+            force.add_(operator.force(x), alpha=coefficient)
+        return force
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetaSettings(Settings):
+    """The coupling `beta` of an action."""
+
+    beta: Annotated[float, FINITE, POSITIVE]
+
+
+class ActionEntry(NamedTuple):
+    """A named action of `[action]` in configs.
+
+    To add one: a file with the action and its entry, and one line in `lattice_flows/config/registry.py`.
+    """
+
+    settings: type[Settings]
+    """The keys of `[action]` beside `name`."""
+    build: Callable[[Any, Any], Action]
+    """The action on a space, from settings."""
+
+
+def _checked(beta: float, zero: bool) -> float:
+    number = isinstance(beta, int | float) and not isinstance(beta, bool) and math.isfinite(beta)
+    if not number or beta < 0 or (beta == 0 and not zero):
+        raise InvalidInput(f"beta must be a finite number {'>=' if zero else '>'} 0, got {beta!r}")
+    return float(beta)

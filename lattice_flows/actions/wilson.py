@@ -1,7 +1,8 @@
 """The Wilson action."""
 
+from lattice_flows.actions.base import ActionEntry, BetaSettings
 from lattice_flows.actions.loops import LoopAction
-from lattice_flows.groups import Group
+from lattice_flows.lattice import GaugeField
 
 
 class Wilson(LoopAction):
@@ -10,14 +11,17 @@ class Wilson(LoopAction):
     Source: K. G. Wilson, Phys. Rev. D 10 (1974) 2445.
 
     Raises:
-        InvalidInput: beta is not a finite number > 0.
+        InvalidInput: the space is not one of links, or beta is not a finite number > 0.
 
     Example:
-        >>> from lattice_flows import SU
-        >>> action = Wilson(SU(3), beta=6.0)
-        >>> action(SU(3).identity(5, 2, 4, 4))
+        >>> from lattice_flows import SU, GaugeField
+        >>> space = GaugeField(SU(3), (4, 4))
+        >>> Wilson(space, beta=6.0)(space.cold(5))
         tensor([-96., -96., -96., -96., -96.])
     """
 
-    def __init__(self, group: Group, beta: float, *, dim: int | None = None):
-        super().__init__(group, beta, dim=dim)
+    def __init__(self, space: GaugeField, beta: float):
+        super().__init__(space, beta)
+
+
+WILSON = ActionEntry(BetaSettings, lambda space, settings: Wilson(space, settings.beta))

@@ -1,8 +1,19 @@
-"""Flows: a prior, layers, and named architectures."""
+"""Flows: a space, layers, and named architectures."""
 
-from lattice_flows.flows.builders import build, checkerboard, stripes
-from lattice_flows.flows.flow import Flow, Weighted
-from lattice_flows.flows.hierarchical import hierarchical, transfer
-from lattice_flows.flows.prior import HaarPrior
+from lattice_flows.errors import moved
+from lattice_flows.flows.affine import affine
+from lattice_flows.flows.coupling_flows import checkerboard, stripes
+from lattice_flows.flows.flow import Flow, Prior, Weighted
+from lattice_flows.flows.recipe import Recipe
 
-__all__ = ["Flow", "HaarPrior", "Weighted", "build", "checkerboard", "hierarchical", "stripes", "transfer"]
+__all__ = ["Flow", "Prior", "Recipe", "Weighted", "affine", "checkerboard", "stripes"]
+
+__getattr__ = moved(
+    __name__,
+    {
+        "hierarchical": "lattice_flows.planar.hierarchical:hierarchical",
+        "transfer": "lattice_flows.planar.hierarchical:transfer",
+        "HaarPrior": "the prior of a space, GaugeField(group, lattice).prior",
+        "build": "Recipe.build of an entry of lattice_flows.config.ARCHITECTURES",
+    },
+)

@@ -1,31 +1,64 @@
 """A flow: a prior and layers, with exact samples and exact densities."""
 
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.flows.prior import HaarPrior
 from lattice_flows.groups import Group
+from lattice_flows.lattice import Lattice, Space
+from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.base import Transform, in_turn
-from lattice_flows.layers.perceptron import Coupling
+from lattice_flows.streams import Streams
 
 
 class Weighted(NamedTuple):
-    """Links with the log-density of the model that drew them."""
+    """Configurations with the log-density of the model that drew them."""
 
-    links: Tensor
+    x: Tensor
+    """`(n, *shape)`."""
     log_q: Tensor
+    """`(n,)`."""
+
+    @property
+    def links(self) -> Tensor:
+        """The configurations of a gauge field."""
+        return self.x
+
+
+class Prior(Protocol):
+    """A density r of the configurations that enter a flow."""
+
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """n independent configurations `(n, *shape)`."""
+        ...
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log r `(*batch,)`."""
+        ...
 
 
 class Flow(nn.Module):
-    """Layers that carry the prior r to the model q: log q(y) = log r(x) - log|dy/dx|, relative to the Haar measure.
+    """Layers that carry the prior r to the model q: log q(y) = log r(x) - log|dy/dx|.
+
+    Densities are relative to the measure of the space. A flow is a `Proposal` of samplers, with log w = -log q.
 
     Args:
-        prior: the density of the links that the first layer is given.
-        layers: transforms, in the order in which they act on a sample.
+        space: of the configurations.
+        layers: transforms, in the order of sampling.
+        prior: the density r. Default: that of the space.
+        rebuild: a function from a `Lattice` to a flow with the same names of parameters, for `on`.
+
+    Raises:
+        InvalidInput: `space` is none, or no layer has parameters.
 
     Example:
         >>> import torch
@@ -38,27 +71,38 @@ class Flow(nn.Module):
         True
     """
 
-    def __init__(self, prior: HaarPrior, layers: Iterable[Transform]):
+    def __init__(
+        self,
+        space: Space,
+        layers: Iterable[Transform],
+        prior: Prior | None = None,
+        rebuild: Callable[[Lattice], "Flow"] | None = None,
+    ):
         super().__init__()
+        if not isinstance(space, Space):
+            raise InvalidInput(
+                f"a flow needs the space of its fields, such as GaugeField(SU(3), (8, 8)), got {space!r}"
+            )
+        self.space = space
         self.prior = prior
         self.layers = nn.ModuleList(layers)
+        self._rebuild = rebuild
         if not any(True for _ in self.parameters()):
             raise InvalidInput("a flow needs at least one layer with parameters")
 
     @property
     def group(self) -> Group:
-        """The gauge group."""
-        return self.prior.group
+        """The gauge group.
+
+        Raises:
+            InvalidInput: the configurations are not links.
+        """
+        return gauge_field(self.space).group
 
     @property
-    def sites(self) -> tuple[int, ...]:
-        """The extents of the lattice."""
-        return self.prior.sites
-
-    @property
-    def coupling(self) -> Coupling | None:
-        """The coupling that the flow is asked for, where its contexts see one."""
-        return next((module for module in self.modules() if isinstance(module, Coupling)), None)
+    def lattice(self) -> Lattice:
+        """The lattice."""
+        return self.space.lattice
 
     @property
     def n_parameters(self) -> int:
@@ -69,37 +113,88 @@ class Flow(nn.Module):
         return cast(list[Transform], list(self.layers))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Prior links x to model links y, with log|dy/dx| `(*batch,)`."""
+        """Carry prior configurations x to model configurations y; give y and log|dy/dx| `(*batch,)`."""
         return in_turn(x, self._transforms())
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Model links y to prior links x, with log|dx/dy| `(*batch,)`."""
+        """Carry model configurations y back to prior configurations x; give x and log|dx/dy| `(*batch,)`."""
         return in_turn(y, [layer.inverse for layer in reversed(self._transforms())])
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n sets of prior links, in the precision and on the device of the parameters."""
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n prior configurations, in the precision and on the device of the parameters."""
         like = next(self.parameters())
-        return self.prior.sample(n, generator, dtype=like.dtype, device=like.device)
+        draw = self.space.prior if self.prior is None else self.prior.sample
+        return draw(n, generator, dtype=like.dtype, device=like.device)
 
-    def push(self, x: Tensor) -> Weighted:
-        """What prior links become, with gradients to the parameters (the reparametrisation trick)."""
+    def log_prior(self, x: Tensor) -> Tensor:
+        """log r `(*batch,)`."""
+        return self.space.log_prior(x) if self.prior is None else self.prior.log_prob(x)
+
+    def transform(self, x: Tensor) -> Weighted:
+        """Model configurations from prior ones, with gradients to the parameters (the reparametrisation trick)."""
         y, logdet = self(x)
-        return Weighted(y, self.prior.log_prob(x) - logdet)
+        return Weighted(y, self.log_prior(x) - logdet)
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Weighted:
-        """n independent samples: `.links` and `.log_q`, in the precision and on the device of the parameters."""
-        return self.push(self.draw(n, generator))
+        """n independent samples, in the precision and on the device of the parameters."""
+        return self.transform(self.sample_prior(n, generator))
 
-    def log_prob(self, links: Tensor) -> Tensor:
-        """log q `(*batch,)` of given links."""
-        x, logdet = self.inverse(links)
-        return self.prior.log_prob(x) + logdet
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log q `(*batch,)` of given configurations."""
+        origin, logdet = self.inverse(x)
+        return self.log_prior(origin) + logdet
+
+    def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
+        """n independent samples and log w = -log q, from the one generator of `streams`.
+
+        Raises:
+            InvalidInput: `streams` has more than one.
+        """
+        if not isinstance(streams, Streams):
+            raise InvalidInput(
+                f"a proposal is drawn from streams, got {streams!r}; flow.sample_prior(n, generator) gives prior "
+                "configurations, and flow.sample(n, generator=generator) samples"
+            )
+        if len(streams) != 1:
+            raise InvalidInput(f"a proposal is drawn from one stream, got {len(streams)}: take streams.child(k)")
+        x, log_q = self.sample(n, generator=streams.generators[0])
+        return x, -log_q
+
+    @torch.no_grad()
+    def log_w(self, x: Tensor) -> Tensor:
+        """log w = -log q `(*batch,)` of given configurations, without gradients."""
+        return -self.log_prob(x)
+
+    def on(self, lattice: Lattice | Sequence[int]) -> "Flow":
+        """A copy of this flow on another lattice, with the same parameters.
+
+        Raises:
+            InvalidInput: the flow has no `rebuild`, or its layers do not fit the lattice.
+
+        Example:
+            >>> from lattice_flows import U1, flows
+            >>> flows.stripes(U1(), (8, 8), layers=8, seed=0).on((8, 12))
+            Flow: U(1) on 8x12, 8 layers (GaugeCoupling with SpectralMap(U(1), bins=8)), 29,000 parameters
+        """
+        if self._rebuild is None:
+            raise InvalidInput(
+                "a flow that is built from layers stays on its lattice: build it with stripes, checkerboard or "
+                "hierarchical, or give Flow(rebuild=...)"
+            )
+        like, lattice = next(self.parameters()), Lattice(lattice)
+        other = self._rebuild(lattice).to(like.device, like.dtype)
+        try:
+            other.load_state_dict(self.state_dict())
+        except RuntimeError:
+            raise InvalidInput(f"the parameters on {self.lattice} do not fit the layers on {lattice}") from None
+        return other.train(self.training)
 
     def __repr__(self) -> str:
-        extents = "x".join(map(str, self.sites))
+        facts = self.space.facts
+        field = facts.get("group", f"{facts['field']} field")
         kinds = ", ".join(dict.fromkeys(map(_describe, self._transforms())))
-        return f"Flow: {self.group} on {extents}, {len(self.layers)} layers ({kinds}), {self.n_parameters:,} parameters"
+        return f"Flow: {field} on {self.lattice}, {len(self.layers)} layers ({kinds}), {self.n_parameters:,} parameters"
 
 
 def _describe(layer: Transform) -> str:

@@ -8,9 +8,9 @@ import torch
 
 @contextlib.contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Draws of torch.nn's initialisers come from this seed, or without one from torch's global stream.
+    """Let the initialisers of torch.nn draw from this seed, or without one from torch's global stream.
 
-    They always draw from the global stream: a copy of it is seeded, so that the caller's does not move.
+    They know the global stream alone, so that a copy of it is seeded. The caller's stream does not move.
     """
     with torch.random.fork_rng(devices=[]):
         if seed is not None:

@@ -1,22 +1,34 @@
-"""What a gauge group can do; everything else in the package is written against this interface alone."""
+"""The interface of gauge groups; the rest of the package uses this interface alone."""
 
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lattice_flows.errors import InvalidInput
 
+Device = torch.device | str | None
+
+Orientations = Sequence[Sequence[bool]]
+"""For each walk and step: True where the step follows a link, False where it goes against one."""
+
 
 class Group(ABC):
-    """A compact gauge group: how its elements are drawn, multiplied, diagonalised, and moved by its algebra.
+    """A compact gauge group: it draws, multiplies and diagonalises elements, and moves them by its algebra.
 
-    A group is a value: it holds no tensors and no device, and `SU(3) == SU(3)`. Elements are plain tensors whose
-    trailing axes are `element_shape` (see the legend in `lattice_flows.fields.layout`); every method broadcasts over
-    the axes before them. The inner product of the algebra is `inner`, for which the generators are orthonormal.
+    A group is a value: it holds no tensors and no device, and `SU(3) == SU(3)`. Elements are plain tensors with the
+    trailing axes `element_shape` (see the legend in `lattice_flows.lattice.layout`). Every method broadcasts over the
+    axes before them. Densities are relative to the Haar measure, normalised to total volume 1.
 
-    Densities are relative to the Haar measure, normalised to total volume 1.
+    To add a group of matrices, subclass `MatrixGroup` in a file of its own and `register` its name. A group may lack
+    the methods that are not abstract; a call then raises InvalidInput.
     """
+
+    abelian: bool = False
+    """Whether all elements commute."""
 
     @property
     @abstractmethod
@@ -39,18 +51,12 @@ class Group(ABC):
 
     @abstractmethod
     def haar(
-        self,
-        *shape: int,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+        self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
     ) -> Tensor:
-        """Independent elements `(*shape, *element)` from the Haar measure. `dtype` names the precision."""
+        """Independent elements `(*shape, *element)` from the Haar measure, in the precision of `dtype`."""
 
     @abstractmethod
-    def identity(
-        self, *shape: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def identity(self, *shape: int, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
         """Identity elements `(*shape, *element)`."""
 
     @abstractmethod
@@ -71,12 +77,12 @@ class Group(ABC):
 
     @abstractmethod
     def class_features(self, a: Tensor) -> Tensor:
-        """Real functions `(..., n_class_features)` of the conjugacy class of a, which together determine the class."""
+        """Real functions `(..., n_class_features)` of the conjugacy class of a; together they determine the class."""
 
     @property
     @abstractmethod
     def n_class_features(self) -> int:
-        """How many numbers `class_features` gives for an element."""
+        """The number of class features of an element."""
 
     @abstractmethod
     def exp(self, algebra: Tensor) -> Tensor:
@@ -86,18 +92,18 @@ class Group(ABC):
     def project_algebra(self, m: Tensor) -> Tensor:
         """The part of m that lies in the algebra."""
 
+    def project_sum(self, elements: Iterable[Tensor]) -> Tensor:
+        """The sum of `project_algebra` over several elements."""
+        return functools.reduce(torch.add, map(self.project_algebra, elements))
+
     @abstractmethod
     def random_algebra(
-        self,
-        *shape: int,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+        self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
     ) -> Tensor:
         """Algebra elements `(*shape, *element)` with density exp(-inner(X, X) / 2): the momenta of HMC."""
 
     @abstractmethod
-    def generators(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
+    def generators(self, *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
         """A basis of the algebra `(dimension, *element)`, orthonormal under `inner`."""
 
     @abstractmethod
@@ -110,41 +116,119 @@ class Group(ABC):
 
     @abstractmethod
     def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
-        """The algebra element F with L(exp(t X) a) = L(a) + t inner(X, F) + O(t^2).
-
-        `gradient` is what `torch.autograd.grad(L, a)` returns.
-        """
+        """The algebra element F with L(exp(t X) a) = L(a) + t inner(X, F) + O(t^2), from autograd's `gradient`."""
 
     @abstractmethod
     def defect(self, a: Tensor) -> Tensor:
-        """How far `(...)` each element is from the group: the largest violation of its defining equations."""
+        """The largest violation `(...)` of the equations that define the group."""
 
     @abstractmethod
-    def eigenphases(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """The phases `(..., N)` of the eigenvalues, brought to the alcove, and the frame of eigenvectors.
+    def restore(self, a: Tensor) -> Tensor:
+        """The element a without the rounding errors that took it out of the group."""
 
-        The phases are differentiable. The frame carries a free phase per eigenvector and is not: use
-        `lattice_flows.kernels.spectrum.displacement` where the frame turns with a.
+    @abstractmethod
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """The largest difference `(...)` between entries of two elements."""
+
+    @property
+    @abstractmethod
+    def bare_coupling(self) -> float:
+        """beta g^2, the product of the Wilson action's beta and the squared bare coupling.
+
+        With this beta the action is sum_{x, mu < nu} inner(F, F) / 2 to leading order in F, P_{mu nu} = exp(F).
+
+        Source: K. G. Wilson, Phys. Rev. D 10 (1974) 2445.
         """
 
     @abstractmethod
-    def rebuild(self, phases: Tensor, frame: Tensor) -> Tensor:
-        """The element with these eigenphases in this frame, the inverse of `eigenphases`."""
+    def link_products(self, links: Tensor, table: Tensor, forward: Sequence[bool]) -> Tensor:
+        """Ordered products `(*batch, n, *element)` of links along n walks; differentiable in the links.
+
+        Args:
+            links: `(*batch, n_links, *element)`.
+            table: the links of every walk `(steps, n)`, int64.
+            forward: the orientation of every step.
+        """
 
     @abstractmethod
+    def link_sums(self, links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
+        """Sums S `(*batch, n, *element)` over walks of products of links, such as staples; complex for every group.
+
+        Args:
+            links: `(*batch, n_links, *element)`.
+            tables: the links of every walk `(walks, steps, n)`, int64.
+            forward: the orientations of the steps.
+        """
+
+    @abstractmethod
+    def alignment(self, a: Tensor, sums: Tensor) -> Tensor:
+        """Re tr(U S) `(...)` of elements U and sums S of `link_sums`."""
+
+    @abstractmethod
+    def link_forces(self, links: Tensor, tables: Tensor, forward: Orientations, active: Tensor) -> Tensor:
+        """The sum over walks of `retrace_gradient` of the loops that they close.
+
+        Args:
+            active: the links `(n,)` that the walks of `tables` close: the first steps of the loops.
+        """
+
+    # Methods that a group may lack.
+
+    def heat_bath_numbers(self) -> tuple[int, ...]:
+        """The shape of the uniform numbers of one link in `heat_bath`."""
+        self._lacks("heat bath", "use hmc or metropolis")
+
+    def heat_bath(self, a: Tensor, sums: Tensor, strength: float, uniforms: Tensor) -> Tensor:
+        """Move each element by a step that leaves its density exp(strength Re tr(U S)) invariant.
+
+        Shapes: a `(..., *element)`, sums as of `link_sums`, uniforms `(..., *heat_bath_numbers())` in [0, 1).
+        """
+        self._lacks("heat bath", "use hmc or metropolis")
+
+    def over_relaxation(self, a: Tensor, sums: Tensor) -> Tensor:
+        """Move each element far away by a step that keeps Re tr(U S) and the Haar measure."""
+        self._lacks("over-relaxation", "use hmc or metropolis")
+
+    def n_spectral_params(self, bins: int) -> int:
+        """The number of parameters of `spectral_flow`."""
+        self._lacks("spectral map", "give the coupling a conjugation map of your own")
+
+    def spectral_flow(self, a: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """g = h(a) a^-1 and log|dh/da| of a conjugation-equivariant map h of splines, or the same of h^-1.
+
+        Shapes: a `(..., *element)`, params `(..., n_spectral_params(bins))` -> `(..., *element)`, `(...)`.
+        """
+        self._lacks("spectral map", "give the coupling a conjugation map of your own")
+
+    def eigenphases(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """The phases `(..., N)` of the eigenvalues, brought to the alcove, and the frame of eigenvectors.
+
+        The phases are differentiable. The frame is not, as each eigenvector has a free phase: see
+        `lattice_flows.kernels.spectrum.displacement`.
+        """
+        self._lacks("eigenphases")
+
     def power(self, a: Tensor, exponent: float) -> Tensor:
-        """The principal real power: the phases, as `eigenphases` gives them, times the exponent, in the same frame."""
+        """The principal real power: the element with the `eigenphases` times the exponent, in the same frame."""
+        self._lacks("real powers")
 
-    @abstractmethod
-    def log_vandermonde(self, phases: Tensor) -> Tensor:
-        """Log-density `(...)` of the eigenphases under the Haar measure, up to a constant."""
+    def character_indices(self, labels: Tensor) -> Tensor:
+        """The indices that `characters` takes, from labels of representations `(n, rank)`."""
+        self._lacks("characters")
+
+    def characters(self, a: Tensor, indices: Tensor) -> Tensor:
+        """Re chi_r(a) `(..., n)` in float64 for the representations of `character_indices`."""
+        self._lacks("characters")
+
+    def _lacks(self, what: str, remedy: str = "") -> NoReturn:
+        raise InvalidInput(f"{self} has no {what} in this package{': ' if remedy else ''}{remedy}")
 
     def __str__(self) -> str:
         return self.name
 
 
 def check_precision(dtype: torch.dtype | None) -> torch.dtype:
-    """The real dtype float32 or float64 that `dtype` (real or complex, default: torch's) names the precision of."""
+    """The real dtype, float32 or float64, in the precision of `dtype` (real or complex; default: torch's)."""
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not isinstance(dtype, torch.dtype):
         raise InvalidInput(f"dtype must be a torch.dtype such as torch.float64, got {dtype!r}")

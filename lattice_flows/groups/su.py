@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.groups.base import Group, check_precision
-from lattice_flows.kernels import algebra_exp, spectral_power, spectrum
+from lattice_flows.groups.base import Orientations
+from lattice_flows.groups.matrix import MatrixGroup
+from lattice_flows.kernels import heat_bath, link_forces, over_relaxation, spectral_flow, spectral_power, spectrum
+from lattice_flows.kernels.spectral_flow import n_params
 
-
-def _traceless(m: Tensor) -> Tensor:
-    mean = m.diagonal(dim1=-2, dim2=-1).mean(-1)
-    return m - mean[..., None, None] * torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)
+ATTEMPTS = 4
+"""The number of attempts of the heat bath in each SU(2) subgroup."""
 
 
 @dataclass(frozen=True)
-class SU(Group):
-    """The special unitary group SU(N). Its algebra is the traceless anti-Hermitian matrices, (X, Y) = -2 tr(X Y).
+class SU(MatrixGroup):
+    """The special unitary group SU(N).
 
     Raises:
         InvalidInput: N is not an integer >= 2.
@@ -49,18 +49,11 @@ class SU(Group):
     def n(self) -> int:
         return self.N
 
-    @property
-    def element_shape(self) -> tuple[int, ...]:
-        return (self.N, self.N)
-
-    def element_dtype(self, dtype=None) -> torch.dtype:
-        return check_precision(dtype).to_complex()
-
     def haar(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
         """Haar elements by the QR decomposition of a Ginibre matrix (F. Mezzadri, math-ph/0609050).
 
-        The diagonal of R is made positive, which gives U(N); dividing the last column by the determinant commutes with
-        multiplication by SU(N) from the left, and so leaves the Haar measure of SU(N).
+        A positive diagonal of R gives U(N). Dividing the last column by the determinant commutes with multiplication by
+        SU(N) from the left, so it gives the Haar measure of SU(N).
         """
         size = (*shape, *self.element_shape)
         ginibre = torch.randn(size, generator=generator, dtype=self.element_dtype(dtype), device=device)
@@ -69,27 +62,11 @@ class SU(Group):
         det = torch.linalg.det(q)
         return torch.cat((q[..., :-1], q[..., -1:] * torch.sgn(det).conj()[..., None, None]), dim=-1)
 
-    def identity(self, *shape, dtype=None, device=None) -> Tensor:
-        eye = torch.eye(self.N, dtype=self.element_dtype(dtype), device=device)
-        return eye.expand(*shape, *self.element_shape).clone()
-
-    def compose(self, a: Tensor, b: Tensor) -> Tensor:
-        return a @ b
-
-    def inverse(self, a: Tensor) -> Tensor:
-        return a.mH
-
-    def trace(self, a: Tensor) -> Tensor:
-        return a.diagonal(dim1=-2, dim2=-1).mean(-1)
-
-    def retrace(self, a: Tensor) -> Tensor:
-        return a.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-
     def class_features(self, a: Tensor) -> Tensor:
         """Real and imaginary part of tr(a^k) / N for k = 1 ... N // 2 (the real part alone for SU(2)).
 
-        They determine the characteristic polynomial: Newton's identities give its first N // 2 coefficients, and the
-        others are their complex conjugates because the determinant is 1.
+        They determine the characteristic polynomial. Newton's identities give its first N // 2 coefficients; the others
+        are their complex conjugates, as the determinant is 1.
         """
         if self.N == 2:
             return self.retrace(a).unsqueeze(-1)
@@ -104,19 +81,10 @@ class SU(Group):
     def n_class_features(self) -> int:
         return 1 if self.N == 2 else 2 * (self.N // 2)
 
-    def exp(self, algebra: Tensor) -> Tensor:
-        return algebra_exp(algebra)
-
     def project_algebra(self, m: Tensor) -> Tensor:
         """The traceless anti-Hermitian part of a matrix."""
-        return _traceless((m - m.mH) / 2)
-
-    def random_algebra(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        size = (*shape, *self.element_shape)
-        # randn gives complex entries of unit variance; the generators are normalised to tr(T_a T_b) = -1/2.
-        return self.project_algebra(
-            torch.randn(size, generator=generator, dtype=self.element_dtype(dtype), device=device)
-        )
+        m = (m - m.mH) / 2
+        return m - self.trace(m)[..., None, None] * torch.eye(self.N, dtype=m.dtype, device=m.device)
 
     def generators(self, *, dtype=None, device=None) -> Tensor:
         """The generalised Gell-Mann matrices times -i/2: tr(T_a T_b) = -delta_ab / 2."""
@@ -131,28 +99,82 @@ class SU(Group):
             basis.append(m * math.sqrt(2 / (k * (k + 1))))
         return (torch.stack(basis) * -0.5j).to(device, self.element_dtype(dtype))
 
-    def inner(self, x: Tensor, y: Tensor) -> Tensor:
-        return -2 * (x * y.mT).sum((-2, -1)).real
-
-    def retrace_gradient(self, a: Tensor) -> Tensor:
-        return self.project_algebra(a) / (-2 * self.N)
-
-    def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
-        return self.project_algebra(gradient @ a.mH) / 2
-
-    def defect(self, a: Tensor) -> Tensor:
-        eye = torch.eye(self.N, dtype=a.dtype, device=a.device)
-        unitarity = (a.mH @ a - eye).abs().amax((-2, -1))
-        return torch.maximum(unitarity, (torch.linalg.det(a) - 1).abs())
-
     def eigenphases(self, a: Tensor) -> tuple[Tensor, Tensor]:
         return spectrum.eigenphases(a)
-
-    def rebuild(self, phases: Tensor, frame: Tensor) -> Tensor:
-        return (frame * torch.polar(torch.ones_like(phases), phases).unsqueeze(-2)) @ frame.mH
 
     def power(self, a: Tensor, exponent: float) -> Tensor:
         return a if exponent == 1 else spectral_power(a, exponent)
 
-    def log_vandermonde(self, phases: Tensor) -> Tensor:
-        return spectrum.log_vandermonde(spectrum.gaps(phases))
+    def restore(self, a: Tensor) -> Tensor:
+        """U (3 - U^dagger U) / 2, without the phase of its determinant: unitary up to the square of the defect of U.
+
+        Source: A. Bjorck and C. Bowie, SIAM J. Numer. Anal. 8 (1971) 358, for the iteration.
+
+        Example:
+            >>> off = 1.001 * SU(3).identity(5, dtype=torch.float64)
+            >>> bool(SU(3).defect(SU(3).restore(off)).max() < 1e-5)
+            True
+        """
+        factor = -0.5 * (a.mH @ a)
+        diagonal = torch.view_as_real(factor).diagonal(dim1=-3, dim2=-2)  # (..., 2, N)
+        diagonal[..., 0, :] += 1.5
+        diagonal[..., 1, :] -= (torch.linalg.det(a).imag / self.N).unsqueeze(-1)
+        return a @ factor
+
+    def link_forces(self, links: Tensor, tables: Tensor, forward: Orientations, active: Tensor) -> Tensor:
+        return link_forces(links, tables, forward, active) / (-2 * self.N)
+
+    def heat_bath_numbers(self) -> tuple[int, ...]:
+        return (math.comb(self.N, 2), ATTEMPTS, 4)
+
+    def heat_bath(self, a: Tensor, sums: Tensor, strength: float, uniforms: Tensor) -> Tensor:
+        """Draw in all SU(2) subgroups, one after the other.
+
+        A subgroup stays where all attempts in it are rejected; the chance of that depends on S alone.
+
+        Source: N. Cabibbo and E. Marinari, Phys. Lett. B 119 (1982) 387; A. D. Kennedy and B. J. Pendleton, Phys. Lett.
+        B 156 (1985) 393.
+        """
+        return heat_bath(a, sums, strength, uniforms)
+
+    def over_relaxation(self, a: Tensor, sums: Tensor) -> Tensor:
+        """Reflect in all SU(2) subgroups.
+
+        Source: M. Creutz, Phys. Rev. D 36 (1987) 515; F. R. Brown and T. J. Woch, Phys. Rev. Lett. 58 (1987) 2394.
+        """
+        return over_relaxation(a, sums)
+
+    def n_spectral_params(self, bins: int) -> int:
+        return n_params(self.N, bins)
+
+    def spectral_flow(self, a: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        return spectral_flow(a, params, bins, inverse=inverse)
+
+    def character_indices(self, labels: Tensor) -> Tensor:
+        """The indices `(n, N - 1, N - 1)` of h_k in the determinants, from the Dynkin labels `(n, N - 1)`."""
+        rows = labels.flip(-1).cumsum(-1).flip(-1)  # of Young diagrams
+        place = torch.arange(self.N - 1)
+        return rows[:, :, None] - place[:, None] + place
+
+    def characters(self, a: Tensor, indices: Tensor) -> Tensor:
+        """The determinants of Jacobi and Trudi in the complete symmetric polynomials h_k of the eigenvalues.
+
+        Source: W. Fulton and J. Harris, Representation Theory (1991), eq. (A.5).
+        """
+        h = self._symmetric(a.to(torch.complex128), int(indices.max()))
+        return torch.linalg.det(h[..., indices]).real
+
+    def _symmetric(self, a: Tensor, largest: int) -> Tensor:
+        """h_0, h_1, ..., h_largest, then zeros for the negative indices, `(..., largest + N)`."""
+        power, traces = a, []
+        for k in range(self.N):
+            power = power @ a if k else a
+            traces.append(power.diagonal(dim1=-2, dim2=-1).sum(-1))
+        one = torch.ones_like(traces[0])
+        e = [one]
+        for k in range(1, self.N + 1):  # Newton's identities
+            e.append(sum((-1) ** (i - 1) * e[k - i] * traces[i - 1] for i in range(1, k + 1)) / k)  # type: ignore[arg-type]
+        h = [one]
+        for k in range(1, largest + 1):
+            h.append(sum((-1) ** (i - 1) * e[i] * h[k - i] for i in range(1, min(k, self.N) + 1)))  # type: ignore[arg-type]
+        return torch.stack([*h, *[torch.zeros_like(one)] * (self.N - 1)], dim=-1)

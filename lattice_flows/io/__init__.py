@@ -1,6 +1,6 @@
-"""Files: checkpoints, weights, ensembles in HDF5, single configurations in the formats of NERSC and ILDG, metrics.
+"""Files: checkpoints, weights, ensembles in HDF5, configurations of NERSC and ILDG, metrics.
 
-Each is written so that a kill at any moment loses little.
+A kill at any moment costs little of each.
 """
 
 from lattice_flows.io.chain_writer import ChainWriter, create_chains

@@ -1,29 +1,26 @@
-"""Ensembles of many Markov chains of any sampler in one HDF5 file, version 2 of ``ensemble.h5``.
+"""Ensembles of many Markov chains of any sampler in one HDF5 file, version 3 of ``ensemble.h5``.
 
     /links         (n_distinct, dim, *sites, *element)   each distinct configuration of each chain once, in order
-    /chain         (n_distinct,) int64                   which chain it is of
+    /scalars       (n_distinct, *sites)                  the same of a scalar field; a file has one of the two
+    /chain         (n_distinct,) int64                   the chain of each configuration
     /update        (n_distinct,) int64                   the stored update at which the chain had reached it
     /action        (n_updates, chains) float64           after every update: row t - 1 is that of update t = 1, 2, ...
     /acceptance    (n_updates, chains) float64           the share of accepted changes in every update
-    /proposals/log_q, action (float64), accepted (bool)  (n_updates, chains, proposals): of a flow, if one proposes
-    /end/links, action, log_q, offered                   the state of the chains after the last update, see `ChainState`
+    /proposals/log_w, action (float64), accepted (bool)  (n_updates, chains, proposals): of a flow, if one proposes
+    /end/x, action, log_w, offered                       the state of the chains after the last update, see `ChainState`
     /end/streams   (chains, k) uint8                     of their random streams
-    attributes     format, version, every, and what the writer says of the run: group, sites, beta, seed, config, ...
+    attributes     format, version, field, every, and those of the run: group, extents, beta, seed, config, ...
 
-Links are stored at updates that are multiples of `every`, and only if the chain has moved since it was stored last: a
-row of /links stands for the chain from its update up to that of the chain's next row, or up to the end. The number of
-multiples of `every` in between is its multiplicity. Of /end, log_q and offered are empty where a sampler has none.
+The attribute `field` (gauge, scalar) names the dataset of the configurations. They are stored at updates that are
+multiples of `every`, and only if the chain has moved since it was stored last. A row stands for the chain from its
+update up to that of the chain's next row, or up to the end. Its multiplicity is the number of multiples of `every` in
+between. In /end, log_w and offered are empty where a sampler has none.
 
-Any HDF5 tool reads the file. `ChainWriter` appends to it in transactions (`lattice_flows.io.transactions`). Files of
-version 1 are read as one chain whose start is its first update; they have
-
-    /links            (n_distinct, dim, *sites, *element)   the accepted configurations in order
-    /log_q, /action   (n,) float64, /accepted (n,) bool     of every proposal, the first being the start of the chain
-    /generator_state  (k,) uint8                            of torch at the end of the chain
+Any HDF5 tool reads the file. `ChainWriter` appends to it in transactions (`lattice_flows.io.transactions`).
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +34,31 @@ from lattice_flows.io.transactions import TransactionFile
 from lattice_flows.sampling import ChainState
 
 FORMAT = "lattice_flows ensemble"
-VERSION = 2
-SCALARS = ("action", "acceptance")
-PROPOSALS = ("log_q", "action", "accepted")
+VERSION = 3
+BLOCK = 2**26
+"""The bytes of configurations that are read at a time."""
+DATASETS = {"gauge": "links", "scalar": "scalars"}
+"""The dataset of configurations by the attribute `field`; for any other field it has the field's name."""
+NUMBERS = ("action", "acceptance")
+PROPOSALS = ("log_w", "action", "accepted")
 
 
 class ChainFile:
     """Stored chains, read lazily: numbers in slices of updates, configurations in blocks.
 
+    A reader is a snapshot: updates that a writer adds meanwhile are not seen, but for `end`.
+
     Attributes:
-        attributes: what the writer said about the run.
-        n_updates: how many updates were made and committed.
+        attributes: those of the run, `field` and `every`.
+        dataset: the name of the dataset of configurations, `links` or `scalars`.
+        n_updates: the number of committed updates.
         chains: the number of chains.
-        every: at which updates links are stored.
-        n_distinct: the number of distinct configurations, rows of /links.
+        every: configurations are stored at multiples of it.
+        n_distinct: the number of distinct configurations, rows of the dataset.
+        proposals: the number of proposals of a flow that each chain meets in an update.
 
     Raises:
-        InvalidInput: there is no such file, or it is truncated, something else, or of another version.
+        InvalidInput: the file is missing, truncated, something else, or of another version.
 
     Example:
         >>> import tempfile
@@ -67,8 +72,8 @@ class ChainFile:
         ...             out.append(state, torch.zeros(2))
         ...         out.commit(streams.get_state())
         ...     file = ChainFile(path)
-        ...     file.series("action").shape, [multiplicity.tolist() for _, multiplicity in file.distinct(chain=1)]
-        ((3, 2), [[3]])
+        ...     file.series("action").shape, [part.tolist() for part in file.rows(chain=1)]
+        ((3, 2), [[1], [3]])
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -76,28 +81,31 @@ class ChainFile:
         with self._open() as (file, attributes):
             self.attributes: dict[str, Any] = attributes
             self.every = int(attributes["every"])
+            self.dataset = dataset_of(attributes)
             self.n_updates, self.chains = file["action"].shape
-            self.n_distinct = len(file["links"])
+            self.n_distinct = len(file[self.dataset])
+            self.proposals = file["proposals/action"].shape[2] if "proposals" in file else 0
 
     def __len__(self) -> int:
         return self.n_updates
 
     def series(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Numbers of each update from `start` to `stop`, `(updates, chains)`, or `(updates, chains, proposals)`.
+        """Return numbers of the updates from `start` to `stop`, `(updates, chains)` or `(updates, chains, proposals)`.
 
         Args:
-            name: `action`, `acceptance`, `proposals/log_q`, `proposals/action` or `proposals/accepted`.
+            name: `action`, `acceptance`, `proposals/log_w`, `proposals/action` or `proposals/accepted`.
 
         Raises:
             InvalidInput: the file has no such numbers.
         """
         with self._open() as (file, _):
-            if name not in [*SCALARS, *(f"proposals/{proposed}" for proposed in PROPOSALS)] or name not in file:
-                raise InvalidInput(f"unknown numbers {name!r}; there are {', '.join(_names(file))} ({self.path})")
-            return file[name][start:stop]
+            if name not in (known := numbers(file)):
+                raise InvalidInput(f"unknown numbers {name!r}; there are {', '.join(known)} ({self.path})")
+            begin, end, _ = slice(start, stop).indices(self.n_updates)
+            return file[name][begin:end]
 
     def rows(self, chain: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of /links that chain k went through, in order, and how often each stands in it, one after the other.
+        """Return the rows of chain k in order, and their multiplicities.
 
         Raises:
             InvalidInput: there is no such chain.
@@ -105,38 +113,32 @@ class ChainFile:
         if not 0 <= chain < self.chains:
             raise InvalidInput(f"chain must be from 0 to {self.chains - 1}, got {chain} ({self.path})")
         with self._open() as (file, _):
-            rows = np.flatnonzero(file["chain"][:] == chain)
-            reached = file["update"][:][rows]
+            rows = np.flatnonzero(file["chain"][: self.n_distinct] == chain)
+            reached = file["update"][: self.n_distinct][rows]
         after = self.n_updates // self.every * self.every + self.every
         return rows, np.diff(reached, append=after) // self.every
 
-    def links(self, batch: int | None = None) -> Iterator[Tensor]:
-        """The distinct configurations of all chains in order, `batch` at a time, by default as many as 64 MiB hold."""
-        yield from self._blocks(np.arange(self.n_distinct), batch)
+    def configurations(self) -> Iterator[Tensor]:
+        """Yield the distinct configurations of all chains in order, in blocks of 64 MiB."""
+        return map(self.read, self.parts())
 
     def parts(self) -> list[np.ndarray]:
-        """The rows of /links in parts, each of as many as 64 MiB hold."""
+        """Return all rows, in parts of 64 MiB of configurations."""
         with self._open() as (file, _):
-            size = _block_size(file["links"])
+            stored = file[self.dataset]
+            size = max(1, BLOCK // (stored.dtype.itemsize * int(np.prod(stored.shape[1:]))))
         return [np.arange(start, min(start + size, self.n_distinct)) for start in range(0, self.n_distinct, size)]
 
     def read(self, rows: np.ndarray) -> Tensor:
-        """The links `(len(rows), dim, *sites, *element)` in consecutive rows of /links."""
-        return next(self._blocks(rows, len(rows)))
-
-    def distinct(self, chain: int, batch: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """The distinct configurations of chain k in order, and their multiplicities, `batch` at a time."""
-        rows, multiplicity = self.rows(chain)
-        start = 0
-        for block in self._blocks(rows, batch):
-            yield block, multiplicity[start : start + len(block)]
-            start += len(block)
+        """Return the configurations `(len(rows), *shape)` in rows that rise."""
+        with self._open() as (file, _):
+            return torch.from_numpy(file[self.dataset][rows])
 
     def configuration(self, chain: int, update: int | None = None) -> Tensor:
-        """The links `(dim, *sites, *element)` of chain k after an update, by default after the last one stored.
+        """Return the configuration `(*shape)` of chain k after an update, by default after the last one stored.
 
         Raises:
-            InvalidInput: there is no such chain, or no links were stored at this update.
+            InvalidInput: there is no such chain, or no configuration was stored at this update.
         """
         last = self.n_updates // self.every * self.every
         at = last if update is None else update
@@ -148,23 +150,16 @@ class ChainFile:
         return self.read(rows[rows == row])[0]
 
     def expand(self, values: np.ndarray) -> np.ndarray:
-        """Series `(n_updates // every, chains, ...)` of what was measured on all rows of /links `(n_distinct, ...)`."""
+        """Turn values of all rows `(n_distinct, ...)` into series `(n_updates // every, chains, ...)`."""
         columns = [np.repeat(values[rows], counts, axis=0) for rows, counts in map(self.rows, range(self.chains))]
         return np.stack(columns, axis=1)
 
     def end(self) -> tuple[ChainState, Tensor]:
-        """Where the chains stand and the state of their streams, from which they go on bit for bit."""
+        """Return the state of the chains and of their streams, from which they go on bit for bit."""
         with self._open() as (file, _):
             stored = {name: torch.from_numpy(file["end"][name][:]) for name in (*ChainState._fields, "streams")}
-        log_q, offered = (stored[name] if len(stored[name]) else None for name in ("log_q", "offered"))
-        return ChainState(stored["links"], stored["action"], log_q, offered), stored["streams"]
-
-    def _blocks(self, rows: np.ndarray, batch: int | None) -> Iterator[Tensor]:
-        with self._open() as (file, _):
-            stored = file["links"]
-            batch = batch or _block_size(stored)
-            for start in range(0, len(rows), batch):
-                yield torch.from_numpy(stored[rows[start : start + batch]])
+        log_w, offered = (stored[name] if len(stored[name]) else None for name in ("log_w", "offered"))
+        return ChainState(stored["x"], stored["action"], log_w, offered), stored["streams"]
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -182,46 +177,25 @@ class ChainFile:
             attributes = dict(file.attrs)
             if attributes.pop("format", None) != FORMAT:
                 raise InvalidInput(f"an ensemble of lattice_flows is expected, this is another HDF5 file ({self.path})")
-            version = attributes.pop("version")
-            if version == 1:
-                yield _version_1(file), attributes | {"every": 1}
-            elif version == VERSION:
-                yield file, attributes
-            else:
+            if (version := attributes.pop("version", None)) != VERSION:
                 raise InvalidInput(
-                    f"an ensemble of version {VERSION} or 1 is expected, got version {version}: "
+                    f"an ensemble of version {VERSION} is expected, got version {version}: "
                     f"use the lattice_flows that wrote it ({self.path})"
                 )
+            yield file, attributes
 
 
-def _block_size(links: h5py.Dataset) -> int:
-    return max(1, 2**26 // (links.dtype.itemsize * int(np.prod(links.shape[1:]))))
+def dataset_of(attributes: Mapping[str, Any]) -> str:
+    """Return the name of the dataset of configurations in an ensemble with these attributes.
+
+    Example:
+        >>> dataset_of({}), dataset_of({"field": "scalar"})
+        ('links', 'scalars')
+    """
+    field = attributes.get("field", "gauge")
+    return DATASETS.get(field, field)
 
 
-def _names(file) -> list[str]:
-    return [*SCALARS, *(f"proposals/{name}" for name in PROPOSALS if "proposals" in file)]
-
-
-def _version_1(file: h5py.File) -> dict[str, Any]:
-    """The datasets of version 2 that a file of version 1 amounts to."""
-    accepted, log_q, action = (file[name][:] for name in ("accepted", "log_q", "action"))
-    reached = np.flatnonzero(accepted)
-    last, dtype = reached[-1:], file["links"].dtype.type(0).real.dtype
-    end = {
-        "links": file["links"][-1:],
-        "action": action[last].astype(dtype),
-        "log_q": log_q[last].astype(dtype),
-        "offered": np.array([len(accepted)]),
-        "streams": file["generator_state"][:][None],
-    }
-    proposals = {"log_q": log_q, "action": action, "accepted": accepted}
-    return {
-        "links": file["links"],
-        "chain": np.zeros(len(reached), int),
-        "update": reached + 1,
-        "action": action[reached[np.cumsum(accepted) - 1]][:, None],
-        "acceptance": accepted[:, None].astype(float),
-        "proposals": proposals,
-        **{f"proposals/{name}": values[:, None, None] for name, values in proposals.items()},
-        "end": end,
-    }
+def numbers(file: h5py.File) -> list[str]:
+    """Return the names of the datasets that hold numbers of each update."""
+    return [*NUMBERS, *(f"proposals/{name}" for name in PROPOSALS if "proposals" in file)]

@@ -14,7 +14,7 @@ VERSION = 1
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Writes `state`, nested dicts and lists of tensors, numbers, strings and None, atomically and durably.
+    """Write `state`, nested dicts and lists of tensors, numbers, strings and None, atomically and durably.
 
     Raises:
         LatticeFlowsError: the disk is full or the folder not writable; an older checkpoint is then still there.
@@ -26,26 +26,24 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         ...     load_checkpoint(Path(folder, "checkpoint.pt"))
         {'step': 3, 'weights': tensor([1., 1.])}
     """
-    # By way of memory, because torch.save to a path turns a full disk into a RuntimeError without a reason.
+    # through memory, because torch.save to a path turns a full disk into a RuntimeError without a reason
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, "state": state}, buffer)
-    with files.replacing(Path(path)) as partial:
-        partial.write_bytes(buffer.getbuffer())
+    files.write(Path(path), buffer.getbuffer())
 
 
-def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """The state that `save_checkpoint` wrote, with tensors on `map_location`.
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return the state that `save_checkpoint` wrote, with all tensors on the CPU.
 
     Raises:
-        InvalidInput: there is no such file, or it is truncated, something else, or of another version.
+        InvalidInput: the file is missing, truncated, something else, or of another version.
     """
     try:
-        file = open(path, "rb")  # noqa: SIM115  # closed below; an error of open is not one of torch.load
+        data = Path(path).read_bytes()
     except OSError as error:
         raise InvalidInput(f"cannot read the checkpoint: {error.strerror} ({path})") from error
     try:
-        with file:
-            content = torch.load(file, map_location=map_location, weights_only=True)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds, OSError too, depending on where the file is broken
         raise InvalidInput(
             f"a checkpoint of lattice_flows is expected, this file is truncated or something else: "

@@ -1,4 +1,4 @@
-"""Single configurations in the formats that people exchange, which are told apart by how a file begins."""
+"""Single configurations in the formats of NERSC and ILDG, which the first bytes of a file tell apart."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,14 +19,14 @@ WRITERS: dict[str, Callable[..., None]] = {
 
 
 def read_configuration(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
-    """The links `(4, *sites, N, N)` in a file of the NERSC archive or of ILDG, in its precision, and facts.
+    """Return the links `(4, *extents, N, N)` of a NERSC or ILDG file, in its precision, and facts about them.
 
-    Facts are `format`, `group`, `sites`, `precision`, `plaquette`, `link_trace`, `verified` (which of checksum,
-    plaquette and link_trace the file states; all that it states are right) and the words that the format has room for.
-    Directions 0 ... 3 are x, y, z, t.
+    The facts are `format`, `group`, `extents`, `precision`, `plaquette`, `link_trace`, `verified`, and the words that
+    the format has room for. `verified` lists the statements of the file that were checked: checksum, plaquette and
+    link_trace, where the file has them. Directions 0 ... 3 are x, y, z, t.
 
     Raises:
-        InvalidInput: there is no such file, or it is truncated, damaged, or of another format.
+        InvalidInput: the file is missing, truncated, damaged, of another format, or contradicts its header.
 
     Example:
         >>> import tempfile
@@ -34,31 +34,32 @@ def read_configuration(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_configuration(Path(folder, "cold"), SU(2).identity(4, 2, 2, 2, 4), "ildg", {"lfn": "lfn://cold"})
         ...     links, facts = read_configuration(Path(folder, "cold"))
-        >>> tuple(links.shape), facts["group"], facts["sites"], facts["plaquette"]
-        ((4, 2, 2, 2, 4, 2, 2), 'SU(2)', (2, 2, 2, 4), 1.0)
+        >>> tuple(links.shape), facts["group"], facts["extents"], facts["verified"]
+        ((4, 2, 2, 2, 4, 2, 2), 'SU(2)', (2, 2, 2, 4), ('checksum', 'plaquette', 'link_trace'))
     """
-    head = gauge_files.read_bytes(Path(path), 16)
+    path = Path(path)
+    head = gauge_files.read_bytes(path, 16)
     if head.startswith(nersc.MAGIC):
         return read_nersc(path)
     if head.startswith((lime.MAGIC, lime.MAGIC[::-1])):
         return read_ildg(path)
     if head.startswith(b"\x89HDF\r\n"):
-        raise InvalidInput(f"one configuration is expected, HDF5 files are ensembles: open it with ChainFile ({path})")
+        raise InvalidInput(f"one configuration is expected, this HDF5 file is an ensemble: measure it alone ({path})")
     raise InvalidInput(f"a NERSC or ILDG file is expected, this one begins with {head!r} ({path})")
 
 
 def write_configuration(path: str | Path, links: Tensor, format: str, facts: Mapping[str, Any] | None = None) -> None:
-    """Writes the links `(4, *sites, N, N)` in their precision: atomically and durably.
+    """Write the links `(4, *extents, N, N)` in their precision: atomically and durably.
 
     Args:
         format: `nersc`, `nersc-short` (without the last row of each matrix) or `ildg`.
-        facts: words that the format has room for, such as `read_configuration` returns them: of NERSC `ensemble_id`,
-            `ensemble_label`, `sequence_number`, of ILDG `lfn`. What follows from the links is computed.
+        facts: words, as `read_configuration` returns them. NERSC takes `ensemble_id`, `ensemble_label` and
+            `sequence_number`, ILDG takes `lfn`, the logical file name. All else is computed from the links.
 
     Raises:
-        InvalidInput: another format, or not one configuration of SU(N) in four dimensions.
+        InvalidInput: another format, not one configuration of SU(N) in four dimensions, or a word of several lines.
         LatticeFlowsError: the disk is full or the folder not writable.
     """
     if format not in WRITERS:
         raise InvalidInput(f"unknown format {format!r}; available: {', '.join(WRITERS)}")
-    WRITERS[format](path, links, facts)
+    WRITERS[format](Path(path), links, facts or {})

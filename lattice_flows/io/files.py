@@ -14,25 +14,27 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an OSError (full disk, no permission, ...) into a LatticeFlowsError that names `path`."""
+    """Turn an OSError (full disk, no permission, ...) into a LatticeFlowsError that names `path`."""
     try:
         yield
     except OSError as error:
         raise LatticeFlowsError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which replaces `path` at the end of the block: durably, and all or nothing.
+def write(path: Path, data: bytes | memoryview) -> None:
+    """Replace a file durably, all or nothing.
 
-    A failure in the block removes it and leaves `path` as it was. A process that is killed leaves the partial file
-    behind under a fixed name, so the next writer overwrites it; writers of one path must exclude each other (`locked`).
+    A process that is killed leaves a partial file under a fixed name, and the next writer overwrites it. Writers of one
+    path must exclude each other (`locked`).
+
+    Raises:
+        LatticeFlowsError: the disk is full or the folder not writable; the old file is then still there.
     """
     partial = path.with_name(f".{path.name}.partial")
     with writing(path):
         try:
             partial.unlink(missing_ok=True)
-            yield partial
+            partial.write_bytes(data)
             sync(partial)
             os.replace(partial, path)
             sync(path.parent)
@@ -42,14 +44,8 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
 
 
-def write(path: Path, data: bytes) -> None:
-    """Writes a whole file, or raises LatticeFlowsError and leaves what was there."""
-    with replacing(path) as partial:
-        partial.write_bytes(data)
-
-
 def sync(path: Path) -> None:
-    """Makes a file, or the names in a folder, durable."""
+    """Make a file, or the names in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -58,14 +54,14 @@ def sync(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents."""
+    """Make a folder and its parents."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; the system releases it however the process ends.
+    """Hold the folder for this process; the system releases it however the process ends.
 
     Raises:
         LatticeFlowsError: another process holds it.
@@ -82,7 +78,7 @@ def locked(folder: Path) -> Iterator[None]:
             ) from None
         except OSError as error:  # some network file systems have no locks
             log.warning("%s cannot be locked (%s): use it from one process at a time", folder, error.strerror)
-        with contextlib.suppress(OSError):  # who holds it is a courtesy to others
+        with contextlib.suppress(OSError):  # the name of the holder is a courtesy to others
             os.truncate(lock, 0)
             os.write(lock, f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield

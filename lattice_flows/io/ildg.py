@@ -26,26 +26,17 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files, gauge_files, lime
 
 EXTENTS = ["lx", "ly", "lz", "lt"]
-# the names of what is verified: in facts, and in XML
+# the averages that are verified, by their names in facts and in XML
 AVERAGES = {"plaquette": "plaq", "link_trace": "linktr"}
 
 
-def read_ildg(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
-    """The links `(4, *sites, N, N)` of a file, in its precision, and facts.
-
-    Checksum, plaquette and trace are verified where the file states them; `verified` among the facts names those.
-
-    Raises:
-        InvalidInput: there is no such file, or it is truncated, damaged, something else, or not what it says it is.
-    """
-    path = Path(path)
+def read_ildg(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """Read an ILDG file; see `lattice_flows.io.read_configuration`."""
     records: dict[str, memoryview] = {}
-    for record in lime.read_records(gauge_files.read_bytes(path), path):
-        if record.type.startswith("ildg-") and record.type in records:
-            raise InvalidInput(
-                f"one configuration is expected, there are two of {record.type}: split the file ({path})"
-            )
-        records[record.type] = record.data
+    for kind, data in lime.read_records(gauge_files.read_bytes(path), path):
+        if kind.startswith("ildg-") and kind in records:
+            raise InvalidInput(f"one configuration is expected, there are two of {kind}: split the file ({path})")
+        records[kind] = data
     for kind in ("ildg-format", "ildg-binary-data"):
         if kind not in records:
             raise InvalidInput(
@@ -59,45 +50,21 @@ def read_ildg(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
         raise InvalidInput(
             f"su3gauge in 32 or 64 bits, or of another SU(N), is expected, got {field} {precision} ({path})"
         )
-    sites = gauge_files.file_sites(EXTENTS, form, path)
+    extents = gauge_files.file_extents(EXTENTS, form, path)
     data = records["ildg-binary-data"]
-    stored = gauge_files.matrices(data, np.dtype(f">c{int(precision) // 4}"), sites, n, n, path)
+    stored = gauge_files.matrices(data, np.dtype(f">c{int(precision) // 4}"), extents, n, n, path)
     verified = _verify_checksum(_xml("scidac-checksum", records, path), stored, path)
-    links = gauge_files.from_file_order(stored, path)
-    measured = gauge_files.measure(links)
-    stated = _xml("scidac-record-xml", records, path)
-    for name, tag in AVERAGES.items():
-        if tag in stated:
-            gauge_files.verify(tag, stated[tag], measured[name], path)
-            verified.append(name)
+    averages = _xml("scidac-record-xml", records, path)
+    stated = {name: (tag, averages[tag]) for name, tag in AVERAGES.items() if tag in averages}
     lfn = bytes(records.get("ildg-data-lfn", b"")).rstrip(b"\0").decode("utf-8", "replace")
-    return links, gauge_files.facts("ildg", links, measured, verified, lfn=lfn)
+    return gauge_files.verified_links("ildg", stored, stated, verified, path, lfn=lfn)
 
 
-def write_ildg(path: str | Path, links: Tensor, words: Mapping[str, Any] | None = None) -> None:
-    """Writes one configuration in its precision: atomically and durably.
-
-    Args:
-        links: `(4, *sites, N, N)`.
-        words: `lfn`, the logical file name; others are not written.
-
-    Raises:
-        InvalidInput: not a configuration of SU(N) in four dimensions.
-        LatticeFlowsError: the disk is full or the folder not writable.
-
-    Example:
-        >>> import tempfile
-        >>> from lattice_flows import SU
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_ildg(Path(folder, "cold.lime"), SU(3).identity(4, 2, 2, 2, 4), {"lfn": "lfn://cold"})
-        ...     read_ildg(Path(folder, "cold.lime"))[1]["verified"]
-        ('checksum', 'plaquette', 'link_trace')
-    """
+def write_ildg(path: Path, links: Tensor, words: Mapping[str, Any]) -> None:
+    """Write an ILDG file; see `lattice_flows.io.write_configuration`."""
     data = gauge_files.to_file_order(links)
-    bits = data.dtype.itemsize * 4
-    stored = data.astype(f">c{bits // 4}")
-    suma, sumb = scidac_checksum(stored)
-    form = {"version": "1.0", "field": f"su{data.shape[-1]}gauge", "precision": bits}
+    suma, sumb = scidac_checksum(data)
+    form = {"version": "1.0", "field": f"su{data.shape[-1]}gauge", "precision": data.itemsize * 4}
     form |= dict(zip(EXTENTS, links.shape[1:5], strict=True))
     measured = gauge_files.measure(links)
     averages = {tag: f"{measured[name]:.12f}" for name, tag in AVERAGES.items()}
@@ -106,16 +73,16 @@ def write_ildg(path: str | Path, links: Tensor, words: Mapping[str, Any] | None 
     message = [
         ("scidac-record-xml", _to_xml("usqcdInfo", {"version": "1.0", **averages, "info": ""})),
         ("ildg-format", _to_xml("ildgFormat", form, space)),
-        ("ildg-binary-data", stored.tobytes()),
-        ("ildg-data-lfn", str((words or {}).get("lfn", "")).encode()),
+        ("ildg-binary-data", data.tobytes()),
+        ("ildg-data-lfn", str(words.get("lfn", "")).encode()),
         ("scidac-checksum", _to_xml("scidacChecksum", {"version": "1.0", "suma": f"{suma:x}", "sumb": f"{sumb:x}"})),
     ]
     # a record that says nothing is left out
-    files.write(Path(path), lime.pack_messages([[record for record in message if record[1]]]))
+    files.write(path, lime.pack_message([record for record in message if record[1]]))
 
 
 def scidac_checksum(stored: np.ndarray) -> tuple[int, int]:
-    """The two sums over the bytes of data `(t, z, y, x, ...)`."""
+    """Return the two sums over the bytes of data `(t, z, y, x, ...)`."""
     sites = np.ascontiguousarray(stored).reshape(int(np.prod(stored.shape[:4])), -1).view(np.uint8)
     crc = np.fromiter((zlib.crc32(site.data) for site in sites), np.uint32, len(sites))
     turns = (np.arange(len(sites)) % period for period in (29, 31))
@@ -132,9 +99,8 @@ def _turned(words: np.ndarray, bits: np.ndarray) -> np.ndarray:
 def _verify_checksum(stated: dict[str, str], stored: np.ndarray, path: Path) -> list[str]:
     if not stated:
         return []
-    expected = tuple(
-        gauge_files.as_number(name, stated.get(name), path, lambda text: int(text, 16)) for name in ("suma", "sumb")
-    )
+    sums = ("suma", "sumb")
+    expected = tuple(gauge_files.as_number(name, stated.get(name), path, gauge_files.hexadecimal) for name in sums)
     found = scidac_checksum(stored)
     if found != expected:
         raise InvalidInput(
@@ -145,7 +111,7 @@ def _verify_checksum(stated: dict[str, str], stored: np.ndarray, path: Path) -> 
 
 
 def _xml(kind: str, records: dict[str, memoryview], path: Path) -> dict[str, str]:
-    """Tags and texts of the children of a record in XML; none where there is no such record."""
+    """Return the tags and the texts in a record of XML; nothing where there is no such record."""
     try:
         text = bytes(records.get(kind, b"<none/>")).rstrip(b"\0").decode()
         # without a document type there are no entities that could expand

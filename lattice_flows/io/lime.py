@@ -10,9 +10,8 @@ Source: the manual of c-lime 1.2, USQCD.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from lattice_flows.errors import InvalidInput
 
@@ -22,18 +21,8 @@ HEADER = struct.Struct(">4sHHQ128s")
 BEGIN, END = 0x8000, 0x4000
 
 
-class Record(NamedTuple):
-    """One record of a file."""
-
-    type: str
-    data: memoryview
-    begins: bool
-    """a message"""
-    ends: bool
-
-
-def read_records(content: bytes, path: Path) -> list[Record]:
-    """The records of a file, in order.
+def read_records(content: bytes, path: Path) -> list[tuple[str, memoryview]]:
+    """Return the types and the data of all records in a file, in order.
 
     Args:
         content: of the file.
@@ -42,7 +31,7 @@ def read_records(content: bytes, path: Path) -> list[Record]:
     Raises:
         InvalidInput: it is truncated, damaged or no LIME file.
     """
-    records, offset, whole = [], 0, memoryview(content)
+    records, offset, whole, ends = [], 0, memoryview(content), False
     while offset < len(whole):
         if len(whole) - offset < HEADER.size:
             raise InvalidInput(_broken(f"{HEADER.size} bytes of header, got {len(whole) - offset}", offset, path))
@@ -58,26 +47,25 @@ def read_records(content: bytes, path: Path) -> list[Record]:
         if padded > len(whole) - start:
             raise InvalidInput(_broken(f"{length} bytes of data, got {len(whole) - start}", offset, path))
         kind = bytes(name).partition(b"\0")[0].decode("ascii", "replace")
-        records.append(Record(kind, whole[start : start + length], bool(flags & BEGIN), bool(flags & END)))
-        offset = start + padded
-    if not records or not records[-1].ends:
+        records.append((kind, whole[start : start + length]))
+        offset, ends = start + padded, bool(flags & END)
+    if not ends:
         raise InvalidInput(_broken("the rest of a message, got nothing", offset, path))
     return records
 
 
-def pack_messages(messages: Iterable[Sequence[tuple[str, bytes]]]) -> bytes:
-    """A file of messages, each a sequence of records: type and data.
+def pack_message(records: Sequence[tuple[str, bytes]]) -> bytes:
+    """Return a file of one message: the types and the data of its records.
 
     Example:
-        >>> file = pack_messages([[("greeting", b"hello"), ("farewell", b"bye")]])
-        >>> len(file), [(record.type, bytes(record.data)) for record in read_records(file, Path("file"))]
+        >>> file = pack_message([("greeting", b"hello"), ("farewell", b"bye")])
+        >>> len(file), [(kind, bytes(data)) for kind, data in read_records(file, Path("file"))]
         (304, [('greeting', b'hello'), ('farewell', b'bye')])
     """
     parts = []
-    for message in messages:
-        for place, (kind, data) in enumerate(message):
-            flags = (BEGIN if place == 0 else 0) | (END if place == len(message) - 1 else 0)
-            parts += [HEADER.pack(MAGIC, VERSION, flags, len(data), kind.encode("ascii")), data, bytes(-len(data) % 8)]
+    for place, (kind, data) in enumerate(records):
+        flags = (BEGIN if place == 0 else 0) | (END if place == len(records) - 1 else 0)
+        parts += [HEADER.pack(MAGIC, VERSION, flags, len(data), kind.encode("ascii")), data, bytes(-len(data) % 8)]
     return b"".join(parts)
 
 

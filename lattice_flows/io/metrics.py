@@ -12,7 +12,7 @@ from lattice_flows.io import files
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The records in the file, up to a last line that a kill cut short; none when there is no file.
+    """Return the records in the file, without a last line that a kill cut short; none where there is no file.
 
     Raises:
         InvalidInput: a line is not JSON.
@@ -28,7 +28,10 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 class MetricsFile:
-    """Appends records; opened at a step to go on from, it drops the records that a killed process wrote beyond it.
+    """A file that records are appended to.
+
+    Args:
+        keep: the number of records to keep; opening the file drops those that a killed process wrote beyond.
 
     Example:
         >>> import tempfile
@@ -42,7 +45,6 @@ class MetricsFile:
     """
 
     def __init__(self, path: str | Path, keep: int) -> None:
-        """Opens the file, makes it if it is not there, and keeps its first `keep` records."""
         self._path = Path(path)
         with files.writing(self._path):
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  # closed by __exit__
@@ -52,10 +54,10 @@ class MetricsFile:
             self._file.truncate(self._end)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds one record; a number that is not finite becomes null, since JSON has none.
+        """Add one record; a number that is not finite becomes null, since JSON has none.
 
         Raises:
-            LatticeFlowsError: the disk is full; the record is then not in the file, nor a part of it.
+            LatticeFlowsError: the disk is full; no part of the record is then in the file.
         """
         finite = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -73,7 +75,7 @@ class MetricsFile:
         self._end += len(line)
 
     def sync(self) -> None:
-        """Makes what was appended durable; to be called before the checkpoint that counts on it."""
+        """Make the appended records durable; call this before writing the checkpoint that counts on them."""
         with files.writing(self._path):
             os.fsync(self._file.fileno())
 

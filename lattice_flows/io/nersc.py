@@ -21,23 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files, gauge_files
-from lattice_flows.provenance import provenance
 
 MAGIC = b"BEGIN_HEADER"
 DIMENSIONS = [f"DIMENSION_{k}" for k in (1, 2, 3, 4)]
-# what a writer may say of the ensemble, and what stands there else
+# the words of a writer about the ensemble, and their defaults
 WORDS = {"ensemble_id": "lattice_flows", "ensemble_label": "", "sequence_number": "0"}
 
 
-def read_nersc(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
-    """The links `(4, *sites, N, N)` of a file, in its precision, and facts: checksum, plaquette and trace are verified.
-
-    Raises:
-        InvalidInput: there is no such file, or it is truncated, damaged, something else, or not what its header says.
-    """
-    path = Path(path)
+def read_nersc(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """Read a NERSC file; see `lattice_flows.io.read_configuration`."""
     header, data = _split(gauge_files.read_bytes(path), path)
     found = re.fullmatch(r"4D_SU(\d+)_GAUGE(?:_(\d+)x(\d+))?", header.get("DATATYPE", ""))
     n = int(found[1]) if found else 0
@@ -47,77 +42,49 @@ def read_nersc(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
             f"got {header.get('DATATYPE')!r} ({path})"
         )
     dtype = _dtype(header.get("FLOATING_POINT", ""), path)
-    sites = gauge_files.file_sites(DIMENSIONS, header, path)
-    stored = gauge_files.matrices(data, dtype, sites, n if found[2] else n - 1, n, path)
+    extents = gauge_files.file_extents(DIMENSIONS, header, path)
+    stored = gauge_files.matrices(data, dtype, extents, n if found[2] else n - 1, n, path)
     _verify_checksum(header, data, dtype, path)
-    links = gauge_files.from_file_order(stored if found[2] else complete(stored), path)
-    measured = gauge_files.measure(links)
-    verified = ["checksum"]
-    for name, value in measured.items():
-        gauge_files.verify(name.upper(), header.get(name.upper(), ""), value, path)
-        verified.append(name)
+    form, whole = ("nersc", stored) if found[2] else ("nersc-short", complete(stored))
+    stated = {name: (name.upper(), header.get(name.upper(), "")) for name in ("plaquette", "link_trace")}
     words = {name: header.get(name.upper(), default) for name, default in WORDS.items()}
-    return links, gauge_files.facts("nersc" if found[2] else "nersc-short", links, measured, verified, **words)
+    return gauge_files.verified_links(form, whole, stated, ["checksum"], path, **words)
 
 
-def write_nersc(
-    path: str | Path, links: Tensor, words: Mapping[str, Any] | None = None, *, short: bool = False
-) -> None:
-    """Writes one configuration, big-endian and in its precision: atomically and durably.
-
-    Args:
-        links: `(4, *sites, N, N)`.
-        words: `ensemble_id`, `ensemble_label` and `sequence_number`; others are not written.
-        short: without the last row of each matrix.
-
-    Raises:
-        InvalidInput: not a configuration of SU(N) in four dimensions, or a word of more than one line.
-        LatticeFlowsError: the disk is full or the folder not writable.
-
-    Example:
-        >>> import tempfile
-        >>> from lattice_flows import SU
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_nersc(Path(folder, "lat.1"), SU(3).identity(4, 2, 2, 2, 4), {"ensemble_id": "cold"}, short=True)
-        ...     read_nersc(Path(folder, "lat.1"))[1]["link_trace"]
-        1.0
-    """
+def write_nersc(path: Path, links: Tensor, words: Mapping[str, Any], *, short: bool = False) -> None:
+    """Write a NERSC file, if `short` without the last rows; see `lattice_flows.io.write_configuration`."""
     data = gauge_files.to_file_order(links)
-    *_, n = data.shape
-    bits = data.dtype.itemsize * 4
-    written = data[..., : n - 1, :] if short else data
-    content = np.ascontiguousarray(written.astype(f">c{bits // 4}")).tobytes()
-    measured = gauge_files.measure(links)
+    n = data.shape[-1]
+    content = (data[..., : n - 1, :] if short else data).tobytes()
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    words = words or {}
     header = {
         "HDR_VERSION": "1.0",
         "DATATYPE": f"4D_SU{n}_GAUGE" + ("" if short else f"_{n}x{n}"),
         "STORAGE_FORMAT": "1.0",
         **{name: str(extent) for name, extent in zip(DIMENSIONS, links.shape[1:5], strict=True)},
-        **{name.upper(): f"{value:.12f}" for name, value in measured.items()},
+        **{name.upper(): f"{value:.12f}" for name, value in gauge_files.measure(links).items()},
         **{f"BOUNDARY_{k}": "PERIODIC" for k in (1, 2, 3, 4)},
         "CHECKSUM": f"{checksum(content, '>'):x}",
         **{name.upper(): str(words.get(name, default)) for name, default in WORDS.items()},
         "CREATOR": f"lattice_flows {provenance()['version']}",
         "CREATION_DATE": now,
         "ARCHIVE_DATE": now,
-        "FLOATING_POINT": f"IEEE{bits}BIG",
+        "FLOATING_POINT": f"IEEE{data.itemsize * 4}BIG",
     }
     for name, value in header.items():
         if not value.isprintable():
             raise InvalidInput(f"{name.lower()} must be one line, got {value!r}")
     lines = "".join(f"{name} = {value}\n" for name, value in header.items())
-    files.write(Path(path), MAGIC + b"\n" + lines.encode() + b"END_HEADER\n" + content)
+    files.write(path, MAGIC + b"\n" + lines.encode() + b"END_HEADER\n" + content)
 
 
 def checksum(data, order: str) -> int:
-    """The sum of data as unsigned 32-bit words in a byte order, `<` or `>`, modulo 2^32."""
+    """Return the sum of data as unsigned 32-bit words in a byte order, `<` or `>`, modulo 2^32."""
     return int(np.frombuffer(data, f"{order}u4").sum(dtype=np.uint64)) % 2**32
 
 
 def complete(rows: np.ndarray) -> np.ndarray:
-    """Matrices of SU(N) `(..., N, N)` of their first N - 1 rows, in the precision and the byte order of these.
+    """Add the last row to the first N - 1 rows of SU(N) matrices, in their precision and byte order.
 
     The last row holds the complex conjugates of its cofactors, because the inverse of a unitary matrix is its adjoint.
     """
@@ -130,7 +97,7 @@ def complete(rows: np.ndarray) -> np.ndarray:
 
 
 def _split(content: bytes, path: Path) -> tuple[dict[str, str], memoryview]:
-    """The header, and the data behind it."""
+    """Return the header, and the data behind it."""
     match = re.match(rb"BEGIN_HEADER\s*?\n(.{0,65536}?)END_HEADER[ \t\r]*\n", content, re.DOTALL)
     if not match:
         raise InvalidInput(
@@ -151,7 +118,7 @@ def _dtype(floating_point: str, path: Path) -> np.dtype:
 
 
 def _verify_checksum(header: dict[str, str], data, dtype: np.dtype, path: Path) -> None:
-    stated = gauge_files.as_number("CHECKSUM", header.get("CHECKSUM"), path, lambda text: int(text, 16))
+    stated = gauge_files.as_number("CHECKSUM", header.get("CHECKSUM"), path, gauge_files.hexadecimal)
     order, other = (">", "<") if dtype.str[0] == ">" else ("<", ">")
     found = checksum(data, order)
     if found != stated:

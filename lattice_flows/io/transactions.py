@@ -1,13 +1,14 @@
 """A file that changes from one whole state to the next, however the process that writes it ends.
 
-What HDF5 writes beyond the committed end goes to the disk at once, where nothing refers to it yet. Pages of the
-committed part that change stay in memory. A commit makes the new part durable, appends the changed pages to the file as
-a journal with a checksum, makes that durable, writes the pages to their places, and cuts the journal off:
+New data of HDF5 go to the disk at once, behind the committed end, where nothing refers to them yet. Changed pages of
+the committed part stay in memory. A commit makes the new part durable, and appends the changed pages to the file as
+a journal with a checksum. It makes the journal durable, writes the pages to their places, and cuts the journal off:
 
     committed part | new part | changed pages, each behind its number | magic, pages, new end, CRC-32
 
-A file that ends in a whole journal has been committed, and whoever opens it here sees the pages in place; any other end
-is what a killed process left behind. Pages are put in place from the last to the first, the one with the superblock.
+A file that ends in a whole journal has been committed, and readers here see the pages in place. A killed process leaves
+any other end. Pages are put in place from the last to the first, the one with the superblock. Part files in place of
+the journal were tried and not taken, since a copied ensemble.h5 would no longer be whole.
 
 Source: the redo log of databases: J. Gray, A. Reuter, Transaction Processing (1993).
 """
@@ -25,20 +26,18 @@ PAGE = 4096
 _PAGE_HEAD = struct.Struct("<Q")
 _TRAILER = struct.Struct("<8sQQI")
 _MAGIC = b"journal\n"
-# where superblocks of version 2, which HDF5 1.8 and later read, keep the end of the file
+# the place of the end of the file in superblocks of version 2, which HDF5 1.8 and later read
 _END_OF_FILE = struct.Struct("<28xQ")
 
 
 class TransactionFile(io.RawIOBase):
-    """An HDF5 file (superblock of version 2) for `h5py.File`, of which only what was committed stays.
+    """An HDF5 file (superblock of version 2) for `h5py.File` that keeps committed data only.
 
-    Writes never fail, because HDF5 cannot close a file that it could not write and crashes the process: what the disk
-    does not take stays in memory, and the next commit raises the error. Closing drops what was not committed. Writers
-    of one file must exclude each other.
+    Writes never fail, because HDF5 crashes the process where it cannot write a file that it closes. Data that the disk
+    does not take stay in memory, and the next commit raises the error. Writers of one file must exclude each other.
 
     Args:
-        path: the file.
-        writable: open to write, and for good forget what was not committed; else read only, whatever a writer left.
+        writable: open to write, and cut off the rest that a killed writer left; else the file stays as it is.
 
     Raises:
         OSError: the file cannot be opened.
@@ -64,7 +63,7 @@ class TransactionFile(io.RawIOBase):
         self._end = self._kept = self._committed
 
     def commit(self) -> None:
-        """Makes all that was written the state of the file; durable, and all or nothing.
+        """Make everything written so far the state of the file: durably, and all or nothing.
 
         Raises:
             LatticeFlowsError: the disk is full or failed; the file stays as it was at the last commit.
@@ -93,7 +92,7 @@ class TransactionFile(io.RawIOBase):
             self._put_in_place()
 
     def close(self) -> None:
-        """Closes the file; what was not committed is gone."""
+        """Close the file, and drop data that were not committed."""
         if not self.closed:
             if self._writable:
                 os.ftruncate(self._file, self._kept)
@@ -101,28 +100,11 @@ class TransactionFile(io.RawIOBase):
         super().close()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Moves to an offset."""
         self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
         return self._position
 
-    def tell(self) -> int:
-        """The offset of the next read or write."""
-        return self._position
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def writable(self) -> bool:
-        """Whether it was opened to write."""
-        return self._writable
-
     def readinto(self, buffer: Any, /) -> int:
-        """Reads; behind the end there are zeros."""
+        """Read into a buffer; behind the end there are zeros."""
         target, start = memoryview(buffer).cast("B"), self._position
         data = os.pread(self._file, len(target), start)
         target[: len(data)] = data
@@ -135,7 +117,7 @@ class TransactionFile(io.RawIOBase):
         return len(target)
 
     def write(self, data: Any, /) -> int:
-        """Writes, to the disk what lies behind the committed part and to memory what lies in it."""
+        """Write the part behind the committed end to the disk, and the part before it to memory."""
         source, start = memoryview(data).cast("B"), self._position
         boundary = -(-self._committed // PAGE) * PAGE
         kept = min(len(source), max(0, boundary - start))
@@ -156,7 +138,7 @@ class TransactionFile(io.RawIOBase):
         return len(source)
 
     def truncate(self, size: int | None = None, /) -> int:
-        """Sets where the file will end once this is committed."""
+        """Set the end that the file has after the next commit."""
         self._end = self._position if size is None else size
         return self._end
 
@@ -169,7 +151,7 @@ class TransactionFile(io.RawIOBase):
 
 
 def _journal(file: int, size: int) -> tuple[dict[int, bytearray], int] | None:
-    """The pages and the end of the file in the journal that it ends in, if it ends in a whole one."""
+    """Return the pages and the end of the file in the journal at the end of a file, if that is a whole one."""
     data = os.pread(file, _TRAILER.size, max(0, size - _TRAILER.size))
     if len(data) < _TRAILER.size or not data.startswith(_MAGIC):
         return None
@@ -187,7 +169,7 @@ def _journal(file: int, size: int) -> tuple[dict[int, bytearray], int] | None:
 
 
 def _pieces(start: int, size: int):
-    """The parts of a range that lie in one page each: page, first byte, end."""
+    """Split a range into its parts in single pages: page, first byte, end."""
     for page in range(start // PAGE, -(-(start + size) // PAGE) if size else 0):
         yield page, max(start, page * PAGE), min(start + size, (page + 1) * PAGE)
 

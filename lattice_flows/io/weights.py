@@ -13,7 +13,7 @@ from lattice_flows.io import files
 
 
 def save_weights(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Writes tensors, and what there is to say about them, atomically and durably.
+    """Write tensors, and text about them, atomically and durably.
 
     Raises:
         LatticeFlowsError: the disk is full or the folder not writable; an older file is then still there.
@@ -31,17 +31,17 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file.
+    """Return the tensors in a safetensors file.
 
     Raises:
-        InvalidInput: there is no such file, or it is truncated or something else.
+        InvalidInput: the file is missing, truncated or something else.
     """
     with _open(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
 
 
 def read_about(path: str | Path) -> dict[str, str]:
-    """What the header of a safetensors file says about its tensors, which are not read.
+    """Return the text in the header of a safetensors file, without reading its tensors.
 
     Raises:
         InvalidInput: as `load_weights`.
@@ -53,7 +53,7 @@ def read_about(path: str | Path) -> dict[str, str]:
 @contextmanager
 def _open(path: str | Path) -> Iterator[safe_open]:
     try:
-        with open(path, "rb"):  # because safe_open says less of what the system has against a path
+        with open(path, "rb"):  # because errors of safe_open do not give the reason of the system
             pass
     except OSError as error:
         raise InvalidInput(f"cannot read the model: {error.strerror} ({path})") from error

@@ -1,36 +1,28 @@
-"""Layers, each usable on its own: conjugation maps, link partitions, context networks and the gauge coupling."""
+"""Layers, each usable on its own: gauge couplings and their parts; affine couplings and the free field of scalars."""
 
+from lattice_flows.errors import moved
+from lattice_flows.layers.affine import AffineCoupling
 from lattice_flows.layers.base import ConjugationMap, Transform
-from lattice_flows.layers.conjugation import PhaseMap, SpectralMap
-from lattice_flows.layers.context import (
-    ConvContext,
-    PeriodicConv,
-    boundary_features,
-    frozen_features,
-    n_boundary_features,
-    n_frozen_features,
-)
-from lattice_flows.layers.coupling import GaugeCoupling
+from lattice_flows.layers.conjugation import SpectralMap
+from lattice_flows.layers.context import ConvContext, PeriodicConv, frozen_features, n_frozen_features
+from lattice_flows.layers.coupling import GaugeCoupling, LinkCoupling
+from lattice_flows.layers.free_field import FreeField
 from lattice_flows.layers.partition import LinkPartition
-from lattice_flows.layers.perceptron import BoundaryContext, Coupling
-from lattice_flows.layers.residual import ResidualMap
-from lattice_flows.layers.triangular import TriangularMap
 
 __all__ = [
-    "BoundaryContext",
-    "ConjugationMap",
-    "ConvContext",
-    "Coupling",
-    "GaugeCoupling",
-    "LinkPartition",
-    "PeriodicConv",
-    "PhaseMap",
-    "ResidualMap",
-    "SpectralMap",
-    "Transform",
-    "TriangularMap",
-    "boundary_features",
-    "frozen_features",
-    "n_boundary_features",
-    "n_frozen_features",
-]
+    "AffineCoupling", "ConjugationMap", "ConvContext", "FreeField", "GaugeCoupling", "LinkCoupling",
+    "LinkPartition", "PeriodicConv", "SpectralMap", "Transform", "frozen_features", "n_frozen_features",
+]  # fmt: skip
+
+__getattr__ = moved(
+    __name__,
+    {
+        "BoundaryContext": "lattice_flows.planar.perceptron:BoundaryContext",
+        "Coupling": "lattice_flows.planar.perceptron:BetaInput",
+        "ResidualMap": "lattice_flows.planar.residual:ResidualMap",
+        "TriangularMap": "lattice_flows.planar.triangular:TriangularMap",
+        "boundary_features": "lattice_flows.planar.perceptron:boundary_features",
+        "n_boundary_features": "lattice_flows.planar.perceptron:n_boundary_features",
+        "PhaseMap": "SpectralMap(U1(), bins)",
+    },
+)

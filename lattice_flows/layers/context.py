@@ -1,4 +1,4 @@
-"""Context: gauge-invariant features of frozen loops, and the networks that turn them into parameters."""
+"""Context: gauge-invariant features of frozen loops, and networks from these features to parameters."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,19 +9,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.fields.layout import volume
-from lattice_flows.fields.loops import follow
 from lattice_flows.groups import Group
+from lattice_flows.lattice.paths import follow
 from lattice_flows.layers.partition import LinkPartition
 
 
 def n_frozen_features(partition: LinkPartition, group: Group) -> int:
-    """The number of channels that `frozen_features` gives."""
+    """The number of channels of `frozen_features`."""
     return len(partition.frozen_paths) * group.n_class_features
 
 
 def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) -> Tensor:
-    """Class features of the frozen loops at the sites where they begin, 0 elsewhere: `(*batch, channels, *sites)`.
+    """The class features `(*batch, channels, *sites)` of frozen loops, where they begin; 0 elsewhere.
 
     Args:
         flat_links: links `(*batch, dim * V, *element)`.
@@ -30,37 +29,17 @@ def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) 
     channels = []
     for walk, sites in partition.frozen_loops():
         features = group.class_features(follow(flat_links, walk, group)).mT
-        empty = features.new_zeros(*batch, group.n_class_features, volume(partition.sites))
+        empty = features.new_zeros(*batch, group.n_class_features, partition.lattice.volume)
         channels.append(empty.index_copy(-1, sites, features))
     if not channels:
-        return flat_links.real.new_zeros(*batch, 0, *partition.sites)
-    return torch.cat(channels, dim=-2).unflatten(-1, partition.sites)
-
-
-def n_boundary_features(group: Group) -> int:
-    """The number of channels that `boundary_features` gives."""
-    return 4 * max(1, group.n - 1)
-
-
-def boundary_features(boundary: Tensor, group: Group) -> Tensor:
-    """Re and Im of tr W^(k/2) / N for k = 1 ... 2 max(1, N - 1), W^(1/2) the principal root: `(..., channels)`.
-
-    They determine the class of W. Half powers jump where the principal root does, and so can what is learned about a
-    loop that is centred by one.
-
-    Args:
-        boundary: loops W `(..., *element)`.
-    """
-    phases, _ = group.eigenphases(boundary)
-    k = torch.arange(1, n_boundary_features(group) // 2 + 1, dtype=phases.dtype, device=phases.device) / 2
-    angles = phases.unsqueeze(-1) * k
-    return torch.cat((angles.cos().mean(-2), angles.sin().mean(-2)), dim=-1)
+        return flat_links.real.new_zeros(*batch, 0, *partition.lattice.extents)
+    return torch.cat(channels, dim=-2).unflatten(-1, partition.lattice.extents)
 
 
 class PeriodicConv(nn.Module):
     """A convolution on a periodic lattice of 2, 3 or 4 dimensions, `(*batch, channels, *sites)`.
 
-    In four dimensions it is a sum of three-dimensional convolutions, one for each place along the first axis.
+    In four dimensions it is a sum of three-dimensional convolutions, one a place along the first axis.
 
     Args:
         dim: the lattice dimension.
@@ -85,17 +64,17 @@ class PeriodicConv(nn.Module):
         self.reach = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        lead, sites = x.shape[: -1 - self.dim], x.shape[-self.dim :]
+        lead, extents = x.shape[: -1 - self.dim], x.shape[-self.dim :]
         x = x.reshape(-1, *x.shape[-1 - self.dim :])
         if self.dim < 4:
-            return self.conv(self._pad(x, self.dim)).reshape(*lead, self.conv.out_channels, *sites)
+            return self.conv(self._pad(x, self.dim)).reshape(*lead, self.conv.out_channels, *extents)
         # fold the first axis into the batch and convolve over the other three
         rows = self._pad(x.movedim(2, 1).flatten(0, 1), 3)
-        total = self.conv(rows).unflatten(0, (len(x), sites[0]))
+        total = self.conv(rows).unflatten(0, (len(x), extents[0]))
         away = [step for step in range(-self.reach, self.reach + 1) if step]
         for step, tap in zip(away, self.taps, strict=True):
-            total = total + torch.roll(tap(rows).unflatten(0, (len(x), sites[0])), -step, 1)
-        return total.movedim(1, 2).reshape(*lead, self.conv.out_channels, *sites)
+            total = total + torch.roll(tap(rows).unflatten(0, (len(x), extents[0])), -step, 1)
+        return total.movedim(1, 2).reshape(*lead, self.conv.out_channels, *extents)
 
     def _pad(self, x: Tensor, dim: int) -> Tensor:
         for axis in range(-dim, 0):
@@ -104,7 +83,7 @@ class PeriodicConv(nn.Module):
 
 
 class _Wrap(torch.autograd.Function):
-    """Repeat `reach` sites from the other side at both ends of an axis, several times as fast as torch's own pad."""
+    """Repeat `reach` sites of the other side at both ends of an axis; this is faster than torch's own pad."""
 
     @staticmethod
     def forward(ctx, x, axis, reach):
@@ -128,7 +107,7 @@ class ConvContext(nn.Module):
     """Periodic convolutions on features of frozen loops, then one linear map at the active sites alone.
 
     Args:
-        partition: whose frozen loops are the features, and at whose active sites the parameters are wanted.
+        partition: its frozen loops give the features, its active sites get the parameters.
         group: the gauge group.
         n_params: parameters per active link.
         hidden: channels of the convolutions.
@@ -149,7 +128,7 @@ class ConvContext(nn.Module):
             PeriodicConv(partition.dim, before, after, kernel_size) for before, after in itertools.pairwise(channels)
         )
         self.head = nn.Linear(channels[-1], n_params)
-        # A layer that starts near the identity, but not on it: at 0 the convolutions would have no gradient.
+        # The layer starts near the identity, but not on it: at 0 the convolutions would have no gradient.
         nn.init.normal_(self.head.weight, std=0.4 / channels[-1] ** 0.5)
         nn.init.zeros_(self.head.bias)
         self.register_buffer("active_sites", partition.active_sites, persistent=False)

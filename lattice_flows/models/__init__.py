@@ -1,4 +1,4 @@
-"""Trained models: a flow with its action and config, in one file each; the files in this folder come with the package.
+"""Trained models: one file holds a flow, its action and its config; the files in this folder come with the package.
 
 Example:
     >>> from lattice_flows import models
@@ -6,22 +6,8 @@ Example:
     True
 """
 
-from lattice_flows.models.build import build_action, build_run, dtype
-from lattice_flows.models.store import (
-    Facts,
-    Header,
-    Model,
-    available,
-    carried,
-    check_suffix,
-    check_weights,
-    digest,
-    find,
-    load,
-    read_header,
-    save,
-    with_sites,
-)
+from lattice_flows.models.build import build_action, build_run, build_space, dtype
+from lattice_flows.models.store import Facts, Header, Model, available, carried, digest, find, load, read_header, save
 
 __all__ = [
     "Facts",
@@ -30,14 +16,12 @@ __all__ = [
     "available",
     "build_action",
     "build_run",
+    "build_space",
     "carried",
-    "check_suffix",
-    "check_weights",
     "digest",
     "dtype",
     "find",
     "load",
     "read_header",
     "save",
-    "with_sites",
 ]

@@ -1,62 +1,71 @@
-"""From a config to its flow and action."""
-
-import dataclasses
-from typing import Any
+"""From a config to its space, action and flow."""
 
 import torch
 
-from lattice_flows import actions, flows
 from lattice_flows.actions import Action
 from lattice_flows.config import Config
+from lattice_flows.config.registry import ACTIONS, ARCHITECTURES
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.groups import from_name
+from lattice_flows.lattice import GaugeField, Lattice, ScalarField, Space
 
 
-def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
-    """The config with the group's own name, the untrained flow, the action; `source` names the config in errors.
-
-    Raises:
-        InvalidInput: no such group, or extents and settings that the architecture cannot have.
-    """
-    config, action = build_action(config, source)
-    group = action.group
-    try:
-        flow = flows.build(
-            config.flow.architecture,
-            group,
-            config.lattice.sites,
-            seed=config.training.seed,
-            dtype=dtype(config),
-            **flow_settings(config),
-        )
-        if flow.coupling is not None:
-            flow.coupling.set(config.action.beta)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice.sites, flow)") from None
-    return config, flow, action
-
-
-def build_action(config: Config, source: str) -> tuple[Config, Action]:
-    """The config with the group's own name, and the action; `source` names the config in errors.
+def build_space(config: Config) -> Space:
+    """Return the space that ``[lattice]`` names.
 
     Raises:
         InvalidInput: no such group.
+
+    Example:
+        >>> build_space(Config.of(lattice={"group": "SU3", "extents": (4, 6)}, action={"beta": 6.0}))
+        GaugeField(SU(3), 4x6)
+    """
+    lattice = Lattice(config.lattice.extents)
+    if config.lattice.field == "scalar":
+        return ScalarField(lattice)
+    assert config.lattice.group is not None  # by the rules of the section
+    return GaugeField(from_name(config.lattice.group), lattice)
+
+
+def build_action(config: Config, source: str) -> tuple[Config, Action]:
+    """Return the config with the group's own name, and the action.
+
+    Args:
+        source: names the config in errors.
+
+    Raises:
+        InvalidInput: no such group, or an action that the space cannot have.
     """
     try:
-        group = from_name(config.lattice.group)
+        space = build_space(config)
     except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice.group)") from None
-    config = dataclasses.replace(config, lattice=dataclasses.replace(config.lattice, group=group.name))
-    return config, actions.build(config.action.name, group, config.action.beta, dim=len(config.lattice.sites))
+        raise InvalidInput(f"{error} ({source}: lattice)") from None
+    config = config.having(lattice=space.facts)
+    try:
+        return config, ACTIONS[config.action.name].build(space, config.action)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} ({source}: action)") from None
 
 
-def flow_settings(config: Config) -> dict[str, Any]:
-    """The settings of ``[flow]`` that its architecture has."""
-    own = ("levels", "beta_range") if config.flow.architecture == "hierarchical" else ("layers", "kernel_size")
-    return {name: getattr(config.flow, name) for name in (*own, "bins", "hidden")}
+def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
+    """Return the config with the group's own name, the untrained flow, and the action.
+
+    Args:
+        source: names the config in errors.
+
+    Raises:
+        InvalidInput: as `build_action`, or a space and settings that the architecture cannot have.
+    """
+    config, action = build_action(config, source)
+    try:
+        recipe = ARCHITECTURES[config.flow.architecture]
+        flow = recipe.build(action.space, config.flow, action, seed=config.training.seed, dtype=dtype(config))
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} ({source}: lattice, flow)") from None
+    return config, flow, action
 
 
 def dtype(config: Config) -> torch.dtype:
-    """The precision of a run."""
+    """Return the precision of a run."""
     return torch.float64 if config.training.dtype == "float64" else torch.float32

@@ -1,7 +1,8 @@
-"""A trained model in one file, NAME.safetensors: its weights, and in the header its config and what training gave.
+"""A trained model in one file, NAME.safetensors: its weights, and in the header its config and facts.
 
 The header of the file maps text to text: ``format`` and ``format_version``, ``name``, ``config`` in TOML, and
-``facts`` in JSON. The models that the package brings are the files beside this module.
+``facts`` in JSON. The models of the package are the files beside this module. No code of a file is executed, and
+modules that its config names under ``imports`` are not imported.
 """
 
 import dataclasses
@@ -9,43 +10,42 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from lattice_flows import flows
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads, to_toml
+from lattice_flows.config.rules import FINITE, Settings, at_least
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io.weights import load_weights, read_about, save_weights
-from lattice_flows.models.build import build_run, dtype, flow_settings
-from lattice_flows.settings import FINITE, Settings, at_least
+from lattice_flows.models.build import build_run, dtype
 
 FORMAT = "lattice_flows model"
-VERSION = "1"
+VERSION = "2"
 SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts(Settings):
-    """What is known of a trained model."""
+    """Facts of a trained model."""
 
     version: str
-    """Of lattice_flows, that wrote the file."""
+    """The version of lattice_flows that wrote the file."""
     step: Annotated[int, at_least(0)]
-    """Training steps."""
+    """The number of training steps, with those of the model that the training began from."""
     training_cpu_minutes: Annotated[float, FINITE, at_least(0)]
-    """Of these steps, and of those of a model that the training began from."""
+    """The cost of these steps."""
     begun_from: str | None = None
-    """The name of that model."""
+    """The name of the model that the training began from."""
     proposals: Annotated[int, at_least(0)] = 0
-    """How many independent proposals the effective sample size was measured with."""
+    """The number of independent proposals behind the effective sample size."""
     ess: Annotated[float, FINITE] | None = None
     ess_error: Annotated[float, FINITE] | None = None
 
 
 class Header(NamedTuple):
-    """What a model file says of itself."""
+    """The header of a model file."""
 
     name: str
     config: Config
@@ -54,7 +54,7 @@ class Header(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """A trained flow, the action it was trained for, and how."""
+    """A trained flow, its action, its config and its facts."""
 
     flow: Flow
     action: Action
@@ -64,7 +64,7 @@ class Model:
 
 
 def available() -> list[str]:
-    """The names of the models that the package brings.
+    """Return the names of the models that the package brings.
 
     Example:
         >>> all(load(name).name == name for name in available()[:1])
@@ -74,20 +74,19 @@ def available() -> list[str]:
 
 
 def load(name_or_path: str | Path) -> Model:
-    """A trained model: one that the package brings, by name, or that of a file, by a path that ends in .safetensors.
+    """Load a trained model: a name of the package's models, or the path of a file that ends in .safetensors.
 
-    The flow is on the CPU, in the precision that it was trained in.
+    The flow is on the CPU, in the precision of its training.
 
     Raises:
-        InvalidInput: no such model, or a file that is broken, something else, or whose weights do not fit its config.
+        InvalidInput: no such model, a file that is broken or something else, or weights that do not fit its config.
 
     Example:
         >>> import tempfile
-        >>> from lattice_flows.config import ActionConfig, FlowConfig, LatticeConfig
-        >>> config = Config(
-        ...     lattice=LatticeConfig(group="U(1)", sites=(4, 4)),
-        ...     action=ActionConfig(beta=1.0),
-        ...     flow=FlowConfig(architecture="hierarchical"),
+        >>> config = Config.of(
+        ...     lattice={"group": "U(1)", "extents": (4, 4)},
+        ...     action={"beta": 1.0},
+        ...     flow={"architecture": "hierarchical"},
         ... )
         >>> _, flow, action = build_run(config, "example")
         >>> facts = Facts(version="0.1.0", step=0, training_cpu_minutes=0.0)
@@ -95,7 +94,7 @@ def load(name_or_path: str | Path) -> Model:
         ...     save(Model(flow, action, config, "untrained", facts), f"{folder}/untrained.safetensors")
         ...     model = load(f"{folder}/untrained.safetensors")
         >>> model.name, model.action, model.flow.sample(10).log_q.shape
-        ('untrained', Wilson(U(1), beta=1), torch.Size([10]))
+        ('untrained', Wilson(GaugeField(U(1), 4x4), beta=1), torch.Size([10]))
     """
     path = find(name_or_path)
     header = read_header(path)
@@ -112,7 +111,7 @@ def load(name_or_path: str | Path) -> Model:
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Writes a model to a file, from which `load` makes the same.
+    """Write a model to a file; `load` reads it.
 
     Raises:
         InvalidInput: the name of the file does not end in .safetensors.
@@ -130,15 +129,15 @@ def save(model: Model, path: str | Path) -> None:
 
 
 def check_suffix(path: str | Path) -> None:
-    """Raises InvalidInput where the name of a file does not end in .safetensors."""
+    """Raise InvalidInput if the name of a file does not end in .safetensors."""
     if Path(path).suffix != SUFFIX:
         raise InvalidInput(f"the file of a model must end in {SUFFIX}, got {path}")
 
 
 def check_weights(model: Model, source: str | Path) -> None:
-    """Raises InvalidInput where the config of a model does not build a flow with its weights.
+    """Raise InvalidInput if the config of a model builds a flow with other parameters.
 
-    That is a hierarchical flow carried to extents for which the config has other designs of levels.
+    A hierarchical flow can be carried to extents where its config has other designs of levels.
     """
     _, flow, _ = build_run(model.config, str(source))
     own, built = ({name: w.shape for name, w in f.state_dict().items()} for f in (model.flow, flow))
@@ -150,10 +149,10 @@ def check_weights(model: Model, source: str | Path) -> None:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file of a model.
+    """Return the file of a model.
 
     Raises:
-        InvalidInput: it is a name, and the package brings no model of that name.
+        InvalidInput: the package brings no model of this name.
     """
     name = str(name_or_path)
     if name.endswith(SUFFIX):
@@ -167,7 +166,7 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def read_header(path: str | Path) -> Header:
-    """What a model file says of itself, without its weights.
+    """Read the header of a model file, without its weights.
 
     Raises:
         InvalidInput: a file that is broken, something else, or of another version.
@@ -196,47 +195,43 @@ def read_header(path: str | Path) -> Header:
 
 
 def carried(model: Model, config: Config, source: str) -> Flow:
-    """A copy of a model's flow for a config of the same group and ``[flow]``; other extents if it is hierarchical.
+    """Copy a model's flow for a config of the same field and ``[flow]``, if need be to another lattice.
 
     Args:
         source: names the config in errors.
 
     Raises:
-        InvalidInput: the config is of another group or architecture, or of extents that the flow cannot have.
+        InvalidInput: another field, group or architecture, or a lattice or coupling that the flow cannot have.
     """
-    before, now = (
-        {"lattice.group": c.lattice.group, "flow.architecture": c.flow.architecture}
-        | {f"flow.{name}": value for name, value in flow_settings(c).items()}
-        for c in (model.config, config)
-    )
-    conflicts = [f"{key} is {now.get(key)} and not {before[key]}" for key in before if before[key] != now.get(key)]
+    before, now = _trained(model.config), _trained(config)
+    conflicts = [
+        f"{key} is {now[key]} and not {before[key]}" for key in before if before[key] != now.get(key, before[key])
+    ]
     if conflicts:
         raise InvalidInput(f"the config does not fit the weights of {model.name}: {'; '.join(conflicts)} ({source})")
-    if config.lattice.sites != model.config.lattice.sites:
+    if config.lattice.extents != model.config.lattice.extents:
         try:
-            return flows.transfer(model.flow, config.lattice.sites).to(dtype(config))
+            flow = model.flow.on(config.lattice.extents).to(dtype(config))
+            # a copy keeps the coupling that the model was asked for
+            if (beta_input := getattr(flow, "beta_input", None)) is not None:
+                beta_input.set(config.action.beta)
+            return flow
         except InvalidInput as error:
-            raise InvalidInput(f"{error} ({source}: lattice.sites)") from None
+            raise InvalidInput(f"{error} ({source}: lattice, action)") from None
     _, flow, _ = build_run(config, source)
     flow.load_state_dict(model.flow.state_dict())
     return flow
 
 
+def _trained(config: Config) -> dict[str, Any]:
+    """Return the settings that the weights of a flow belong to, by dotted keys."""
+    lattice = {f"lattice.{key}": value for key, value in dataclasses.asdict(config.lattice).items() if key != "extents"}
+    return lattice | {f"flow.{key}": value for key, value in dataclasses.asdict(config.flow).items()}
+
+
 def digest(flow: Flow) -> str:
-    """A fingerprint of the weights."""
+    """Return a fingerprint of the weights."""
     sha = hashlib.sha256()
     for tensor in flow.state_dict().values():
         sha.update(tensor.cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()
-
-
-def with_sites(config: Config, sites: tuple[int, ...], source: str) -> Config:
-    """The config with other extents; `source` says in an error where they came from.
-
-    Raises:
-        InvalidInput: not 2 to 4 extents, each >= 2.
-    """
-    try:
-        return dataclasses.replace(config, lattice=dataclasses.replace(config.lattice, sites=sites))
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source})") from None

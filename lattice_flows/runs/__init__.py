@@ -1,18 +1,45 @@
-"""A run is one folder; here is decided what is written where, and how a run goes on after it was killed.
+"""A run is one folder; this room writes its files, and goes on with a run that was killed.
 
-config.toml        the resolved settings, and the version they were run with
+config.toml        the resolved settings, and the version that ran them
 model.safetensors  the model that the run began from, if there was one
-metrics.jsonl      one JSON object a training step
+metrics.jsonl      one JSON object for each training step
 checkpoint.pt      weights, optimizer and random states of the last `checkpoint_every` steps
 thermalisation.pt  chains that are not in equilibrium yet
 ensemble.h5        the Markov chains
-sampling.jsonl     what they cost, one JSON object a commit
+sampling.jsonl     their costs, one JSON object for each commit
 report.json  report.txt  figures/*.png
 
-Of the ranks of an MPI world, rank 0 alone reads and writes in the folder; the others have from it what they need.
+In an MPI world, rank 0 alone reads and writes in the folder, and sends the other ranks their part.
 """
 
+from lattice_flows.reports.configurations import measure_configurations
+from lattice_flows.runs.compare import compare_runs, comparison_table
+from lattice_flows.runs.configurations import export_configuration, import_configuration
+from lattice_flows.runs.demo import demo
+from lattice_flows.runs.folder import load_model, load_run, trained_model
+from lattice_flows.runs.measure import measure_ensemble, measure_run, measure_start
+from lattice_flows.runs.models import export_run, start_run
 from lattice_flows.runs.sample import sample_run
+from lattice_flows.runs.show import show_run, training_progress
 from lattice_flows.runs.train import train_run
 
-__all__ = ["sample_run", "train_run"]
+__all__ = [
+    "compare_runs",
+    "comparison_table",
+    "demo",
+    "export_configuration",
+    "export_run",
+    "import_configuration",
+    "load_model",
+    "load_run",
+    "measure_configurations",
+    "measure_ensemble",
+    "measure_run",
+    "measure_start",
+    "sample_run",
+    "show_run",
+    "start_run",
+    "train_run",
+    "trained_model",
+    "training_progress",
+]

@@ -1,4 +1,4 @@
-"""The chains of all ranks, gathered where they are written, and handed out where they go on."""
+"""Chains of all ranks, gathered on rank 0 that writes them, and handed out when they go on."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lattice_flows.chains import outcome
 from lattice_flows.distributed import World
 from lattice_flows.sampling import ChainState, Streams
 
 GATHERED_BYTES, GATHERED_ROWS = 2**24, 1024
-"""How much of the links of all chains, and how many updates, wait on the ranks before rank 0 gets them."""
+"""The bytes of fields of all chains, and the updates, that wait on the ranks before rank 0 gets them."""
 
 
 class Row(NamedTuple):
@@ -21,25 +20,20 @@ class Row(NamedTuple):
     acceptance: Tensor
     proposals: dict[str, Tensor] | None
 
-    @classmethod
-    def of(cls, state: ChainState, info) -> "Row":
-        """The state after an update, and what the sampler said of it."""
-        return cls(state, *outcome(info))
-
 
 def named(state: ChainState) -> dict[str, Tensor]:
-    """What a state has, by the names of its fields."""
+    """Return the fields of a state that are not None, by their names."""
     return {name: value for name, value in state._asdict().items() if value is not None}
 
 
 def most_rows(state: ChainState, chains: int) -> int:
-    """How many updates of all chains are gathered at a time."""
-    one = state.links[0]
+    """Return the number of updates that are gathered at a time."""
+    one = state.x[0]
     return max(1, min(GATHERED_ROWS, GATHERED_BYTES // (one.numel() * one.element_size() * chains)))
 
 
 def gather_rows(world: World, rows: Sequence[Row]) -> Sequence[Row]:
-    """The same updates of the chains of all ranks, on rank 0; none elsewhere."""
+    """Return the same updates of the chains of all ranks on rank 0, none elsewhere."""
     if world.size == 1:
         return rows
     found = [_tensors(row) for row in rows]
@@ -50,17 +44,17 @@ def gather_rows(world: World, rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def gather_state(world: World, state: ChainState, streams: Streams) -> tuple[ChainState, Tensor] | None:
-    """Where the chains of all ranks stand, and their streams, on rank 0."""
+    """Return the states of the chains of all ranks and of their streams on rank 0, None elsewhere."""
     fields: dict[str, Any] = {name: world.gather(value) for name, value in named(state).items()}
     where = world.gather(streams.get_state())
     return (ChainState(**fields), where) if where is not None else None
 
 
 def scatter_state(world: World, whole: tuple[ChainState, Tensor] | None, streams: Streams) -> ChainState:
-    """Where the chains of this rank stand; its streams are put where theirs are.
+    """Return the state of the chains of this rank, and set its streams.
 
     Args:
-        whole: what `gather_state` gave, on rank 0.
+        whole: the result of `gather_state` on rank 0.
     """
     state, where = whole or (None, None)
     names = world.broadcast(None if state is None else list(named(state)))

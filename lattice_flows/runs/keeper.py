@@ -1,4 +1,4 @@
-"""What rank 0 keeps of the chains of a run: their ensemble, their thermalisation, and what they cost."""
+"""The files of a run's chains, which rank 0 keeps: their ensemble, their thermalisation, and their costs."""
 
 import contextlib
 import dataclasses
@@ -9,10 +9,9 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lattice_flows.chains import Tuned
 from lattice_flows.config import Config, loads, to_toml
+from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
-from lattice_flows.folders import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
 from lattice_flows.io import (
     ChainFile,
     ChainWriter,
@@ -23,37 +22,39 @@ from lattice_flows.io import (
     read_metrics,
     save_checkpoint,
 )
-from lattice_flows.models import Model, digest
-from lattice_flows.provenance import provenance
+from lattice_flows.models import Model, build_space, digest
+from lattice_flows.reports.words import action_settings
+from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
 from lattice_flows.runs.gather import Row, named
+from lattice_flows.runs.samplers import Tuned
 from lattice_flows.sampling import ChainState
 
-TUNED = "tuned_"  # the attributes of an ensemble that say how its samplers were tuned
+TUNED = "tuned_"  # begins the names of the attributes of an ensemble that hold tuned steps
 
 
 class Place(NamedTuple):
-    """How far the chains of a run are."""
+    """The progress of the chains of a run."""
 
     tuned: Tuned = {}  # noqa: RUF012  # never changed
-    """What was found for the steps of samplers."""
+    """The steps of samplers that tuning found."""
     dropped: int = 0
-    """Updates of the thermalisation that are done."""
+    """The number of updates of the thermalisation so far."""
     updates: int | None = None
-    """Updates that are stored; None before the thermalisation is over."""
+    """The number of stored updates; None during the thermalisation."""
     offered: int = 0
-    """How many proposals of a flow each chain has met."""
+    """The number of proposals of a flow that each chain has met."""
 
 
 class Keeper:
     """The folder of a run, held for its chains.
 
     Args:
-        is_new: whether the config did not come from the folder, which may then be new.
+        is_new: the config did not come from the folder, which may not exist yet.
         model: the trained one, where updates need it.
 
     Attributes:
-        place: how far the chains are; None where there are none.
-        state: where they stand, and their streams, if there are any.
+        place: the progress of the chains; None where there are none.
+        state: of the chains and of their streams; None where there are none.
 
     Raises:
         InvalidInput: settings that contradict the run in the folder.
@@ -80,40 +81,36 @@ class Keeper:
             self._held = held.pop_all()
 
     def save_thermalisation(self, state: ChainState, streams: Tensor, place: Place) -> None:
-        """Writes down chains that are not in equilibrium yet."""
+        """Write chains that are not in equilibrium yet."""
         numbers = {"tuned": place.tuned, "dropped": place.dropped, "attributes": self.attributes}
         save_checkpoint(self.thermalisation, {"state": named(state), "streams": streams, **numbers})
 
     def create(self, state: ChainState, streams: Tensor, tuned: Tuned, proposals: int) -> None:
-        """Makes the ensemble of chains that are in equilibrium.
-
-        Args:
-            proposals: how many proposals of a flow each chain meets in an update.
-        """
-        attributes = self.attributes | {f"{TUNED}{name}": value for name, value in tuned.items()}
+        """Make the ensemble of chains that are in equilibrium; each meets `proposals` of a flow in an update."""
+        steps = {f"{TUNED}{name}_{key}": value for name, own in tuned.items() for key, value in own.items()}
         every = self.config.sampling.every
-        create_chains(self.path, state, streams, attributes, every=every, proposals=proposals)
+        create_chains(self.path, state, streams, self.attributes | steps, every=every, proposals=proposals)
         self.thermalisation.unlink(missing_ok=True)
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Adds updates of all chains, to be committed."""
+        """Add updates of all chains, to be committed."""
         if self._writer is None:
             self._writer = self._held.enter_context(ChainWriter(self.path))
         for row in rows:
             self._writer.append(*row)
 
     def commit(self, streams: Tensor) -> None:
-        """Makes what was appended the content of the ensemble."""
+        """Make the appended updates the content of the ensemble."""
         assert self._writer is not None
         self._writer.commit(streams)
 
     @property
     def updates(self) -> int:
-        """How many updates are stored."""
+        """The number of stored updates."""
         return len(ChainFile(self.path)) if self.path.exists() else 0
 
     def spent(self, updates: int, made: int, cpu_seconds: float) -> None:
-        """Notes what updates cost, on all ranks together."""
+        """Record the cost of updates, on all ranks together."""
         self._costs.append({"updates": updates, "made": made, "cpu_seconds": cpu_seconds})
 
     def __enter__(self) -> Self:
@@ -125,16 +122,8 @@ class Keeper:
     def _read(self) -> None:
         if self.path.exists():
             stored = ChainFile(self.path)
-            if "n_proposals" in stored.attributes:
-                raise InvalidInput(
-                    f"a chain of an earlier version can be measured, and not go on: move it away ({self.path})"
-                )
             self._check(stored.attributes, self.path)
-            tuned = {
-                name.removeprefix(TUNED): value.item()
-                for name, value in stored.attributes.items()
-                if name.startswith(TUNED)
-            }
+            tuned = _tuned(stored.attributes, self.config)
             self.state, dropped, updates = stored.end(), self.config.sampling.dropped, stored.n_updates
         elif self.thermalisation.exists():
             content = load_checkpoint(self.thermalisation)
@@ -147,10 +136,9 @@ class Keeper:
         self.place = Place(tuned, dropped, updates, 0 if offered is None else int(offered[0]))
 
     def _check(self, attributes: dict[str, Any], path: Path) -> None:
-        """Refuses chains that cannot go on with these settings."""
-        made = dict(attributes)
-        before, now = (dataclasses.asdict(c.sampling) for c in (loads(made["config"], str(path)), self.config))
-        before, now = before | made, now | self.attributes
+        """Refuse chains that cannot go on with these settings."""
+        before = dataclasses.asdict(loads(attributes["config"], str(path)).sampling) | attributes
+        now = dataclasses.asdict(self.config.sampling) | self.attributes
         for key in [*dataclasses.asdict(self.config.sampling), "device", "step", "weights"]:
             if key != "n" and before.get(key) != now.get(key):
                 raise InvalidInput(
@@ -159,14 +147,24 @@ class Keeper:
                 )
 
 
+def _tuned(attributes: dict[str, Any], config: Config) -> Tuned:
+    """Read the tuned steps from the attributes of an ensemble."""
+    # the longest name first: it may begin with the name of another update
+    names = sorted({name for name, _ in config.sampling.cycle}, key=len, reverse=True)
+    tuned: Tuned = {}
+    for attribute, value in attributes.items():
+        name = next((name for name in names if attribute.startswith(f"{TUNED}{name}_")), None)
+        if name is not None:
+            tuned.setdefault(name, {})[attribute.removeprefix(f"{TUNED}{name}_")] = value.item()
+    return tuned
+
+
 def _attributes(config: Config, model: Model | None, device: torch.device) -> dict[str, Any]:
-    """What an ensemble remembers of its run."""
+    """Return the attributes of the ensemble of a run."""
+    theory = {**build_space(config).facts, "action": config.action.name, **action_settings(config)}
     trained = {} if model is None else {"weights": digest(model.flow), "step": model.facts.step}
     return {
-        "group": config.lattice.group,
-        "sites": list(config.lattice.sites),
-        "action": config.action.name,
-        "beta": config.action.beta,
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in theory.items()},
         "config": to_toml(config),
         "seed": config.sampling.seed,
         "device": device.type,

@@ -10,21 +10,22 @@ import torch
 from tqdm import tqdm
 
 from lattice_flows import training
-from lattice_flows.chains import Chains
-from lattice_flows.config import Config
+from lattice_flows.config import Config, import_modules
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import Interrupted
 from lattice_flows.flows import Flow
-from lattice_flows.folders import CONFIG, load_run, trained_model
 from lattice_flows.models import Model, build_action, build_run
+from lattice_flows.runs.folder import CONFIG, load_run, trained_model
 from lattice_flows.runs.gather import Row, gather_rows, gather_state, most_rows, scatter_state
 from lattice_flows.runs.keeper import Keeper, Place
+from lattice_flows.runs.samplers import Chains
 from lattice_flows.sampling import ChainState, Streams
 from lattice_flows.signals import Stop
 
 log = logging.getLogger(__name__)
 
-COMMIT_SECONDS = 30.0  # what a kill during sampling costs at most
+COMMIT_SECONDS = 30.0
+"""The time between two commits; a kill during sampling costs no more."""
 
 
 def sample_run(
@@ -35,31 +36,33 @@ def sample_run(
     world: World = SERIAL,
     stop: Stop | None = None,
 ) -> int:
-    """Makes the Markov chains of a run, or goes on with them; returns how many configurations each of them has.
+    """Make the Markov chains of a run, or go on with them; return the number of configurations of each chain.
 
-    Chains that go on, after a kill too, are the same, bit for bit, as chains made at once, on the same machine with
-    the same number of threads; and so are those that any number of ranks make.
+    Chains that go on, after a kill too, equal chains made at once, and so do chains of any number of ranks: bit for
+    bit, on the same machine with the same number of threads.
 
     Args:
         overrides: of ``[sampling]`` and of ``training.device``, such as ``sampling.n=50000``.
-        config: makes a new run, if the folder is not one, which needs no training where no update needs a flow; or
-            goes on with the run in the folder, if that has the same settings.
-        source: where the config came from, for errors.
-        world: over whose ranks the chains are spread, each rank calling this; where there are more ranks than chains,
-            and the flow alone proposes, the proposals are.
+        config: of a new run, whose updates need no training; or of the run in the folder, with the same settings.
+        source: names the config in errors.
+        world: the ranks that share the chains, each of them calling this. They share the proposals where the flow
+            alone proposes and there are more ranks than chains.
         stop: asked after every update, on every rank.
 
     Raises:
-        InvalidInput: nothing trained there, settings that contradict the run, a broken file, or too many ranks.
-        Interrupted: it was asked to stop, and has written what there is.
+        InvalidInput: nothing is trained, settings that contradict the run, a broken file, or too many ranks.
+        Interrupted: it was asked to stop, and has written the chains.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     folder, stop = Path(folder), stop or Stop()
-    settings = world.broadcast(load_run(folder, overrides) if config is None and world.first else config)
+    found = load_run(folder, overrides) if config is None and world.first else config
+    # the classes of a config's sections may stand in modules that it imports
+    import_modules(world.broadcast(found.imports if found else ()), str(folder / CONFIG))
+    settings = world.broadcast(found)
     settings, action = build_action(settings, source if config else str(folder / CONFIG))
     device = world.device(training.select_device(settings.training.device))
     action.to(device)
-    # first, so that what does not fit leaves no trace
+    # before anything is written, so that wrong settings leave no trace
     model = trained_model(folder, settings, device) if settings.sampling.uses_flow and world.first else None
     flow = _flow(settings, model, device, world)
     Chains(settings, action, flow, world=world)
@@ -82,7 +85,7 @@ def sample_run(
 
 
 def _flow(settings: Config, model: Model | None, device: torch.device, world: World) -> Flow | None:
-    """The trained flow on every rank, as rank 0 has it."""
+    """Give every rank the trained flow of rank 0."""
     weights = world.broadcast(None if model is None else model.flow.state_dict())
     if weights is None or model is not None:
         return None if model is None else model.flow
@@ -92,11 +95,7 @@ def _flow(settings: Config, model: Model | None, device: torch.device, world: Wo
 
 
 class _Team:
-    """The ranks that have chains, seen from one of them.
-
-    Args:
-        keeper: on rank 0.
-    """
+    """The ranks that have chains, seen from one of them; rank 0 has the keeper."""
 
     def __init__(self, chains: Chains, keeper: Keeper | None, world: World, stop: Stop, device: torch.device):
         self.chains, self.keeper, self.world, self.stop = chains, keeper, world, stop
@@ -105,11 +104,7 @@ class _Team:
         self._restart()
 
     def run(self, folder: Path, place: Place | None) -> int:
-        """Makes all updates that are missing; returns how many configurations each chain has then.
-
-        Args:
-            place: where the chains stand; None for new ones.
-        """
+        """Make all missing updates, of new chains where `place` is None; return the configurations of each chain."""
         if place is None:
             state, place = self.chains.begin(self.streams, folder), Place()
         else:
@@ -142,34 +137,35 @@ class _Team:
         if n >= total and self.keeper:
             log.info("%s holds %d configurations of each chain already", self.keeper.path, n // self.settings.every)
         most = most_rows(state, self.settings.chains)
+        made, rows = 0, list[Row]()
         with self._bar(total, n, "sampling") as bar:
             while n < total:
-                before, writing = n, False
-                while n < total and not writing:
-                    rows: list[Row] = []
-                    while len(rows) < most and n + len(rows) < total and not writing:
-                        state, info = self.chains.sampler.step(state, self.streams)
-                        rows.append(Row.of(state, info))
-                        writing = self._time_to_write()
+                state, info = self.chains.sampler.step(state, self.streams)
+                rows.append(Row(state, *self.chains.outcome(info)))
+                n, made = n + 1, made + 1
+                writing = self._time_to_write() or n == total
+                if writing or len(rows) == most:
                     gathered = gather_rows(self.world, rows)
                     if self.keeper:
                         self.keeper.append(gathered)
-                    n += len(rows)
                     bar.update(len(rows))
-                whole = gather_state(self.world, state, self.streams)
-                if self.keeper and whole:
-                    self.keeper.commit(whole[1])
-                self._spent(n, n - before)
-                if n < total:
-                    self._stop_if_asked(f"{n} of {total} updates are written")
+                    rows = []
+                if writing:
+                    whole = gather_state(self.world, state, self.streams)
+                    if self.keeper and whole:
+                        self.keeper.commit(whole[1])
+                    self._spent(n, made)
+                    made = 0
+                    if n < total:
+                        self._stop_if_asked(f"{n} of {total} updates are written")
         return n
 
-    def _bar(self, total: int, initial: int, what: str) -> tqdm:
+    def _bar(self, total: int, initial: int, title: str) -> tqdm:
         hidden = True if self.keeper is None or initial >= total else None
-        return tqdm(total=total, initial=initial, desc=what, unit="up", disable=hidden)
+        return tqdm(total=total, initial=initial, desc=title, unit="up", disable=hidden)
 
     def _time_to_write(self) -> bool:
-        """Whether some rank has the time for it, or was asked to stop."""
+        """Return whether some rank is past the deadline, or was asked to stop."""
         return self.world.any(self.stop.asked or time.monotonic() >= self._deadline)
 
     def _stop_if_asked(self, done: str) -> None:
@@ -178,7 +174,7 @@ class _Team:
             raise Interrupted(f"asked to stop: {done}; the same command goes on")
 
     def _spent(self, updates: int, made: int) -> None:
-        """Notes what was spent since the last time, on all ranks."""
+        """Record the time since the last call, on all ranks."""
         seconds = self.world.total(time.process_time() - self._since)
         if self.keeper:
             self.keeper.spent(updates, made, seconds)

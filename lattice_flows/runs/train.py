@@ -12,14 +12,15 @@ from tqdm import tqdm
 from lattice_flows import models, training
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, to_toml
+from lattice_flows.config.registry import ARCHITECTURES
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import Interrupted, InvalidInput
 from lattice_flows.flows import Flow
-from lattice_flows.folders import CHECKPOINT, METRICS, MODEL, beginning, check_same_run, load_model, write_config
 from lattice_flows.io import MetricsFile, files, save_checkpoint
 from lattice_flows.models import build_run, carried, digest
+from lattice_flows.runs.folder import CHECKPOINT, METRICS, MODEL, beginning, check_same_run, load_model, write_config
 from lattice_flows.signals import Stop
-from lattice_flows.training import StepRecord, TrainingState
+from lattice_flows.training import Stage, StepRecord, TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +33,16 @@ def train_run(
     world: World = SERIAL,
     stop: Stop | None = None,
 ) -> int:
-    """Trains the flow of a config in a folder, from the start or from the folder's checkpoint; returns the last step.
+    """Train the flow of a config in a folder, from the start or from its checkpoint; return the last step.
 
-    A run that was killed and goes on has the same weights and metrics, bit for bit, as one that was not, on the same
-    machine with the same number of threads and ranks; on another number of ranks, up to rounding.
+    A killed run that goes on has the weights and metrics of a run without a kill: bit for bit, on the same machine with
+    the same number of threads and ranks. On another number of ranks it has them up to rounding.
 
     Args:
-        source: where the config came from, for errors.
-        begin: a trained model, as in `load_model`, whose weights training begins from; the folder keeps it, and where
-            it has one already, training begins from that. A hierarchical flow is carried to the extents of the config.
-        world: whose ranks train together, each of them calling this.
+        source: names the config in errors.
+        begin: a trained model, as in `load_model`, that gives the first weights. It is carried to the lattice of the
+            config, and the folder keeps it. Training begins from the model in the folder where there is one.
+        world: the ranks that train together; each of them calls this.
         stop: asked after every step, on every rank.
 
     Raises:
@@ -51,9 +52,9 @@ def train_run(
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     folder, stop = Path(folder), stop or Stop()
-    # first, so that what does not fit leaves no trace
+    # before anything is written, so that wrong settings leave no trace
     config, flow, action = build_run(config, source)
-    total = training.total_steps(flow, action, config.training)
+    stages = training_stages(config, flow, action)
     device = world.device(training.select_device(config.training.device))
     with contextlib.ExitStack() as held:
         prepared = _prepare(held, folder, config, flow, source, begin) if world.first else None
@@ -62,14 +63,26 @@ def train_run(
         state = TrainingState.start(flow, config.training, device)
         if saved is not None:
             state.load_state_dict(saved)
-        _train(config, folder, state, action.to(device), total, world, stop)
+        _train(config, folder, state, action.to(device), stages, world, stop)
     return state.step
+
+
+def training_stages(config: Config, flow: Flow, action: Action) -> list[Stage]:
+    """Return the stages of training for the architecture of a config.
+
+    Raises:
+        InvalidInput: the architecture cannot train this flow for this action.
+    """
+    recipe = ARCHITECTURES[config.flow.architecture]
+    if recipe.stages is None:
+        return [training.whole_flow(flow, action, config.training)]
+    return recipe.stages(flow, action, config.training)
 
 
 def _prepare(
     held: contextlib.ExitStack, folder: Path, config: Config, flow: Flow, source: str, begin: str | Path | None
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Makes the folder ready and holds it; the weights to begin from, and the training state to go on from."""
+    """Make the folder ready and hold it; return the first weights, and the training state to go on from."""
     model = None if begin is None else load_model(begin)
     if model is not None:
         flow = carried(model, config, source)
@@ -96,14 +109,14 @@ def _prepare(
 
 
 def _train(
-    config: Config, folder: Path, state: TrainingState, action: Action, total: int, world: World, stop: Stop
+    config: Config, folder: Path, state: TrainingState, action: Action, stages: list[Stage], world: World, stop: Stop
 ) -> None:
-    settings = config.training
+    settings, total = config.training, training.total_steps(stages)
     if world.first and state.step:
         log.info("%s goes on from step %d of %d", folder, state.step, total)
     with _Records(folder, config, state, total) if world.first else contextlib.nullcontext() as records:
         since = time.process_time()
-        for record in training.train(state, action, settings, world):
+        for record in training.train(state, action, settings, world, stages):
             now = time.process_time()
             spent, since = world.total(now - since), now
             stopping = world.any(stop.asked) and state.step < total
@@ -119,7 +132,7 @@ def _train(
 
 
 class _Records:
-    """What rank 0 writes and shows of a training."""
+    """The files of a training, and its progress bar, on rank 0."""
 
     def __init__(self, folder: Path, config: Config, state: TrainingState, total: int):
         self._path, self._config, self._state = folder / CHECKPOINT, to_toml(config), state

@@ -1,88 +1,177 @@
-"""What a sampler is: state in, (state, info) out, for many chains at once."""
+"""The interfaces of samplers and proposals: state in, (state, info) out, for many chains at once."""
 
-from typing import Any, Literal, NamedTuple, Protocol
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from lattice_flows.actions import ActionLike
+from lattice_flows.actions import Action, ActionLike
+from lattice_flows.config.rules import Settings
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
-from lattice_flows.fields.layout import check_sites
-from lattice_flows.groups import Group
+from lattice_flows.lattice import Space
 from lattice_flows.streams import Streams
+
+if TYPE_CHECKING:
+    from lattice_flows.flows.flow import Flow
 
 
 class ChainState(NamedTuple):
-    """Where Markov chains stand."""
+    """The state of Markov chains."""
 
-    links: Tensor
-    """`(chains, dim, *sites, *element)`."""
+    x: Tensor
+    """Configurations `(chains, *shape)`."""
     action: Tensor
     """`(chains,)`."""
-    log_q: Tensor | None = None
-    """`(chains,)` under the flow that proposes, where one does and nothing else has moved the links since."""
+    log_w: Tensor | None = None
+    """The log-weight `(chains,)` of a proposal x relative to the measure of the space: -log q for a flow.
+
+    None where x was not proposed."""
     offered: Tensor | None = None
-    """`(chains,)` int64: how many proposals of a flow each chain has met."""
+    """`(chains,)` int64: the number of proposals that each chain has met."""
+
+    @property
+    def links(self) -> Tensor:
+        """The configurations of a gauge field."""
+        return self.x
+
+
+class SweepInfo(NamedTuple):
+    """The outcome of a sweep."""
+
+    acceptance: Tensor
+    """The share of accepted changes `(chains,)`."""
 
 
 class Sampler(Protocol):
     """A Markov chain transition that leaves p = exp(-S) / Z invariant, of all chains independently.
 
-    Chain k draws from stream k alone, and none of its digits depends on the chains beside it: a chain is the same, bit
-    for bit, whichever others run with it, and goes on the same from a state and its streams.
+    Chain k draws from stream k alone, and no digit of it depends on the chains beside it. It goes on the same from a
+    state and its streams.
+
+    A sampler that tunes itself also has `tune(state, streams, mean=own_mean)`, which gives the tuned sampler. `tuned`
+    is then a dict of numbers that make it again.
+
+    To add one: a file with a class that derives from this one, sets `action` and implements `step`; a `SamplerEntry`;
+    and one line in `lattice_flows/config/registry.py`.
     """
 
-    def init(self, links: Tensor) -> ChainState:
-        """The state of chains that stand at `links` `(chains, dim, *sites, *element)`."""
-        ...
+    action: Any
+    """S, any function x -> S `(chains,)`; an `Action` knows its space."""
+
+    def init(self, x: Tensor) -> ChainState:
+        """The state of chains at x `(chains, *shape)`."""
+        return stand_at(x, self.action)
 
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, Any]:
-        """The next state, and what happened on the way: a NamedTuple with `acceptance` `(chains,)`, the share of
-        accepted changes, and whatever else the algorithm has to say."""
+        """The next state, and a NamedTuple with at least `acceptance` `(chains,)`, the share of accepted changes."""
         ...
+
+
+class Proposal(Protocol):
+    """A source of independent configurations with weights: a flow, or a path through a schedule.
+
+    The mean of w f(x) is the integral of f over the space, so that w exp(-S) is the weight of the target.
+
+    To add one, implement `draw`, and `log_w` where x determines its weight.
+    """
+
+    @property
+    def space(self) -> Space:
+        """The space of the configurations."""
+        ...
+
+    def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
+        """n independent x `(n, *shape)` and log w `(n,)`, from the one generator of `streams`."""
+        ...
+
+    def log_w(self, x: Tensor) -> Tensor:
+        """log w `(*batch,)` of any x; where w depends on more than x, there is no such method."""
+        ...
+
+
+class Context(NamedTuple):
+    """The parts of a sampler of a run beside its action and its settings."""
+
+    flow: "Flow | None" = None
+    """The trained flow, if the run has one."""
+    tuned: Mapping[str, float | int] = MappingProxyType({})
+    """The numbers `tuned` of this sampler; empty before it is tuned."""
+    world: World = SERIAL
+    """The processes of the run."""
+    shared: bool = False
+    """Whether all ranks make the proposals of chains on rank 0."""
+
+
+class SamplerEntry(NamedTuple):
+    """A named update of `[sampling]` in configs."""
+
+    label: str
+    """The name for people."""
+    settings: type[Settings]
+    """The keys of `[sampling]` that this update adds; `Settings` itself has none."""
+    build: Callable[[Any, Any, Context], Sampler]
+    """`(action, settings, context) -> Sampler`."""
+    uses_flow: bool = False
+    """Whether it needs a trained flow."""
+    rejects: bool = True
+    """Whether its acceptance can be below 1."""
+
+
+def flow_of(context: Context, name: str) -> "Flow":
+    """The flow of a context.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if context.flow is None:
+        raise InvalidInput(f"the update {name} needs a trained flow")
+    return context.flow
 
 
 def start(
-    group: Group,
-    sites,
-    streams: Streams,
-    how: Literal["hot", "cold"] = "hot",
-    *,
-    dtype: torch.dtype | None = None,
+    space: Space, streams: Streams, how: Literal["hot", "cold"] = "hot", dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Links `(chains, dim, *sites, *element)` for chains to begin from: Haar elements, or all 1.
-
-    Example:
-        >>> from lattice_flows import SU
-        >>> start(SU(2), (4, 4, 4), Streams(seed=0, chains=3)).shape
-        torch.Size([3, 3, 4, 4, 4, 2, 2])
-    """
-    sites = check_sites(sites)
-    shape = (len(sites), *sites)
-    if how == "cold":
-        return group.identity(len(streams), *shape, dtype=dtype, device=streams.device)
-    return streams.draw(lambda g: group.haar(*shape, generator=g, dtype=dtype, device=streams.device))
-
-
-def stand_at(links: Tensor, action: ActionLike) -> ChainState:
-    """The state of chains at `links`, of which nothing but the action is known yet.
+    """The first configurations `(chains, *shape)` of chains: draws of the prior, or ordered ones.
 
     Raises:
-        InvalidInput: the action does not give one number for each chain.
+        InvalidInput: `how` is neither.
+
+    Example:
+        >>> from lattice_flows import SU, GaugeField
+        >>> start(GaugeField(SU(2), (4, 4, 4)), Streams(seed=0, chains=3)).shape
+        torch.Size([3, 3, 4, 4, 4, 2, 2])
     """
+    if how not in ("hot", "cold"):
+        raise InvalidInput(f"chains start hot or cold, got {how!r}")
+    if how == "cold":
+        return space.cold(len(streams), dtype=dtype, device=streams.device)
+    return streams.draw(lambda g: space.prior(1, g, dtype=dtype, device=streams.device)[0])
+
+
+def stand_at(x: Tensor, action: ActionLike) -> ChainState:
+    """The state of chains at x, with the action alone.
+
+    Raises:
+        InvalidInput: x is not in the space of the action, or the action does not give one number a chain.
+    """
+    if isinstance(action, Action):
+        action.space.check(x)
     with torch.no_grad():
-        values = torch.cat([action(one) for one in links.split(1)])
-    if values.shape != links.shape[:1]:
+        values = torch.cat([action(one) for one in x.split(1)])
+    if values.shape != x.shape[:1]:
         raise InvalidInput(
-            f"links {tuple(links.shape)} need an action of shape {tuple(links.shape[:1])}, got {tuple(values.shape)}: "
-            "links of chains are (chains, dim, *sites, *element); where extents of 2 hide the dimension, give the "
-            "action its dim"
+            f"chains at {tuple(x.shape)} need an action of shape {tuple(x.shape[:1])}, got {tuple(values.shape)}: "
+            "configurations of chains are (chains, *shape)"
         )
-    return ChainState(links, values)
+    return ChainState(x, values)
 
 
 def own_mean(values: Tensor) -> float:
-    """The mean of a number of each chain `(chains,)`, where there are no other chains than these."""
+    """The mean of numbers `(chains,)`, where there are no chains elsewhere."""
     return float(values.mean())
 
 
@@ -91,23 +180,23 @@ def choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(accepted.reshape(accepted.shape + (1,) * (new.ndim - accepted.ndim)), new, old)
 
 
-def restore(links: Tensor, group: Group) -> Tensor:
-    """Links brought back to the group, from which products of many elements drift away by rounding.
+def positive(name: str, value: float) -> float:
+    """The value, if it is a finite number > 0.
 
-    U (3 - U^dagger U) / 2 is unitary up to the square of what U lacks; then the phase of its determinant is taken out.
-
-    Source: A. Bjorck and C. Bowie, SIAM J. Numer. Anal. 8 (1971) 358, for the iteration.
-
-    Example:
-        >>> from lattice_flows import SU
-        >>> links = 1.001 * SU(3).identity(2, 4, 4, dtype=torch.float64)
-        >>> bool(SU(3).defect(restore(links, SU(3))).max() < 1e-5)
-        True
+    Raises:
+        InvalidInput: it is not.
     """
-    if not group.element_shape:
-        return links
-    factor = -0.5 * (links.mH @ links)
-    diagonal = torch.view_as_real(factor).diagonal(dim1=-3, dim2=-2)  # (..., 2, N)
-    diagonal[..., 0, :] += 1.5
-    diagonal[..., 1, :] -= (torch.linalg.det(links).imag / group.n).unsqueeze(-1)
-    return links @ factor
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidInput(f"{name} must be a finite number > 0, got {value}")
+    return float(value)
+
+
+def count(name: str, value: int) -> int:
+    """The value, if it is an integer >= 1.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(f"{name} must be an integer >= 1, got {value!r}")
+    return value

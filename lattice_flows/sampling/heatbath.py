@@ -1,114 +1,108 @@
-"""Heat bath and over-relaxation for the Wilson action."""
+"""Heat bath and over-relaxation, for actions that give a link the sum of its staples."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lattice_flows.actions import Wilson
-from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
-from lattice_flows.sampling import von_mises
-from lattice_flows.sampling.base import ChainState, stand_at
-from lattice_flows.sampling.checkerboard import check_wilson, flatten, staples
+from lattice_flows.actions import Action
+from lattice_flows.config.rules import Settings
+from lattice_flows.errors import InvalidInput
+from lattice_flows.lattice.space import gauge_field
+from lattice_flows.sampling.base import ChainState, Sampler, SamplerEntry, SweepInfo
+from lattice_flows.sampling.batching import evaluated
 from lattice_flows.streams import Streams
 
-ATTEMPTS = 4  # in each SU(2) subgroup
 
-
-class SweepInfo(NamedTuple):
-    """What happened in a sweep."""
-
-    acceptance: Tensor
-    """1 for each chain `(chains,)`: no sweep is rejected."""
-
-
-class Sweep:
-    """What heat bath and over-relaxation share: every link is changed once, given its staples.
+class Sweep(Sampler):
+    """The common part of heat bath and over-relaxation: it changes every link once, given its staples.
 
     Args:
-        action: the Wilson action.
+        action: one with local updates, such as the Wilson action; its `conditional` has `sums` and `strength`.
 
     Raises:
-        InvalidInput: another action.
+        InvalidInput: the action has no local updates, or is not one of links.
     """
 
-    def __init__(self, action: Wilson):
-        check_wilson(action, type(self).__name__)
+    def __init__(self, action: Action):
+        self.group = gauge_field(action.space).group
+        action.cells()
         self.action = action
-
-    def init(self, links: Tensor) -> ChainState:
-        """The state of chains that stand at `links` `(chains, dim, *sites, *element)`."""
-        return stand_at(links, self.action)
 
     @torch.no_grad()
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
-        """One sweep."""
-        group = self.action.group
-        flat, cells = flatten(state.links, group)
+        """Make one sweep."""
+        flat = self.action.space.flatten(state.x).clone()
         uniforms = self._uniforms(flat, streams)
         done = 0
-        for cell in cells:
+        for cell in self.action.cells(flat.device):
             n = len(cell.active)
-            link, sums = flat.index_select(1, cell.active), staples(flat, cell, group)
-            flat.index_copy_(1, cell.active, self._change(link, sums, uniforms, slice(done, done + n)))
+            given: Any = self.action.conditional(flat, cell)
+            if not hasattr(given, "sums"):
+                raise InvalidInput(f"{type(self.action).__name__} has no sums of staples: use metropolis or hmc")
+            links = self._change(flat.index_select(1, cell.active), given, uniforms, slice(done, done + n))
+            flat.index_copy_(1, cell.active, links)
             done += n
-        links = flat.reshape(state.links.shape)
-        action = self.action(links)
-        return ChainState(links, action, None, state.offered), SweepInfo(torch.ones_like(action))
+        x = flat.reshape(state.x.shape)
+        action = evaluated(self.action, self.action, x, streams)
+        return ChainState(x, action, None, state.offered), SweepInfo(torch.ones_like(action))
 
     @abstractmethod
-    def _uniforms(self, flat: Tensor, streams: Streams) -> Tensor | None:
-        """The random numbers of a sweep."""
+    def _uniforms(self, flat: Tensor, streams: Streams) -> Any:
+        """The random numbers of a sweep, or None."""
 
     @abstractmethod
-    def _change(self, links: Tensor, sums: Tensor, uniforms, here: slice) -> Tensor:
-        """New links `(chains, n, *element)`, from the random numbers of links `here` in the order of the sweep."""
+    def _change(self, links: Tensor, given: Any, uniforms: Any, here: slice) -> Tensor:
+        """New links `(chains, n, *element)`, with the random numbers `here`, which are in the order of the sweep."""
 
 
 class HeatBath(Sweep):
-    """One sweep draws every link from its density given all others: p(U) ~ exp((beta / N) Re tr(U S)).
+    """A sweep that draws every link from its density given all others, p(U) ~ exp((beta / N) Re tr(U S)).
 
-    U(1): the von Mises density. SU(2): Kennedy and Pendleton. SU(N): all SU(2) subgroups one after the other. The
-    number of attempts is fixed; where all are rejected, the chance of which depends on S alone, the link stays.
+    The method `heat_bath` of the group draws, with a fixed number of attempts. The link stays where all are rejected,
+    with a probability that depends on S alone.
 
-    Source: D. J. Best and N. I. Fisher, Appl. Statist. 28 (1979) 152; A. D. Kennedy and B. J. Pendleton, Phys. Lett.
-    B 156 (1985) 393; N. Cabibbo and E. Marinari, Phys. Lett. B 119 (1982) 387.
+    Raises:
+        InvalidInput: as for `Sweep`, or the group has no heat bath.
 
     Example:
-        >>> from lattice_flows import SU
+        >>> from lattice_flows import SU, GaugeField
+        >>> from lattice_flows.actions import Wilson
         >>> from lattice_flows.sampling import Streams, start
-        >>> streams, sampler = Streams(seed=1, chains=2), HeatBath(Wilson(SU(3), beta=6.0))
-        >>> state = sampler.init(start(SU(3), (4, 4, 4), streams))
+        >>> streams, sampler = Streams(seed=1, chains=2), HeatBath(Wilson(GaugeField(SU(3), (4, 4, 4)), beta=6.0))
+        >>> state = sampler.init(start(sampler.action.space, streams))
         >>> state, _ = sampler.step(state, streams)
         >>> state.action.shape
         torch.Size([2])
     """
 
-    def _uniforms(self, flat, streams):
-        n, size = self.action.group.n, flat.shape[1]
-        shape = (size, n * (n - 1) // 2, ATTEMPTS, 4) if n > 1 else (von_mises.ATTEMPTS, 2, size)
-        return streams.rand(*shape, dtype=flat.real.dtype)
+    def __init__(self, action: Action):
+        super().__init__(action)
+        self.numbers = self.group.heat_bath_numbers()
 
-    def _change(self, links, sums, uniforms, here):
-        group, beta = self.action.group, self.action.beta
-        if group.element_shape:
-            return heat_bath(links, sums, beta / group.n, uniforms[:, here])
-        return von_mises.heat_bath(links, sums, beta, uniforms[..., here])
+    def _uniforms(self, flat, streams):
+        return streams.rand(flat.shape[1], *self.numbers, dtype=flat.real.dtype)
+
+    def _change(self, links, given, uniforms, here):
+        return self.group.heat_bath(links, given.sums, given.strength, uniforms[:, here])
 
 
 class OverRelaxation(Sweep):
-    """One sweep reflects every link such that the action stays: about the phase of S, or in all SU(2) subgroups.
+    """A sweep that moves every link far and keeps the action.
 
-    It moves far and draws nothing, and is not ergodic: mix it with a heat bath in a `Cycle`.
+    The method `over_relaxation` of the group reflects. It draws nothing and is not ergodic: mix it with a heat bath in
+    a `Cycle`.
 
-    Source: M. Creutz, Phys. Rev. D 36 (1987) 515; F. R. Brown and T. J. Woch, Phys. Rev. Lett. 58 (1987) 2394.
+    Raises:
+        InvalidInput: as for `Sweep`; at the first step, the group has no over-relaxation.
 
     Example:
-        >>> from lattice_flows import U1
+        >>> from lattice_flows import U1, GaugeField
+        >>> from lattice_flows.actions import Wilson
         >>> from lattice_flows.sampling import Streams, start
-        >>> streams, sampler = Streams(seed=1, chains=2), OverRelaxation(Wilson(U1(), beta=2.0))
-        >>> state = sampler.init(start(U1(), (4, 4), streams))
+        >>> streams, sampler = Streams(seed=1, chains=2), OverRelaxation(Wilson(GaugeField(U1(), (4, 4)), beta=2.0))
+        >>> state = sampler.init(start(sampler.action.space, streams))
         >>> after, _ = sampler.step(state, streams)
         >>> bool((after.action - state.action).abs().max() < 1e-4)
         True
@@ -117,5 +111,11 @@ class OverRelaxation(Sweep):
     def _uniforms(self, flat, streams):
         return None
 
-    def _change(self, links, sums, uniforms, here):
-        return over_relaxation(links, sums) if links.is_complex() else von_mises.over_relaxation(links, sums)
+    def _change(self, links, given, uniforms, here):
+        return self.group.over_relaxation(links, given.sums)
+
+
+HEAT_BATH = SamplerEntry("heat bath", Settings, lambda action, settings, context: HeatBath(action), rejects=False)
+OVER_RELAXATION = SamplerEntry(
+    "over-relaxation", Settings, lambda action, settings, context: OverRelaxation(action), rejects=False
+)

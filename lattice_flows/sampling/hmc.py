@@ -1,25 +1,27 @@
 """Hybrid Monte Carlo, for any action that has a force."""
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lattice_flows.actions import Action, LoopAction
+from lattice_flows.actions import Action
+from lattice_flows.config.rules import Positive, Settings, Steps
 from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.sampling.base import ChainState, choose, own_mean, restore, stand_at
-from lattice_flows.sampling.maps import mapped
+from lattice_flows.sampling.base import ChainState, Context, Sampler, SamplerEntry, choose, count, own_mean, positive
+from lattice_flows.sampling.batching import evaluated
 from lattice_flows.streams import Streams
 
 LAMBDA = 0.1931833275037836
 RUNS = 10  # trajectories of a short run
 MOST_STEPS = 4096  # that tuning tries
+FIRST_STEPS = 10  # before HMC is tuned
 
 
 class HMCInfo(NamedTuple):
-    """What happened on a trajectory, for each chain `(chains,)`."""
+    """The outcome of a trajectory, for each chain `(chains,)`."""
 
     acceptance: Tensor
     """1 where the end was accepted, 0 elsewhere."""
@@ -30,35 +32,39 @@ class HMCInfo(NamedTuple):
 
 
 class Reversibility(NamedTuple):
-    """How far, for each chain `(chains,)`, a trajectory there and back ends from where it began."""
+    """The deviation of each chain `(chains,)` after a trajectory there and back."""
 
-    links: Tensor
-    """The largest deviation of an element of a link."""
+    distance: Tensor
+    """`Space.distance` of the end from the begin."""
     energy: Tensor
     """|H - H'|."""
 
 
-class HMC:
-    """Molecular dynamics of H = inner(P, P) / 2 + S(U), dU/dt = P U, dP/dt = -F, with an accept step at the end.
+class HMC(Sampler):
+    """Molecular dynamics of H = inner(P, P) / 2 + S(x), dx/dt = P, dP/dt = -F, with an accept step at the end.
+
+    For links dx/dt = P stands for dU/dt = P U. Each trajectory begins with `action.refreshed`, which draws auxiliary
+    fields where the action has them.
 
     Args:
         action: S and its force.
-        trajectory: the length of a trajectory, in units in which inner(P, P) has mean 1 for each generator.
-        steps: how many steps a trajectory has.
+        trajectory: the length of a trajectory; each component of P has variance 1.
+        steps: the number of steps of a trajectory.
         integrator: `omelyan`, the minimum-norm scheme of second order with two forces a step, or `leapfrog`.
+        fixed: whether `tune` leaves the steps as they are.
 
     Raises:
-        InvalidInput: a length that is not > 0, fewer than one step, or another integrator.
+        InvalidInput: the length is not > 0, steps < 1, or another integrator.
 
     Source: S. Duane et al., Phys. Lett. B 195 (1987) 216; I. P. Omelyan, I. M. Mryglod, R. Folk, Comput. Phys. Commun.
     151 (2003) 272.
 
     Example:
-        >>> from lattice_flows import SU
+        >>> from lattice_flows import SU, GaugeField
         >>> from lattice_flows.actions import Wilson
         >>> from lattice_flows.sampling import Streams, start
-        >>> streams, sampler = Streams(seed=1, chains=2), HMC(Wilson(SU(2), beta=2.0), steps=10)
-        >>> state = sampler.init(start(SU(2), (4, 4), streams))
+        >>> streams, sampler = Streams(seed=1, chains=2), HMC(Wilson(GaugeField(SU(2), (4, 4)), beta=2.0), steps=10)
+        >>> state = sampler.init(start(sampler.action.space, streams))
         >>> state, info = sampler.step(state, streams)
         >>> bool((info.delta_h.abs() < 0.5).all())
         True
@@ -70,14 +76,13 @@ class HMC:
         trajectory: float = 1.0,
         steps: int = 10,
         integrator: Literal["omelyan", "leapfrog"] = "omelyan",
+        *,
+        fixed: bool = False,
     ):
-        if not (math.isfinite(trajectory) and trajectory > 0):
-            raise InvalidInput(f"trajectory must be a finite length > 0, got {trajectory}")
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise InvalidInput(f"steps must be an integer >= 1, got {steps!r}")
         if integrator not in ("omelyan", "leapfrog"):
             raise InvalidInput(f"integrator must be omelyan or leapfrog, got {integrator!r}")
-        self.action, self.trajectory, self.steps, self.integrator = action, float(trajectory), steps, integrator
+        self.trajectory, self.steps = positive("trajectory", trajectory), count("steps", steps)
+        self.action, self.integrator, self.fixed = action, integrator, fixed
         step = self.trajectory / steps
         if integrator == "leapfrog":
             self.drift, kicks = step, [1.0]
@@ -87,44 +92,43 @@ class HMC:
             ends = LAMBDA
         self.kicks = [step * kick for kick in (ends, *(kicks * steps)[:-1], ends)]
 
-    def init(self, links: Tensor) -> ChainState:
-        """The state of chains that stand at `links` `(chains, dim, *sites, *element)`."""
-        return stand_at(links, self.action)
+    @property
+    def tuned(self) -> dict[str, float | int]:
+        """The steps, unless they are fixed."""
+        return {} if self.fixed else {"steps": self.steps}
 
     @torch.no_grad()
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, HMCInfo]:
-        """One trajectory. A change of H that is not finite is never accepted."""
-        momenta = self._momenta(state.links, streams)
-        links, end = self._integrate(state.links, momenta, streams)
-        links = restore(links, self.action.group)
-        action = self._evaluate(self.action, links, streams)
-        delta = self._kinetic(end) - self._kinetic(momenta) + (action.double() - state.action.double())
+        """Make one trajectory. A change of H that is not finite is never accepted."""
+        action, before = self._refreshed(state, streams)
+        momenta = self._momenta(state.x, streams)
+        x, end = self._integrate(action, state.x, momenta, streams)
+        x = action.space.restore(x)
+        after = evaluated(action, action, x, streams)
+        delta = self._kinetic(end) - self._kinetic(momenta) + (after.double() - before.double())
         accepted = torch.isfinite(delta) & (streams.rand(dtype=torch.float64).log() < -delta)
-        new = ChainState(
-            choose(accepted, links, state.links), choose(accepted, action, state.action), None, state.offered
-        )
-        return new, HMCInfo(accepted.to(action.dtype), delta, accepted)
+        new = ChainState(choose(accepted, x, state.x), choose(accepted, after, before), None, state.offered)
+        return new, HMCInfo(accepted.to(after.dtype), delta, accepted)
 
     @torch.no_grad()
     def reversibility(self, state: ChainState, streams: Streams) -> Reversibility:
-        """A trajectory, momenta turned round, and the same trajectory back: what is left is rounding."""
-        group = self.action.group
-        momenta = self._momenta(state.links, streams)
-        links, end = self._integrate(state.links, momenta, streams)
-        links, end = self._integrate(links, -end, streams)
-        away = links - state.links if group.element_shape else group.compose(links, group.inverse(state.links))
-        action = self._evaluate(self.action, links, streams)
-        energy = self._kinetic(end) - self._kinetic(momenta) + (action.double() - state.action.double())
-        return Reversibility(away.abs().flatten(1).amax(1), energy.abs())
+        """The deviation after a trajectory there and, with turned momenta, back; it should be rounding."""
+        action, before = self._refreshed(state, streams)
+        momenta = self._momenta(state.x, streams)
+        x, end = self._integrate(action, state.x, momenta, streams)
+        x, end = self._integrate(action, x, -end, streams)
+        after = evaluated(action, action, x, streams)
+        energy = self._kinetic(end) - self._kinetic(momenta) + (after.double() - before.double())
+        return Reversibility(action.space.distance(x, state.x), energy.abs())
 
     def tune(
         self, state: ChainState, streams: Streams, target: float = 0.8, mean: Callable[[Tensor], float] = own_mean
     ) -> "HMC":
-        """The same trajectories in the fewest steps with which an acceptance of `target` is reached, by short runs.
+        """The same trajectories in the fewest steps that reach an acceptance of `target`, by short runs.
 
         Args:
-            state: of chains in equilibrium; they are left where they are.
-            mean: over all chains of numbers `(chains,)`, where these are only some of them.
+            state: of chains in equilibrium, which stay where they are.
+            mean: the mean of numbers `(chains,)` over all chains, also those elsewhere.
 
         Raises:
             InvalidInput: the target is not between 0 and 1.
@@ -132,6 +136,8 @@ class HMC:
         """
         if not 0 < target < 1:
             raise InvalidInput(f"target must be an acceptance between 0 and 1, got {target}")
+        if self.fixed:
+            return self
 
         def reaches(steps: int) -> bool:
             sampler, rate, now = HMC(self.action, self.trajectory, steps, self.integrator), 0.0, state
@@ -152,23 +158,36 @@ class HMC:
             too_few, enough = (too_few, steps) if reaches(steps) else (steps, enough)
         return HMC(self.action, self.trajectory, enough, self.integrator)
 
-    def _momenta(self, links: Tensor, streams: Streams) -> Tensor:
-        group = self.action.group
-        shape = links.shape[1 : links.ndim - len(group.element_shape)]
-        return streams.draw(lambda g: group.random_algebra(*shape, generator=g, dtype=links.dtype, device=links.device))
+    def _refreshed(self, state: ChainState, streams: Streams) -> tuple[Action, Tensor]:
+        """The action of this trajectory and its value."""
+        action = self.action.refreshed(state.x, streams)
+        return action, state.action if action is self.action else evaluated(action, action, state.x, streams)
+
+    def _momenta(self, x: Tensor, streams: Streams) -> Tensor:
+        return streams.draw(lambda g: self.action.space.momenta(g, dtype=x.dtype, device=x.device))
 
     def _kinetic(self, momenta: Tensor) -> Tensor:
-        return self.action.group.inner(momenta, momenta).double().flatten(1).sum(1) / 2
+        return self.action.space.inner(momenta, momenta) / 2
 
-    def _integrate(self, links: Tensor, momenta: Tensor, streams: Streams) -> tuple[Tensor, Tensor]:
-        group = self.action.group
+    def _integrate(self, action: Action, x: Tensor, momenta: Tensor, streams: Streams) -> tuple[Tensor, Tensor]:
         for kick in self.kicks[:-1]:
-            momenta = momenta - kick * self._evaluate(self.action.force, links, streams)
-            links = group.compose(group.exp(self.drift * momenta), links)
-        return links, momenta - self.kicks[-1] * self._evaluate(self.action.force, links, streams)
+            momenta = momenta - kick * evaluated(action, action.force, x, streams)
+            x = action.space.move(x, self.drift * momenta)
+        return x, momenta - self.kicks[-1] * evaluated(action, action.force, x, streams)
 
-    def _evaluate(self, function, links: Tensor, streams: Streams) -> Tensor:
-        """A function of the action for all chains: at once where no digit depends on neighbours, else in blocks."""
-        if isinstance(self.action, LoopAction):
-            return function(links)
-        return mapped(function, links, streams)
+
+@dataclass(frozen=True, kw_only=True)
+class HMCSettings(Settings):
+    """Trajectories of HMC, also in latent fields: their length, and their steps (0: tuned)."""
+
+    trajectory: Positive = 1.0
+    hmc_steps: Steps = 0
+
+
+def hmc_of(action: Action, settings: HMCSettings, context: Context) -> HMC:
+    """The HMC of settings, with the tuned steps of an earlier run if there are any."""
+    steps = settings.hmc_steps or int(context.tuned.get("steps", FIRST_STEPS))
+    return HMC(action, settings.trajectory, steps, fixed=settings.hmc_steps > 0)
+
+
+HMC_ENTRY = SamplerEntry("HMC", HMCSettings, hmc_of)

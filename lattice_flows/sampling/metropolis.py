@@ -1,101 +1,106 @@
-"""The local Metropolis algorithm."""
+"""The local Metropolis algorithm, for every field."""
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lattice_flows.actions import Wilson
+from lattice_flows.actions import Action
+from lattice_flows.config.rules import Settings
 from lattice_flows.errors import InvalidInput
-from lattice_flows.sampling.base import ChainState, choose, own_mean, restore, stand_at
-from lattice_flows.sampling.checkerboard import alignment, check_wilson, flatten, staples
+from lattice_flows.sampling.base import (
+    ChainState,
+    Context,
+    Sampler,
+    SamplerEntry,
+    SweepInfo,
+    choose,
+    count,
+    own_mean,
+    positive,
+)
+from lattice_flows.sampling.batching import evaluated
 from lattice_flows.streams import Streams
 
 RUNS = 12  # sweeps that `Metropolis.tune` makes
+FIRST_SPREAD = 0.5  # before Metropolis is tuned
 
 
-class MetropolisInfo(NamedTuple):
-    """What happened in a sweep."""
+class Metropolis(Sampler):
+    """A sweep that offers random moves to every element: exp(spread X) U to a link, phi + spread X to a scalar.
 
-    acceptance: Tensor
-    """The share of accepted proposals `(chains,)`."""
-
-
-class Metropolis:
-    """One sweep: every link in its turn is offered exp(spread X) U a number of times, X Gaussian in the algebra.
+    X is Gaussian.
 
     Args:
-        action: the Wilson action.
+        action: one with local updates, such as the Wilson action.
         spread: the standard deviation of each component of the step; see `tune`.
-        hits: how many proposals a link meets while its neighbours rest.
+        hits: the number of moves that an element is offered in a sweep.
 
     Raises:
-        InvalidInput: another action, a spread that is not > 0, or hits < 1.
+        InvalidInput: the action has no local updates, or spread or hits are out of range.
 
     Source: N. Metropolis et al., J. Chem. Phys. 21 (1953) 1087.
 
     Example:
-        >>> from lattice_flows import U1
+        >>> from lattice_flows import U1, GaugeField
+        >>> from lattice_flows.actions import Wilson
         >>> from lattice_flows.sampling import Streams, start
-        >>> streams, sampler = Streams(seed=1, chains=4), Metropolis(Wilson(U1(), beta=2.0), spread=1.0)
-        >>> state = sampler.init(start(U1(), (4, 4), streams))
+        >>> action, streams = Wilson(GaugeField(U1(), (4, 4)), beta=2.0), Streams(seed=1, chains=4)
+        >>> sampler = Metropolis(action, spread=1.0)
+        >>> state = sampler.init(start(action.space, streams))
         >>> state, info = sampler.step(state, streams)
         >>> info.acceptance.shape
         torch.Size([4])
     """
 
-    def __init__(self, action: Wilson, spread: float = 0.5, hits: int = 4):
-        if not (math.isfinite(spread) and spread > 0):
-            raise InvalidInput(f"spread must be a finite number > 0, got {spread}")
-        if isinstance(hits, bool) or not isinstance(hits, int) or hits < 1:
-            raise InvalidInput(f"hits must be an integer >= 1, got {hits!r}")
-        check_wilson(action, type(self).__name__)
-        self.action, self.spread, self.hits = action, float(spread), hits
+    def __init__(self, action: Action, spread: float = FIRST_SPREAD, hits: int = 4):
+        self.spread, self.hits = positive("spread", spread), count("hits", hits)
+        action.cells()
+        self.action = action
 
-    def init(self, links: Tensor) -> ChainState:
-        """The state of chains that stand at `links` `(chains, dim, *sites, *element)`."""
-        return stand_at(links, self.action)
+    @property
+    def tuned(self) -> dict[str, float | int]:
+        """The spread."""
+        return {"spread": self.spread}
 
     @torch.no_grad()
-    def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, MetropolisInfo]:
-        """One sweep."""
-        group, strength = self.action.group, self.action.beta / self.action.group.n
-        flat, cells = flatten(state.links, group)
+    def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
+        """Make one sweep."""
+        space, flat = self.action.space, self.action.space.flatten(state.x).clone()
         size = (self.hits, flat.shape[1])
-        steps = group.exp(
-            self.spread
-            * streams.draw(lambda g: group.random_algebra(*size, generator=g, dtype=flat.dtype, device=flat.device))
+        tangents = streams.draw(
+            lambda g: space.random_tangents(*size, generator=g, dtype=flat.dtype, device=flat.device)
         )
+        steps = space.exp(self.spread * tangents)
         thresholds = streams.rand(*size, dtype=flat.real.dtype).log()
         accepted, done = flat.real.new_zeros(len(flat)), 0
-        for cell in cells:
+        for cell in self.action.cells(flat.device):
             n = len(cell.active)
-            sums, link = staples(flat, cell, group), flat.index_select(1, cell.active)
-            now = alignment(link, sums, group)
+            given, element = self.action.conditional(flat, cell), flat.index_select(1, cell.active)
+            energy = given.energy(element)
             for hit in range(self.hits):
-                proposed = group.compose(steps[:, hit, done : done + n], link)
-                then = alignment(proposed, sums, group)
-                moves = thresholds[:, hit, done : done + n] < strength * (then - now)
-                link, now = choose(moves, proposed, link), choose(moves, then, now)
+                proposed = space.apply(steps[:, hit, done : done + n], element)
+                offered = given.energy(proposed)
+                moves = thresholds[:, hit, done : done + n] < energy - offered
+                element, energy = choose(moves, proposed, element), choose(moves, offered, energy)
                 accepted += moves.sum(1)
-            flat.index_copy_(1, cell.active, link)
+            flat.index_copy_(1, cell.active, element)
             done += n
-        links = restore(flat.reshape(state.links.shape), group)
-        info = MetropolisInfo(accepted / (self.hits * done))
-        return ChainState(links, self.action(links), None, state.offered), info
+        x = space.restore(flat.reshape(state.x.shape))
+        info = SweepInfo(accepted / (self.hits * done))
+        return ChainState(x, evaluated(self.action, self.action, x, streams), None, state.offered), info
 
     def tune(
         self, state: ChainState, streams: Streams, target: float = 0.5, mean: Callable[[Tensor], float] = own_mean
     ) -> "Metropolis":
         """The same sweeps with the spread that brings the acceptance to `target`, by short runs.
 
-        Where even steps across the whole group are accepted more often, the spread ends at pi.
+        The spread is at most pi, a standard deviation that reaches all of a group.
 
         Args:
-            state: of chains in equilibrium; they are left where they are.
-            mean: over all chains of numbers `(chains,)`, where these are only some of them.
+            state: of chains in equilibrium, which stay where they are.
+            mean: the mean of numbers `(chains,)` over all chains, also those elsewhere.
 
         Raises:
             InvalidInput: the target is not between 0 and 1.
@@ -108,3 +113,10 @@ class Metropolis:
             change = 4 * (mean(info.acceptance) - target) / (1 + run / 4)
             sampler = Metropolis(self.action, min(sampler.spread * math.exp(change), math.pi), self.hits)
         return sampler
+
+
+def _build(action: Action, settings: Settings, context: Context) -> Metropolis:
+    return Metropolis(action, context.tuned.get("spread", FIRST_SPREAD))
+
+
+METROPOLIS = SamplerEntry("Metropolis", Settings, _build)

@@ -1,39 +1,35 @@
-"""One independence chain on many ranks: the proposals, which depend on nothing, are made by all of them."""
+"""Independence chains on one rank whose independent proposals all ranks make."""
 
 import time
 from collections.abc import Iterator
 
 from lattice_flows.actions import ActionLike
 from lattice_flows.distributed import World
-from lattice_flows.flows.flow import Flow
+from lattice_flows.sampling.base import Proposal
 from lattice_flows.sampling.independence import IndependenceMetropolis, ProposalBlock
 from lattice_flows.streams import Streams
 
 
 class SharedProposals(IndependenceMetropolis):
-    """Independence Metropolis on rank 0, whose blocks of proposals are drawn by all ranks in turn.
+    """Independence Metropolis on rank 0, for which all ranks draw blocks of proposals in turn.
 
-    The chains are those of `IndependenceMetropolis`, bit for bit. Rank 0 steps, and calls `dismiss` when it has done
-    so; the other ranks `serve` meanwhile. Each of them has one block ready, so that no memory grows with their number.
+    The chains are those of `IndependenceMetropolis`, bit for bit. Rank 0 steps, and calls `dismiss` at the end; the
+    other ranks `serve` meanwhile. Each of them has one block ready, so that no memory grows with their number.
 
     Args:
-        flow, action, batch: as there.
-        world: whose ranks draw.
+        proposal, action, batch: as for `IndependenceMetropolis`.
+        world: the ranks.
     """
 
-    def __init__(self, flow: Flow, action: ActionLike, batch: int, world: World):
-        super().__init__(flow, action, batch)
+    def __init__(self, proposal: Proposal, action: ActionLike, batch: int, world: World):
+        super().__init__(proposal, action, batch)
         self.world = world
 
     def serve(self, streams: Streams, begin: int, end: int) -> None:
-        """Draws this rank's blocks from number `begin` to `end`, until rank 0 dismisses it.
-
-        Args:
-            streams: of all chains.
-        """
+        """Draw this rank's blocks from number `begin` to `end`, until rank 0 dismisses it."""
         spent = time.process_time()
         for chain, number in self._own(streams, begin, end):
-            block = self._draw_here(streams, chain, number)
+            block = super()._draw(streams, chain, number)
             if not self.world.receive(0):
                 break
             self.world.send(block, 0)
@@ -42,7 +38,7 @@ class SharedProposals(IndependenceMetropolis):
         self.world.send(time.process_time() - spent, 0)
 
     def dismiss(self) -> float:
-        """Lets the other ranks go; the CPU-seconds that they took."""
+        """Let the other ranks go; return the CPU-seconds that they took."""
         seconds = 0.0
         for rank in range(1, self.world.size):
             self.world.send(False, rank)
@@ -52,12 +48,9 @@ class SharedProposals(IndependenceMetropolis):
     def _draw(self, streams: Streams, k: int, number: int) -> ProposalBlock:
         rank = self._rank(streams, k, number)
         if rank == 0:
-            return self._draw_here(streams, k, number)
+            return super()._draw(streams, k, number)
         self.world.send(True, rank)
         return self.world.receive(rank)
-
-    def _draw_here(self, streams: Streams, k: int, number: int) -> ProposalBlock:
-        return super()._draw(streams, k, number)
 
     def _rank(self, streams: Streams, k: int, number: int) -> int:
         return (number * len(streams) + k) % self.world.size

@@ -1,4 +1,4 @@
-"""Replica exchange: chains at several couplings that trade configurations, if wanted through flow maps."""
+"""Replica exchange: chains at several couplings trade configurations, optionally through flow maps."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,68 +8,67 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling.base import ChainState, Sampler, choose
-from lattice_flows.sampling.branches import Branch
-from lattice_flows.sampling.maps import Map, mapped
+from lattice_flows.sampling.batching import Map, mapped
 from lattice_flows.streams import Streams
 
-# tells the forks of the samplers inside from those of one outside
+# the key of the forks of the samplers inside
 KEY = 2
 
 
 class Replicas(NamedTuple):
-    """Where chains of replicas stand: one state for each coupling, and which walker has reached which of them."""
+    """The state of chains of replicas: a state at each coupling, and the walker that stands there."""
 
     states: tuple[ChainState, ...]
     """At each coupling, in order."""
     walkers: Tensor
-    """`(chains, replicas)` int64: which walker, named by where it began, stands at each coupling."""
+    """`(chains, replicas)` int64: the walker at each coupling, by the number of the coupling where it began."""
     progress: Tensor
-    """`(chains, replicas)` int64, of the walker at each coupling: 0 before it meets the first coupling, then 1, and
-    2 from when it meets the last one until it is back."""
+    """`(chains, replicas)` int64, of the walker at each coupling: 0 before it meets the first coupling, then 1; 2 on
+    its way back from the last one."""
 
 
 class ExchangeInfo(NamedTuple):
-    """What happened in a step, for each chain."""
+    """The outcome of a step, for each chain."""
 
     acceptance: Tensor
-    """`(chains,)`: the share of swaps that were accepted."""
+    """`(chains,)`: the share of accepted swaps."""
     swapped: Tensor
-    """`(chains, replicas - 1)` bool: of each pair of neighbours."""
+    """`(chains, replicas - 1)` bool: whether each pair of neighbours traded."""
     probability: Tensor
-    """`(chains, replicas - 1)`: with which probability each was to be accepted, min(1, exp(-delta))."""
+    """`(chains, replicas - 1)`: the probability of each swap, min(1, exp(-delta))."""
     round_trips: Tensor
     """`(chains,)` bool: whether a walker came back to the first coupling from the last one."""
     updates: tuple[Any, ...]
-    """What the sampler of each coupling has to say."""
+    """The infos of the samplers of the couplings."""
 
 
 class ReplicaExchange:
-    """One step of the sampler of every replica; then neighbours trade configurations, even pairs first, odd ones next.
+    """A step of the sampler of every replica; then neighbours trade configurations, even pairs first, odd ones next.
 
-    A map T_i takes links of coupling i to links of coupling i + 1 (without one they are traded as they are): the pair
-    (x, y) is to become (T^-1(y), T(x)), with probability min(1, exp(-delta)),
+    A map T takes x of coupling i to coupling i + 1; without one x stays as it is. The pair (x, y) becomes
+    (T^-1(y), T(x)) with probability min(1, exp(-delta)),
 
         delta = S_i(T^-1 y) + S_{i+1}(T x) - S_i(x) - S_{i+1}(y) - log|dT(x)/dx| - log|dT^-1(y)/dy|,
 
-    which leaves the product of all densities invariant, and each of them its margin, whatever T is.
+    which leaves each density invariant for every T.
 
     Args:
-        samplers: one for each coupling, in the order in which they are neighbours; their states know the actions.
+        samplers: one for each coupling, in order.
         maps: a transform or None for each pair of neighbours.
 
     Raises:
-        InvalidInput: fewer than two samplers, or a number of maps that is not that of the pairs.
+        InvalidInput: fewer than two samplers, or another number of maps than of pairs.
 
     Source: R. H. Swendsen, J.-S. Wang, Phys. Rev. Lett. 57 (1986) 2607; K. Hukushima, K. Nemoto, cond-mat/9512035;
     with maps M. Invernizzi, A. Krämer, C. Clementi, F. Noé, 2210.14104.
 
     Example:
-        >>> from lattice_flows import U1
+        >>> from lattice_flows import U1, GaugeField
         >>> from lattice_flows.actions import Wilson
         >>> from lattice_flows.sampling import Metropolis, Streams, start
-        >>> streams = Streams(seed=0, chains=2)
-        >>> exchange = ReplicaExchange([Metropolis(Wilson(U1(), beta)) for beta in (1.0, 1.5, 2.0)])
-        >>> state = exchange.init(start(U1(), (4, 4), streams))
+        >>> space, streams = GaugeField(U1(), (4, 4)), Streams(seed=0, chains=2)
+        >>> exchange = ReplicaExchange([Metropolis(Wilson(space, beta)) for beta in (1.0, 1.5, 2.0)])
+        >>> state = exchange.init(start(space, streams))
         >>> state, info = exchange.step(state, streams)
         >>> len(state.states), info.swapped.shape
         (3, torch.Size([2, 2]))
@@ -84,19 +83,19 @@ class ReplicaExchange:
         self.samplers = samplers
         self.maps = [None] * pairs if maps is None else maps
 
-    def init(self, links: Tensor) -> Replicas:
-        """Chains of which every replica stands at the same links `(chains, dim, *sites, *element)`."""
-        chains, replicas = len(links), len(self.samplers)
-        walkers = torch.arange(replicas, device=links.device).repeat(chains, 1)
+    def init(self, x: Tensor) -> Replicas:
+        """The state of chains whose replicas all stand at x `(chains, *shape)`."""
+        chains, replicas = len(x), len(self.samplers)
+        walkers = torch.arange(replicas, device=x.device).repeat(chains, 1)
         progress = (walkers == 0).long()
-        return Replicas(tuple(sampler.init(links) for sampler in self.samplers), walkers, progress)
+        return Replicas(tuple(sampler.init(x) for sampler in self.samplers), walkers, progress)
 
     @torch.no_grad()
     def step(self, state: Replicas, streams: Streams) -> tuple[Replicas, ExchangeInfo]:
-        """An update of every replica, and an attempt to swap every pair of neighbours."""
+        """Update every replica, and try to swap every pair of neighbours."""
         states, updates = [], []
         for i, (sampler, own) in enumerate(zip(self.samplers, state.states, strict=True)):
-            moved, info = sampler.step(own, Branch(streams, [(KEY, i)] * len(streams)))
+            moved, info = sampler.step(own, streams.branch(KEY, i))
             states.append(moved)
             updates.append(info)
         walkers, progress = state.walkers.clone(), state.progress.clone()
@@ -123,11 +122,11 @@ class ReplicaExchange:
 
     def _traded(self, i: int, low: ChainState, high: ChainState, streams: Streams):
         """The states of pair i after a swap, and delta."""
-        up, down, transform = low.links, high.links, self.maps[i]
+        up, down, transform = low.x, high.x, self.maps[i]
         logdet = torch.zeros_like(low.action, dtype=torch.float64)
         if transform is not None:
-            up, there = mapped(transform, low.links, streams)
-            down, back = mapped(transform.inverse, high.links, streams)
+            up, there = mapped(transform, low.x, streams)
+            down, back = mapped(transform.inverse, high.x, streams)
             logdet = there.double() + back.double()
         new_low, new_high = self.samplers[i].init(down), self.samplers[i + 1].init(up)
         delta = (new_low.action.double() - low.action) + (new_high.action.double() - high.action) - logdet
@@ -135,5 +134,5 @@ class ReplicaExchange:
 
 
 def _chosen(swapped: Tensor, new: ChainState, old: ChainState) -> ChainState:
-    """The new state where swapped; proposals are counted on by the coupling, whichever walker meets them."""
-    return ChainState(choose(swapped, new.links, old.links), choose(swapped, new.action, old.action), None, old.offered)
+    """The new state where swapped; a coupling counts its proposals for all walkers."""
+    return ChainState(choose(swapped, new.x, old.x), choose(swapped, new.action, old.action), None, old.offered)

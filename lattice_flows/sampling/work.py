@@ -1,23 +1,43 @@
-"""What the weights of annealed sampling tell: differences of free energy, and means, with errors."""
+"""Weights between actions: reweighting in beta; free energies and means of annealed sampling."""
 
 import math
 
 import torch
 from torch import Tensor
 
+from lattice_flows.actions import Action
 from lattice_flows.errors import InvalidInput
-from lattice_flows.measurement.weights import jackknife_error
+from lattice_flows.statistics.weights import jackknife_error
+
+
+@torch.no_grad()
+def log_weights(action: Action, x: Tensor, beta: float) -> Tensor:
+    """log w = S(x) - S_beta(x) `(*batch,)`, the log-weights of samples x of an action at another beta.
+
+    Raises:
+        InvalidInput: the action has no coupling beta, or beta is not a finite number >= 0.
+
+    Source: A. M. Ferrenberg, R. H. Swendsen, Phys. Rev. Lett. 61 (1988) 2635.
+
+    Example:
+        >>> from lattice_flows import SU, GaugeField
+        >>> from lattice_flows.actions import Wilson
+        >>> action = Wilson(GaugeField(SU(3), (4, 4)), beta=6.0)
+        >>> log_weights(action, action.space.cold(2), beta=6.5)
+        tensor([8., 8.])
+    """
+    return action(x) - action.at(beta)(x)
 
 
 def log_z_ratio(log_w: Tensor, population: int = 1) -> tuple[Tensor, Tensor]:
-    """log(Z / Z_0) = log <w>, minus the difference of free energies, with its error by the jackknife over populations.
+    """log(Z / Z_0) = log <w>, with its error by the jackknife over populations.
 
     The mean of w is unbiased, with resampling too; its logarithm is low by about half the squared error.
 
-    Shapes: log_w `(*batch, chains)`, as `log_w` and `history` of `Annealed` -> two of `(*batch,)`, float64.
+    Shapes: log_w `(*batch, chains)`, such as `log_w` and `history` of `Annealed` -> two of `(*batch,)`, float64.
 
     Args:
-        population: how many successive chains were resampled together.
+        population: the number of successive chains that were resampled together.
 
     Raises:
         InvalidInput: fewer than two populations, or chains that do not fill them.
@@ -37,7 +57,7 @@ def log_z_ratio(log_w: Tensor, population: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def weighted_mean(values: Tensor, log_w: Tensor, population: int = 1) -> tuple[Tensor, Tensor]:
-    """<O> = sum w O / sum w in the last action of a schedule, with its error by the jackknife over populations.
+    """<O> = sum w O / sum w for the last action of a schedule, with its error by the jackknife over populations.
 
     Shapes: values and log_w `(*batch, chains)` -> two of `(*batch,)`, float64.
 

@@ -1,10 +1,10 @@
-"""Training: estimators of the reverse KL gradient, and a loop that yields records."""
+"""Training: estimators of gradients, and a loop that yields records."""
 
+from lattice_flows.errors import moved
 from lattice_flows.training.loop import StepRecord, TrainingState, select_device, train
 from lattice_flows.training.losses import (
     ESTIMATORS,
-    ForwardKL,
-    ReverseKL,
+    Divergence,
     forward_path,
     likelihood,
     log_ratio,
@@ -12,27 +12,21 @@ from lattice_flows.training.losses import (
     reinforce,
     reparametrisation,
 )
-from lattice_flows.training.schedule import learning_rate, stages, total_steps
 from lattice_flows.training.soap import SOAP
-from lattice_flows.training.splits import split
+from lattice_flows.training.stages import Stage, learning_rate, total_steps, whole_flow
 
 __all__ = [
-    "ESTIMATORS",
-    "SOAP",
-    "ForwardKL",
-    "ReverseKL",
-    "StepRecord",
-    "TrainingState",
-    "forward_path",
-    "learning_rate",
-    "likelihood",
-    "log_ratio",
-    "path",
-    "reinforce",
-    "reparametrisation",
-    "select_device",
-    "split",
-    "stages",
-    "total_steps",
-    "train",
-]
+    "ESTIMATORS", "SOAP", "Divergence", "Stage", "StepRecord", "TrainingState", "forward_path", "learning_rate",
+    "likelihood", "log_ratio", "path", "reinforce", "reparametrisation", "select_device", "total_steps", "train",
+    "whole_flow",
+]  # fmt: skip
+
+__getattr__ = moved(
+    __name__,
+    {
+        "ForwardKL": "Divergence",
+        "ReverseKL": "Divergence",
+        "split": "split of lattice_flows.planar.splits",
+        "stages": "level_stages of lattice_flows.planar.level_training, and whole_flow",
+    },
+)

@@ -4,64 +4,64 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from lattice_flows.actions import Action
-from lattice_flows.config import TrainingConfig
+from lattice_flows.config.sections import TrainingConfig
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.flows import Flow
-from lattice_flows.measurement import ess
-from lattice_flows.training.losses import ForwardKL, ReverseKL
+from lattice_flows.flows.flow import Flow
+from lattice_flows.statistics import ess
+from lattice_flows.training.losses import Divergence
 from lattice_flows.training.reduction import Reduction, check_replicas
-from lattice_flows.training.schedule import Stage, stages
 from lattice_flows.training.shards import Shards
 from lattice_flows.training.soap import SOAP
+from lattice_flows.training.stages import Stage, whole_flow
 
 CHECK_EVERY = 100
-"""Steps after which the weights of all ranks are compared."""
+"""The number of steps between two comparisons of the weights of all ranks."""
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "soap": SOAP}
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one training step gave."""
+    """The results of one training step."""
 
     step: int
-    """Steps done, this one included."""
+    """The number of steps up to and with this one."""
     stage: str
-    """`flow`, or the areas of the two parts of the rectangles whose level is trained alone, such as `1+1`."""
+    """The name of the stage: `flow`, or the areas of the two parts of a level, such as `1+1`."""
     loss: float
-    """An estimate of KL(q | p) - log Z, log Z being 0 for a level alone; at its start, of KL(p | q)."""
+    """An estimate of KL(q | p) - log Z, or from samples of the target of KL(p | q) + log Z; a level has log Z = 0."""
     ess: float
     """Effective sample size of the batch, per sample, in (0, 1]."""
     grad_norm: float
     """Norm of the gradient before clipping."""
     learning_rate: float
-    beta: float
-    """The coupling of this step; differs from the action's while annealing."""
+    beta: float | None
+    """The coupling of this step, which annealing changes; None if the action has no beta."""
     seconds: float
-    """That the step took on this rank; of them"""
+    """All seconds of the step on this rank."""
     sampling_seconds: float
-    """went into drawing links and evaluating them, the inner derivative of a path gradient included,"""
+    """The seconds that draw and evaluate configurations, with the inner derivative of a path gradient."""
     backward_seconds: float
-    """into the derivative with respect to the parameters,"""
+    """The seconds of the derivative with respect to the parameters."""
     waiting_seconds: float
-    """into waiting for slower ranks,"""
+    """The seconds of waiting for slower ranks."""
     communication_seconds: float
-    """into summing over ranks; the rest is the optimizer."""
+    """The seconds of the sum over ranks; the rest is the optimizer."""
     skipped: bool
-    """Whether the loss or the gradient was not finite, and the weights were left as they were."""
+    """Whether the loss or the gradient was not finite, so that the weights stay as they were."""
 
 
 def select_device(name: str) -> torch.device:
-    """The device that a config names: `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:k`.
+    """The device of this name: `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:k`.
 
     Raises:
-        InvalidInput: no such device on this machine.
+        InvalidInput: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -76,13 +76,13 @@ def select_device(name: str) -> torch.device:
 
 @dataclass
 class TrainingState:
-    """Everything that the rest of a training run depends on: `state_dict` of it, stored and loaded, changes nothing."""
+    """The state of a training run: the rest of the run depends on nothing else."""
 
     flow: Flow
     optimizer: torch.optim.Optimizer
     step: int = 0
     bad_steps: int = 0
-    """Steps in a row, up to now, that were skipped."""
+    """The number of steps in a row, up to now, that were skipped."""
 
     @classmethod
     def start(cls, flow: Flow, settings: TrainingConfig, device: torch.device | str = "cpu") -> "TrainingState":
@@ -91,7 +91,7 @@ class TrainingState:
         return cls(flow, OPTIMIZERS[settings.optimizer](flow.parameters(), lr=settings.learning_rate))
 
     def state_dict(self) -> dict:
-        """Tensors and plain numbers alone, so that it loads with `torch.load(..., weights_only=True)`."""
+        """The state in tensors and plain numbers, which `torch.load(..., weights_only=True)` loads."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {
             "flow": self.flow.state_dict(),
@@ -106,7 +106,7 @@ class TrainingState:
         """Take over a saved state, the global random streams of torch included.
 
         Raises:
-            InvalidInput: it belongs to another flow.
+            InvalidInput: the state belongs to another flow.
         """
         try:
             self.flow.load_state_dict(saved["flow"])
@@ -121,36 +121,41 @@ class TrainingState:
 
 
 def train(
-    state: TrainingState, action: Action, settings: TrainingConfig, world: World = SERIAL
+    state: TrainingState,
+    action: Action,
+    settings: TrainingConfig,
+    world: World = SERIAL,
+    stages: Sequence[Stage] | None = None,
 ) -> Iterator[StepRecord]:
-    """Train through all `stages` from `state.step` on, yielding a record after every step, on every rank.
+    """Train through all stages from `state.step` on, and yield a record after every step, on every rank.
 
-    Between two records the state is consistent: it can be saved, and training continued from it gives the same numbers
-    to the last bit on the same machine and number of threads and ranks; on another number of ranks, up to rounding. A
-    step whose loss or gradient is not finite leaves the weights as they are.
-
-    While annealing, the action is multiplied by the ratio of couplings: S must be proportional to beta.
+    Between two records the state can be saved. Training from it gives the same numbers to the last bit on the same
+    machine, with as many threads and ranks; another number of ranks changes rounding. A step whose loss or gradient is
+    not finite leaves the weights as they are. While annealing, the target is `action.at(beta)`.
 
     Args:
         state: the same on every rank; the flow is on the device of this one.
-        world: whose ranks share the batches.
+        world: its ranks share the batches.
+        stages: those of a recipe. Default: the whole flow alone.
 
     Raises:
-        InvalidInput: more ranks than shards, or than samples in a batch.
-        NumericalFailure: `max_bad_steps` steps in a row were not finite, or ranks have come to differ.
+        InvalidInput: more ranks than shards, or than samples in a batch; or annealing of an action without beta.
+        NumericalFailure: `max_bad_steps` steps in a row were not finite, or the weights of ranks differ.
 
     Example:
         >>> from lattice_flows import U1, flows
         >>> from lattice_flows.actions import Wilson
         >>> settings = TrainingConfig(steps=20, batch=64, learning_rate=0.01)
-        >>> state = TrainingState.start(flows.stripes(U1(), (4, 4), layers=4, hidden=(4,), seed=0), settings)
-        >>> records = list(train(state, Wilson(U1(), beta=1.0), settings))
+        >>> flow = flows.stripes(U1(), (4, 4), layers=4, hidden=(4,), seed=0)
+        >>> state = TrainingState.start(flow, settings)
+        >>> records = list(train(state, Wilson(flow.space, beta=1.0), settings))
         >>> records[-1].step, records[-1].loss < records[0].loss
         (20, True)
     """
+    stages = [whole_flow(state.flow, action, settings)] if stages is None else stages
     end = 0
     shards = Shards(settings.seed, settings.shards, world, next(state.flow.parameters()).device)
-    for stage in stages(state.flow, action, settings):
+    for stage in stages:
         begin, end = end, end + stage.steps
         if state.step >= end:
             continue
@@ -177,7 +182,7 @@ class _Step:
         self.reduction = Reduction(stage.parameters(), stage.batch)
 
     def __call__(self, number: int) -> StepRecord:
-        """The step of this number, counted from the begin of the stage."""
+        """Make the step of this number in the stage."""
         state, world, times = self.state, self.shards.world, [time.perf_counter()]
         value, rate, beta = self._differentiate(number, times)
         world.barrier()
@@ -185,7 +190,7 @@ class _Step:
         self.reduction.sum_(world)
         times.append(time.perf_counter())
         sampling, backward, waiting, communication = (late - early for early, late in itertools.pairwise(times))
-        # the numbers of all ranks, from which all of them draw the same conclusions
+        # the numbers of all ranks, so that all come to the same conclusions
         loss = math.nan if value is None else value._replace(log_w=self.reduction.log_w).loss
         grad_norm = torch.nn.utils.clip_grad_norm_(self.reduction.parameters, self.settings.clip).item()
         skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
@@ -211,15 +216,14 @@ class _Step:
             skipped=skipped,
         )
 
-    def _differentiate(self, number: int, times: list[float]) -> tuple[ReverseKL | ForwardKL | None, float, float]:
-        """Puts this rank's part of the gradient and of the log-weights into the buffers; None where it has none."""
+    def _differentiate(self, number: int, times: list[float]) -> tuple[Divergence | None, float, float | None]:
+        """Put this rank's part of the gradient and of the log-weights into the buffers; a failure gives None."""
         step, own, share = self.state.step, self.own, len(self.own) / self.stage.batch
         self.reduction.zero_()
-        value, rate, beta = None, math.nan, math.nan
+        estimate: tuple[Divergence | None, float, float | None] = (None, math.nan, math.nan)
         try:
-            value, rate, beta = self.gradient(
-                number, functools.partial(self.shards.draw, self.stage.batch, step), self.shards.common(step)
-            )
+            draw = functools.partial(self.shards.draw, self.stage.batch, step)
+            value, _, _ = estimate = self.gradient(number, draw, self.shards.common(step))
             times.append(time.perf_counter())
             (share * value.surrogate).backward()
             self.reduction.log_w[own.start : own.stop] = value.log_w
@@ -227,4 +231,4 @@ class _Step:
             self.reduction.fail_()
             times += [time.perf_counter()] * (2 - len(times))
         times.append(time.perf_counter())
-        return value, rate, beta
+        return estimate

@@ -1,4 +1,4 @@
-"""What ranks that train together have in common: gradients, summed in place in one message a step, and weights."""
+"""Sums of gradients over ranks, in place and in one message a step; comparison of their weights."""
 
 import math
 import zlib
@@ -12,17 +12,16 @@ from lattice_flows.errors import NumericalFailure
 
 
 class Reduction:
-    """Buffers that the gradients of parameters are views into, with room for the log-weights of the batch.
+    """Buffers of gradients, with room for the log-weights of the batch; the gradients of parameters are views of them.
 
-    Autograd adds to the gradients where they are, and the ranks sum the buffers where they are: there is one buffer for
-    each precision, mostly one.
+    Autograd adds to the gradients in place, and the ranks sum the buffers in place. Each precision has a buffer.
 
     Args:
-        parameters: of one device; their `.grad` is replaced.
+        parameters: on one device; they get new `.grad`.
         batch: the number of samples of all ranks together.
 
     Attributes:
-        log_w: `(batch,)`, of which each rank fills in its own part.
+        log_w: `(batch,)`; each rank fills in its own part.
 
     Example:
         >>> weight = nn.Parameter(torch.ones(2))
@@ -52,23 +51,23 @@ class Reduction:
             begin[parameter.dtype] = end
 
     def zero_(self) -> None:
-        """Forgets what is in the buffers."""
+        """Set the buffers to 0."""
         for buffer in self._buffers.values():
             buffer.zero_()
 
     def fail_(self) -> None:
-        """Spoils the buffers, so that every rank sees that this one could not compute its part."""
+        """Set the buffers to nan, so that every rank sees the failure of this one."""
         for buffer in self._buffers.values():
             buffer.fill_(math.nan)
 
     def sum_(self, world: World) -> None:
-        """Sums over all ranks."""
+        """Sum over all ranks."""
         for buffer in self._buffers.values():
             world.sum_(buffer)
 
 
 def check_replicas(tensors: Iterable[Tensor], world: World, step: int) -> None:
-    """Compares tensors bit for bit over the ranks, by a checksum.
+    """Compare tensors bit for bit over the ranks, by a checksum.
 
     Raises:
         NumericalFailure: they differ.

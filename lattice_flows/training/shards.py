@@ -1,8 +1,7 @@
-"""The batch of a step, cut into shards that draw their own random numbers, whatever the number of ranks.
+"""The batch of a step, cut into shards that draw their own random numbers on any number of ranks.
 
-What shard s draws in step t is a function of the seed, t and s. A rank draws its shards one by one and computes with
-all of them at once, so that batches, losses and weights are the same on any number of ranks up to rounding; and nothing
-of a random stream has to be stored for a run to go on, on another number of ranks too.
+The draw of shard s in step t is a function of the seed, t and s. So batches, losses and weights are the same on any
+number of ranks, up to rounding. No random stream has to be stored.
 """
 
 from collections.abc import Callable
@@ -16,18 +15,18 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.streams import keyed
 
 Draw = Callable[[int, torch.Generator], Tensor]
-"""How many, and from which stream: links `(n, dim, *sites, *element)`."""
+"""A function of a number n and a stream that draws n configurations `(n, *shape)`."""
 
 
 @dataclass(frozen=True)
 class Shards:
-    """The shards of one training, and which of them fall to this rank.
+    """The shards of one training and of this rank.
 
     Args:
         seed: of the training.
-        count: into how many shards a batch is cut; as equal as can be.
-        world: whose ranks share them.
-        device: where numbers are drawn.
+        count: the number of shards in a batch; their sizes are as equal as can be.
+        world: its ranks share them.
+        device: of the random numbers.
 
     Raises:
         InvalidInput: fewer shards than ranks.
@@ -51,10 +50,10 @@ class Shards:
             )
 
     def own(self, batch: int) -> range:
-        """Which samples of a batch are this rank's.
+        """The indices of this rank's samples in a batch.
 
         Raises:
-            InvalidInput: there are none.
+            InvalidInput: this rank has none.
         """
         shards = [share(batch, shard, self.count) for shard in self.world.share(self.count)]
         own = range(shards[0].start, shards[-1].stop)
@@ -71,5 +70,5 @@ class Shards:
         return torch.cat(parts)
 
     def common(self, step: int) -> torch.Generator:
-        """A stream of the step that is the same on every rank."""
+        """The stream of a step that all ranks share."""
         return keyed(self.seed, step, self.count, device=self.device)

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 class SOAP(torch.optim.Optimizer):
     """Adam in the slowly turning eigenbasis of the second moments of each weight's rows and columns.
 
-    The perceptrons of a hierarchical flow are small and badly conditioned, and the bases cost little. Vectors are
-    preconditioned as matrices of one column, kernels of convolutions as matrices with one row per output.
+    The bases cost little for small, badly conditioned perceptrons. A vector counts as a matrix of one column, the
+    kernel of a convolution as a matrix with one row an output.
 
     Args:
-        parameters: what to train.
+        parameters: those to train.
         lr: the learning rate.
-        betas: decay of the first moment, and of all second moments.
-        every: steps between two turns of the bases.
-        eps: added to the root of the second moment.
+        betas: the decay of the first moment, and that of all second moments.
+        every: the number of steps between two turns of the bases.
+        eps: a number to add to the root of the second moment.
 
     Source: N. Vyas et al., 2409.11321, Algorithm 3 (Adam), and Algorithm 4 for the bases.
 
@@ -42,7 +42,7 @@ class SOAP(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step; parameters without a gradient stay as they are."""
+        """Make one step; parameters without a gradient stay as they are."""
         if closure is not None:
             raise ValueError("SOAP takes no closure")
         for group in self.param_groups:
@@ -52,7 +52,7 @@ class SOAP(torch.optim.Optimizer):
 
     def _update(self, parameter: Tensor, group: dict) -> None:
         assert parameter.grad is not None
-        gradient = parameter.grad.unsqueeze(-1).flatten(1)
+        gradient = parameter.grad.reshape(len(parameter) if parameter.ndim else 1, -1)
         state = self.state[parameter]
         if not state:
             state["step"] = 0
@@ -77,7 +77,7 @@ class SOAP(torch.optim.Optimizer):
 
 
 def _turn(state: dict, name: str) -> None:
-    """The eigenbasis of a second moment: at first by diagonalisation, later by a step of the power method."""
+    """Turn the eigenbasis of a second moment: at first by diagonalisation, later by a step of the power method."""
     moment, basis = state[name].double(), state[f"{name}_basis"].double()
     first = state["step"] == 1
     basis = torch.linalg.eigh(moment).eigenvectors.flip(-1) if first else torch.linalg.qr(moment @ basis).Q

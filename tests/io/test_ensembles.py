@@ -10,49 +10,52 @@ import numpy as np
 import pytest
 import torch
 
-from lattice_flows import SU, U1
+from lattice_flows import SU, U1, GaugeField
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import chains, transactions
 from lattice_flows.io.chain_writer import ChainWriter, create_chains
 from lattice_flows.io.chains import ChainFile
+from lattice_flows.lattice import ScalarField
 from lattice_flows.sampling import ChainState, Streams, start
 
-# group, sites, precision, every, proposals
+# space, precision, every, proposals
 CASES = [
-    (U1(), (4, 6), torch.float32, 1, 0),
-    (SU(2), (2, 4, 4), torch.float64, 1, 1),
-    (SU(3), (2, 2, 4, 2), torch.float32, 3, 2),
-    (SU(3), (4, 4), torch.float64, 4, 0),
+    (GaugeField(U1(), (4, 6)), torch.float32, 1, 0),
+    (GaugeField(SU(2), (2, 4, 4)), torch.float64, 1, 1),
+    (GaugeField(SU(3), (2, 2, 4, 2)), torch.float32, 3, 2),
+    (GaugeField(SU(3), (4, 4)), torch.float64, 4, 0),
+    (ScalarField((4, 6)), torch.float64, 2, 1),
 ]
 CHAINS = 3
 
 
 def begin(case, seed=0):
-    group, sites, dtype, _, proposals = case
-    streams = Streams(seed, CHAINS)
-    links = start(group, sites, streams, dtype=dtype)
-    log_q = torch.zeros(CHAINS, dtype=dtype) if proposals else None
-    return ChainState(links, torch.zeros(CHAINS, dtype=dtype), log_q, None if log_q is None else torch.zeros(3).long())
+    space, dtype, _, proposals = case
+    x = start(space, Streams(seed, CHAINS), dtype=dtype)
+    log_w = torch.zeros(CHAINS, dtype=dtype) if proposals else None
+    return ChainState(x, torch.zeros(CHAINS, dtype=dtype), log_w, None if log_w is None else torch.zeros(3).long())
 
 
 def update(case, state, streams):
     """A chain that moves now and then: a new state, its acceptance and proposals, from the streams alone."""
-    _, _, _, _, proposals = case
+    *_, proposals = case
     moved = streams.rand() < 0.4
-    links = streams.draw(lambda g: torch.randn(state.links.shape[1:], generator=g, dtype=state.links.dtype))
-    links = torch.where(moved.reshape(-1, *[1] * (links.ndim - 1)), links, state.links)
+    x = streams.draw(lambda g: torch.randn(state.x.shape[1:], generator=g, dtype=state.x.dtype))
+    x = torch.where(moved.reshape(-1, *[1] * (x.ndim - 1)), x, state.x)
     action = torch.where(moved, streams.rand().to(state.action.dtype), state.action)
     offers = None
     if proposals:
         numbers = streams.rand(proposals)
-        offers = {"log_q": numbers, "action": -numbers, "accepted": numbers < 0.5}
-        state = state._replace(log_q=numbers[:, 0].to(state.action.dtype), offered=state.offered + proposals)
-    return state._replace(links=links, action=action), moved.double(), offers
+        offers = {"log_w": numbers, "action": -numbers, "accepted": numbers < 0.5}
+        state = state._replace(log_w=numbers[:, 0].to(state.action.dtype), offered=state.offered + proposals)
+    return state._replace(x=x, action=action), moved.double(), offers
 
 
 def create(path, case):
     streams = Streams(0, CHAINS)
-    return create_chains(path, begin(case), streams.get_state(), {"beta": 2.0}, every=case[3], proposals=case[4])
+    space, _, every, proposals = case
+    attributes = {"beta": 2.0, **space.facts}
+    return create_chains(path, begin(case), streams.get_state(), attributes, every=every, proposals=proposals)
 
 
 def go_on(path, case, updates, commit_every=1):
@@ -80,12 +83,13 @@ def history(case, updates):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_holds_the_chains(tmp_path, case):
+def test_holds_the_chains(tmp_path, case, monkeypatch):
+    monkeypatch.setattr(chains, "BLOCK", 2**14)  # several blocks
     path = create(tmp_path / "ensemble.h5", case)
     for commit_every in (1, 7, 2):
         assert list(go_on(path, case, 14, commit_every))
     states, offered, streams = history(case, 42)
-    file, every = ChainFile(path), case[3]
+    file, every = ChainFile(path), case[2]
     assert (len(file), file.chains, file.every, file.attributes["beta"]) == (42, CHAINS, every, 2.0)
     actions = torch.stack([state.action for state, _ in states]).double().numpy()
     np.testing.assert_array_equal(file.series("action"), actions)
@@ -94,20 +98,22 @@ def test_holds_the_chains(tmp_path, case):
     for name in offered[0] or ():
         expected = torch.stack([offers[name] for offers in offered]).numpy()
         np.testing.assert_array_equal(file.series(f"proposals/{name}"), expected)
-    stored = torch.stack([state.links for state, _ in states[every - 1 :: every]])
-    distinct = torch.cat(list(file.links(batch=5)))
+    stored = torch.stack([state.x for state, _ in states[every - 1 :: every]])
+    distinct = torch.cat(list(file.configurations()))
     assert len(distinct) == file.n_distinct < len(stored) * CHAINS
     assert torch.equal(torch.from_numpy(file.expand(distinct.numpy())), stored)
     for k in range(CHAINS):
-        blocks = [links.repeat_interleave(torch.from_numpy(m), 0) for links, m in file.distinct(k, batch=2)]
-        assert torch.equal(torch.cat(blocks), stored[:, k])
+        rows, multiplicities = file.rows(k)
+        assert torch.equal(file.read(rows).repeat_interleave(torch.from_numpy(multiplicities), 0), stored[:, k])
     end, saved = file.end()
     for value, expected in zip(end, states[-1][0], strict=True):
         assert value is expected is None or (torch.equal(value, expected) and value.dtype == expected.dtype)
     assert torch.equal(saved, streams.get_state())
     with h5py.File(path, "r") as plain:  # any HDF5 tool
-        assert plain["links"].shape == distinct.shape
-        assert plain.attrs["version"] == 2
+        name = {"gauge": "links", "scalar": "scalars"}[plain.attrs["field"]]
+        assert {"links", "scalars"} & plain.keys() == {name} == {file.dataset}
+        assert plain[name].shape == distinct.shape
+        assert plain.attrs["version"] == 3
 
 
 def test_what_was_not_committed_is_gone(tmp_path):
@@ -144,7 +150,7 @@ def digest(path, updates=None):
     with h5py.File(path, "r") as file:
         n = len(file["action"]) if updates is None else updates
         rows = int((file["update"][:] <= n).sum())
-        for name in ("links", "chain", "update"):
+        for name in (({"links", "scalars"} & file.keys()).pop(), "chain", "update"):
             parts.update(file[name][:rows].tobytes())
         for name in ("action", "acceptance", *(f"proposals/{name}" for name in file.get("proposals", ()))):
             parts.update(file[name][:n].tobytes())
@@ -214,7 +220,7 @@ def test_a_kill_at_every_call_of_the_system(tmp_path):
         assert updates == 32 or (updates == 30 and not reported), copy
         with h5py.File(copy, "r") as plain:
             assert len(plain["action"]) in (updates, 30)
-            for name in ("links", "chain", "update", "action", "acceptance", "end/links"):
+            for name in ("links", "chain", "update", "action", "acceptance", "end/x"):
                 assert plain[name][:] is not None
         list(go_on(copy, case, 32 - updates, 2))
         assert digest(copy) == whole, copy
@@ -339,38 +345,16 @@ def test_only_a_whole_journal_counts(tmp_path, monkeypatch, damaged):
     assert len(ChainFile(path)) == found + 1
 
 
-def test_version_1_through_the_same_reader(tmp_path):
-    path = tmp_path / "ensemble.h5"
-    accepted = torch.tensor([True, False, True, True, False])
-    links, log_q, action = torch.randn(5, 2, 4, 4), torch.arange(5.0), torch.arange(5.0) ** 2
-    with h5py.File(path, "w") as old:
-        old["links"] = links[accepted].numpy()
-        for name, values in (("log_q", log_q.double()), ("action", action.double()), ("accepted", accepted)):
-            old[name] = values.numpy()
-        old["generator_state"] = torch.Generator().manual_seed(3).get_state().numpy()
-        old.attrs.update({"format": "lattice_flows ensemble", "version": 1, "n_proposals": 5, "beta": 2.0})
-    file = ChainFile(path)
-    assert (len(file), file.chains, file.n_distinct, file.every) == (5, 1, 3, 1)
-    assert file.series("action")[:, 0].tolist() == [0, 0, 4, 9, 9]
-    assert file.series("proposals/action").ravel().tolist() == action.tolist()
-    distinct = torch.cat(list(file.links())).numpy()
-    np.testing.assert_array_equal(file.expand(distinct)[:, 0], links[[0, 0, 2, 3, 3]].numpy())
-    end, streams = file.end()
-    assert torch.equal(end.links[0], links[3])
-    assert (end.action.tolist(), end.log_q.tolist(), end.offered.tolist()) == ([9.0], [3.0], [5])
-    assert torch.equal(streams[0], torch.Generator().manual_seed(3).get_state())
-
-
-def test_a_state_can_have_log_q_now_and_none_then(tmp_path):
+def test_a_state_can_have_log_w_now_and_none_then(tmp_path):
     case, streams = CASES[1], Streams(0, CHAINS)
     path = create(tmp_path / "ensemble.h5", case)
-    for log_q in (None, torch.arange(3.0, dtype=torch.float64), None):
-        state, acceptance, offers = update(case, ChainFile(path).end()[0]._replace(log_q=log_q), streams)
+    for log_w in (None, torch.arange(3.0, dtype=torch.float64), None):
+        state, acceptance, offers = update(case, ChainFile(path).end()[0]._replace(log_w=log_w), streams)
         with ChainWriter(path) as out:
-            out.append(state._replace(log_q=log_q), acceptance, offers)
+            out.append(state._replace(log_w=log_w), acceptance, offers)
             out.commit(streams.get_state())
-        end = ChainFile(path).end()[0].log_q
-        assert end is log_q is None or torch.equal(end, log_q)
+        end = ChainFile(path).end()[0].log_w
+        assert end is log_w is None or torch.equal(end, log_w)
 
 
 def test_refused(tmp_path, monkeypatch):
@@ -385,16 +369,16 @@ def test_refused(tmp_path, monkeypatch):
         create_chains(tmp_path / "new.h5", begin(case), Streams(0, CHAINS).get_state(), {}, every=0)
     with pytest.raises(InvalidInput, match="chain must be from 0 to 2, got 3"):
         ChainFile(path).rows(3)
-    with pytest.raises(InvalidInput, match="unknown numbers 'links'; there are action, acceptance, proposals/log_q"):
+    with pytest.raises(InvalidInput, match="unknown numbers 'links'; there are action, acceptance, proposals/log_w"):
         ChainFile(path).series("links")
     state, acceptance, offers = update(case, ChainFile(path).end()[0], Streams(0, CHAINS))
     for broken in (
         (state, acceptance, None),
         (state, acceptance[:2], offers),
         (state._replace(action=state.action[:1]), acceptance, offers),
-        (state._replace(links=state.links[..., :1]), acceptance, offers),
-        (state._replace(links=state.links.real), acceptance, offers),
-        (state._replace(log_q=state.log_q.float()), acceptance, offers),
+        (state._replace(x=state.x[..., :1]), acceptance, offers),
+        (state._replace(x=state.x.real), acceptance, offers),
+        (state._replace(log_w=state.log_w.float()), acceptance, offers),
     ):
         with ChainWriter(path) as out, pytest.raises(InvalidInput):
             out.append(*broken)
@@ -410,6 +394,59 @@ def test_refused(tmp_path, monkeypatch):
     with pytest.raises(InvalidInput, match="this is another HDF5 file"):
         ChainFile(path)
     path.write_bytes(whole)
-    monkeypatch.setattr(chains, "VERSION", 3)
-    with pytest.raises(InvalidInput, match="version 3 or 1 is expected, got version 2"):
+    for field in ("action", "end"):
+        with pytest.raises(InvalidInput, match=f"the field of an ensemble must not be called '{field}'"):
+            create_chains(tmp_path / "new.h5", begin(case), Streams(0, CHAINS).get_state(), {"field": field})
+    monkeypatch.setattr(chains, "VERSION", 4)
+    with pytest.raises(InvalidInput, match="version 4 is expected, got version 3"):
         ChainFile(path)
+
+
+@pytest.mark.parametrize("version", [1, 2, None])
+def test_other_versions_are_refused(tmp_path, version):
+    path = create(tmp_path / "ensemble.h5", CASES[0])
+    with h5py.File(path, "r+") as file:
+        del file.attrs["version"]
+        if version is not None:
+            file.attrs["version"] = version
+    for make in (ChainFile, ChainWriter):
+        with pytest.raises(InvalidInput) as error:
+            make(path)
+        assert str(error.value) == (
+            f"an ensemble of version 3 is expected, got version {version}: use the lattice_flows that wrote it ({path})"
+        )
+
+
+def test_a_field_of_another_kind_has_its_own_dataset(tmp_path):
+    path, streams = tmp_path / "ensemble.h5", Streams(0, 2)
+    state = ChainState(torch.randn(2, 3), torch.zeros(2))
+    create_chains(path, state, streams.get_state(), {"field": "spins"})
+    with ChainWriter(path) as out:
+        out.append(state, torch.zeros(2))
+        out.commit(streams.get_state())
+    file = ChainFile(path)
+    assert file.dataset == "spins"
+    assert torch.equal(torch.cat(list(file.configurations())), state.x)
+
+
+def test_a_reader_is_a_snapshot(tmp_path):
+    """A file that was opened before a commit reads as it did then, to the last update."""
+    for case in CASES:
+        path = create(tmp_path / f"{CASES.index(case)}.h5", case)
+        for _ in go_on(path, case, 6, commit_every=3):
+            break
+        before = ChainFile(path)
+        seen = [
+            before.series("action"),
+            *(part for k in range(CHAINS) for part in before.rows(k)),
+            before.series("action", -2),
+        ]
+        for _ in go_on(path, case, 9, commit_every=3):
+            pass
+        after = [
+            before.series("action"),
+            *(part for k in range(CHAINS) for part in before.rows(k)),
+            before.series("action", -2),
+        ]
+        assert len(ChainFile(path)) > len(before)
+        assert all(map(np.array_equal, seen, after))

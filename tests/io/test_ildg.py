@@ -12,13 +12,13 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.io import read_configuration, write_configuration
 from lattice_flows.io.ildg import scidac_checksum
 
-SITES = (2, 3, 2, 4)
+EXTENTS = (2, 3, 2, 4)
 VOLUME = 48
 
 
 def links_of(group, dtype=torch.float64):
     generator = torch.Generator().manual_seed(5)
-    algebra = group.random_algebra(4, *SITES, generator=generator, dtype=torch.float64)
+    algebra = group.random_algebra(4, *EXTENTS, generator=generator, dtype=torch.float64)
     return group.exp(0.4 * algebra).to(group.element_dtype(dtype))
 
 
@@ -40,16 +40,16 @@ def test_written_files_are_read_by_another(tmp_path, group, dtype):
     bits = 32 if dtype == torch.float32 else 64
     form = texts(record["ildg-format"])
     assert form == {"version": "1.0", "field": f"su{group.n}gauge", "precision": str(bits)} | {
-        f"l{axis}": str(extent) for axis, extent in zip("xyzt", SITES, strict=True)
+        f"l{axis}": str(extent) for axis, extent in zip("xyzt", EXTENTS, strict=True)
     }
     assert record["ildg-format"].count(b'xmlns="http://www.lqcd.org/ildg"') == 1
     data = record["ildg-binary-data"]
-    unpacked = foreign.unpack(data, SITES, ">", bits, group.n, group.n)
+    unpacked = foreign.unpack(data, EXTENTS, ">", bits, group.n, group.n)
     assert all(unpacked[key] == link for key, link in foreign.plain(links).items())
     suma, sumb = foreign.site_sums(data, VOLUME)
     assert texts(record["scidac-checksum"]) == {"version": "1.0", "suma": f"{suma:x}", "sumb": f"{sumb:x}"}
     stated = texts(record["scidac-record-xml"])
-    plaquette, link_trace = foreign.averages(foreign.plain(links), SITES)
+    plaquette, link_trace = foreign.averages(foreign.plain(links), EXTENTS)
     assert abs(float(stated["plaq"]) - plaquette) < 1e-9
     assert abs(float(stated["linktr"]) - link_trace) < 1e-9
     assert record["ildg-data-lfn"] == b"lfn://a&b"
@@ -62,19 +62,19 @@ def test_written_files_are_read_by_another(tmp_path, group, dtype):
 
 
 LINKS = links_of(SU(3))
-RECORDS = foreign.ildg_records(foreign.plain(LINKS), SITES, 64)
+RECORDS = foreign.ildg_records(foreign.plain(LINKS), EXTENTS, 64)
 
 
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("group", [SU(2), SU(3)], ids=str)
 def test_files_of_another_are_read(tmp_path, group, bits):
     links, path = links_of(group), tmp_path / "lat"
-    records = foreign.ildg_records(foreign.plain(links), SITES, bits)
+    records = foreign.ildg_records(foreign.plain(links), EXTENTS, bits)
     for present, verified in ((records, ("checksum",)), (dict(list(records.items())[:2]), ())):
         path.write_bytes(foreign.lime_file([("private", b"\0\1\2"), *present.items()]))
         again, facts = read_configuration(path)
         torch.testing.assert_close(again.to(links.dtype), links, atol=1e-7 if bits == 32 else 0, rtol=0)
-        assert (facts["verified"], facts["lfn"], facts["sites"]) == (verified, "", SITES)
+        assert (facts["verified"], facts["lfn"], facts["extents"]) == (verified, "", EXTENTS)
 
 
 def test_checksum_of_many_sites():
@@ -92,8 +92,8 @@ def edited(kind, old="", new="", **more):
 GOOD = foreign.lime_file([*RECORDS.items()])
 DATA = GOOD.index(b"ildg-binary-data") + 128
 BOMB = b'<!DOCTYPE b [<!ENTITY a "aaaa"><!ENTITY c "&a;&a;&a;">]><b><field>&c;</field></b>'
-SWAPPED = b"".join(foreign.pack(foreign.plain(LINKS), SITES, "<", 64, 3))
-WRONG_GROUP = b"".join(foreign.pack(foreign.plain(1.5 * LINKS), SITES, ">", 64, 3))
+SWAPPED = b"".join(foreign.pack(foreign.plain(LINKS), EXTENTS, "<", 64, 3))
+WRONG_GROUP = b"".join(foreign.pack(foreign.plain(1.5 * LINKS), EXTENTS, ">", 64, 3))
 
 REFUSED = {
     "truncated": (GOOD[:-3], "at byte .* are expected .* truncated"),

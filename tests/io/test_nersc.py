@@ -15,16 +15,16 @@ from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import read_configuration, write_configuration
 from lattice_flows.io.nersc import complete
 
-SITES = (2, 3, 2, 4)
+EXTENTS = (2, 3, 2, 4)
 CASES = [(SU(n), dtype, format) for n in (2, 3, 4) for dtype in (torch.float32, torch.float64)
          for format in ("nersc", "nersc-short")]  # fmt: skip
 WORDS = {"ensemble_id": "test = ensemble", "ensemble_label": "β", "sequence_number": "17"}
 
 
-def haar(group, dtype=torch.float64, sites=SITES):
+def haar(group, dtype=torch.float64, extents=EXTENTS):
     generator = torch.Generator().manual_seed(5)
     # near enough to 1 for plaquettes that a wrong order would change
-    return group.exp(0.4 * group.random_algebra(4, *sites, generator=generator, dtype=torch.float64)).to(
+    return group.exp(0.4 * group.random_algebra(4, *extents, generator=generator, dtype=torch.float64)).to(
         group.element_dtype(dtype)
     )
 
@@ -47,10 +47,10 @@ def test_written_files_are_read_by_another(tmp_path, group, dtype, format):
     rows = group.n - 1 if format == "nersc-short" else group.n
     assert header["DATATYPE"] == f"4D_SU{group.n}_GAUGE" + (f"_{group.n}x{group.n}" if format == "nersc" else "")
     assert header["FLOATING_POINT"] == f"IEEE{bits}BIG"
-    assert [int(header[f"DIMENSION_{k}"]) for k in (1, 2, 3, 4)] == list(SITES)
+    assert [int(header[f"DIMENSION_{k}"]) for k in (1, 2, 3, 4)] == list(EXTENTS)
     assert int(header["CHECKSUM"], 16) == foreign.word_sum(data, ">")
-    assert same(foreign.unpack(data, SITES, ">", bits, rows, group.n), links, rows)
-    plaquette, link_trace = foreign.averages(foreign.plain(links), SITES)
+    assert same(foreign.unpack(data, EXTENTS, ">", bits, rows, group.n), links, rows)
+    plaquette, link_trace = foreign.averages(foreign.plain(links), EXTENTS)
     assert abs(float(header["PLAQUETTE"]) - plaquette) < 1e-9
     assert abs(float(header["LINK_TRACE"]) - link_trace) < 1e-9
     for name, value in WORDS.items():
@@ -63,8 +63,8 @@ def test_written_files_are_read_by_another(tmp_path, group, dtype, format):
         torch.testing.assert_close(again, links)
         assert torch.equal(again[..., :-1, :], links[..., :-1, :])
     assert facts["verified"] == ("checksum", "plaquette", "link_trace")
-    stated = {name: facts[name] for name in ("format", "group", "sites", "precision", *WORDS)}
-    assert stated == {"format": format, "group": str(group), "sites": SITES, "precision": bits} | WORDS
+    stated = {name: facts[name] for name in ("format", "group", "extents", "precision", *WORDS)}
+    assert stated == {"format": format, "group": str(group), "extents": EXTENTS, "precision": bits} | WORDS
     write_configuration(tmp_path / "again", again, facts["format"], facts)
     assert foreign.nersc_header((tmp_path / "again").read_bytes())[1] == data
 
@@ -75,7 +75,7 @@ def test_written_files_are_read_by_another(tmp_path, group, dtype, format):
 def test_files_of_another_are_read(tmp_path, bits, order, datatype):
     links = haar(SU(int(datatype[5])))
     path = tmp_path / "lat"
-    path.write_bytes(foreign.nersc_file(foreign.plain(links), SITES, order, bits, datatype))
+    path.write_bytes(foreign.nersc_file(foreign.plain(links), EXTENTS, order, bits, datatype))
     again, facts = read_configuration(path)
     torch.testing.assert_close(again.to(links.dtype), links, atol=1e-6, rtol=0)
     assert again.dtype == (torch.complex64 if bits == 32 else torch.complex128)
@@ -88,7 +88,7 @@ def test_last_rows_follow():
         np.testing.assert_allclose(complete(links[:, :-1]), links, atol=1e-13)
 
 
-GOOD = foreign.nersc_file(foreign.plain(haar(SU(3))), SITES, ">", 32, "4D_SU3_GAUGE_3x3")
+GOOD = foreign.nersc_file(foreign.plain(haar(SU(3))), EXTENTS, ">", 32, "4D_SU3_GAUGE_3x3")
 END = GOOD.index(b"END_HEADER\n") + len(b"END_HEADER\n")
 
 
@@ -108,13 +108,13 @@ REFUSED = {
     "a bit": (GOOD[:-3] + bytes([GOOD[-3] ^ 1]) + GOOD[-2:], "CHECKSUM is .* the file is damaged"),
     "wrong endian": (edited("FLOATING_POINT", "IEEE32LITTLE"), "fits the other byte order, correct FLOATING_POINT"),
     "both wrong": (
-        foreign.nersc_file(foreign.plain(haar(SU(3))), SITES, ">", 32, "4D_SU3_GAUGE_3x3",
+        foreign.nersc_file(foreign.plain(haar(SU(3))), EXTENTS, ">", 32, "4D_SU3_GAUGE_3x3",
                            FLOATING_POINT="IEEE32LITTLE", CHECKSUM=f"{foreign.word_sum(GOOD[END:], '<'):x}"),
         r"links must be in SU\(3\) .* damaged or of another byte order or group",
     ),
-    "sizes": (edited("DIMENSION_2", 4), "18432 bytes of links are expected on sites .* got 13824"),
+    "sizes": (edited("DIMENSION_2", 4), "18432 bytes of links are expected on 2x4x2x4 sites, got 13824"),
     "no extent": (edited("DIMENSION_2", None), "must state DIMENSION_2 as a number, got nothing"),
-    "negative": (edited("DIMENSION_2", -3), "sites must be 2, 3 or 4 integer extents >= 2"),
+    "negative": (edited("DIMENSION_2", -3), "a lattice has 2, 3 or 4 integer extents >= 2, got"),
     "precision": (edited("FLOATING_POINT", "IEEE64BIG"), "27648 bytes of links are expected"),
     "no precision": (edited("FLOATING_POINT", None), "FLOATING_POINT must be IEEE32BIG, .* got ''"),
     "group": (edited("DATATYPE", "4D_SU2_GAUGE_2x2"), "6144 bytes of links are expected .* got 13824"),
@@ -141,12 +141,12 @@ def test_refused_paths_and_links(tmp_path, monkeypatch):
         read_configuration(tmp_path)
     with h5py.File(path, "w"):
         pass
-    with pytest.raises(InvalidInput, match="open it with ChainFile"):
+    with pytest.raises(InvalidInput, match="this HDF5 file is an ensemble: measure it alone"):
         read_configuration(path)
     links = haar(SU(3))
     write_configuration(path, links, "nersc")
     before = path.read_bytes()
-    for wrong in (links[None], links[:3], U1().identity(4, *SITES), 1.1 * links, torch.full_like(links, torch.nan)):
+    for wrong in (links[None], links[:3], U1().identity(4, *EXTENTS), 1.1 * links, torch.full_like(links, torch.nan)):
         for format in ("nersc", "ildg"):
             with pytest.raises(InvalidInput):
                 write_configuration(path, wrong, format)

@@ -1,5 +1,6 @@
 """The exponential map: against eigenvectors in double precision, at every norm and degeneracy, and as torch sees it."""
 
+import cases
 import pytest
 import torch
 
@@ -59,7 +60,7 @@ def exact(x, grad):
     phase, V = torch.linalg.eigh(-1j * x)
     half_sum, half_gap = (phase[:, :, None] + phase[:, None]) / 2, (phase[:, :, None] - phase[:, None]) / 2
     mixing = torch.polar(torch.sinc(half_gap / torch.pi).abs(), -half_sum) * torch.sinc(half_gap / torch.pi).sgn()
-    return SU(x.shape[-1]).rebuild(phase, V), reference.project(V @ (mixing * (V.mH @ grad @ V)) @ V.mH)
+    return cases.rebuild(SU(x.shape[-1]), phase, V), reference.project(V @ (mixing * (V.mH @ grad @ V)) @ V.mH)
 
 
 def norm(x):

@@ -143,5 +143,10 @@ def test_samples(n, kind, generator):
 
 def test_flows():
     """A step and the memory of a small flow, each in a process of its own."""
-    assert bench_flows.measure(bench_flows.STEP, [1, "training.batch=4", "flow.layers=2"], kernels=True) > 0
+    assert (
+        bench_flows.measure(
+            bench_flows.STEP, [1, "training.batch=4", "flow.architecture=stripes", "flow.layers=2"], kernels=True
+        )
+        > 0
+    )
     assert bench_flows.measure(bench_flows.MEMORY, [4, 2, 200], kernels=True) > 0

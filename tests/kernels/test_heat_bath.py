@@ -9,7 +9,7 @@ from lattice_flows import SU
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build
 from lattice_flows.kernels.heat_bath import _heat_bath, _over_relaxation, heat_bath, over_relaxation
-from lattice_flows.measurement.exact import plaquette
+from lattice_flows.planar.exact import plaquette
 
 NS = [2, 3, 4, 8, 9]
 by_n = pytest.mark.parametrize("n", NS)

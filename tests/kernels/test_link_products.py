@@ -6,11 +6,11 @@ import re
 import pytest
 import torch
 
-from lattice_flows import SU, fields
+from lattice_flows import SU, GaugeField
 from lattice_flows.errors import InvalidInput
-from lattice_flows.fields.loops import lay, rectangle
 from lattice_flows.kernels import build, link_products
 from lattice_flows.kernels.link_products import _backward, _forward
+from lattice_flows.lattice.paths import lay, path_product, rectangle
 
 NS = [2, 3, 5, 8, 9]
 DTYPES = [torch.complex128, torch.complex64]
@@ -99,15 +99,15 @@ def test_long_walks(n, dtype, generator, poisoned):
 @some_n
 def test_each_link_of_a_lattice(n, generator, poisoned):
     """Plaquettes, staples, rectangles and Polyakov loops of a lattice, from the laws of the walks laid on it."""
-    sites = (4, 2, 6)
+    space = GaugeField(SU(n), (4, 2, 6))
     links = field(n, generator, n_links=3 * 48)
     for path, start in ((rectangle(0, 1, 2, 1), ()), (rectangle(2, 2, 1, 1), ()), (((1, 2),), ()),
                         (((2, -1), (0, -1), (2, 1)), ((0, 1),))):  # fmt: skip
-        walk = lay(path, sites, start)
+        walk = lay(path, space.lattice, start)
         grad = noise(links[:, :48], generator)
         expected = composed(links, *walk, grad)
         assert_same(pull(links, *walk, grad), expected, torch.complex128, len(walk.forward))
-        followed = fields.path_product(links.unflatten(1, (3, *sites)), path, SU(n), start=start, dim=3)
+        followed = path_product(links.unflatten(1, space.axes), path, space, start=start)
         assert (followed.flatten(1, 3) - expected[0]).abs().max() < 1e-13
 
 

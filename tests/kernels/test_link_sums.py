@@ -7,11 +7,11 @@ import pytest
 import torch
 from op_laws import Passing, poisoned  # noqa: F401
 
-from lattice_flows import SU, fields
+from lattice_flows import SU, GaugeField
 from lattice_flows.errors import InvalidInput
-from lattice_flows.fields.loops import lay
 from lattice_flows.kernels import build
 from lattice_flows.kernels.link_sums import _forces, _sums, link_forces, link_sums
+from lattice_flows.lattice.paths import lay, staple
 
 NS = [1, 2, 3, 5, 8, 9]
 by_n = pytest.mark.parametrize("n", NS)
@@ -71,14 +71,14 @@ def test_values(n, dtype, count, steps, generator):
 
 @some_n
 def test_staples_of_a_lattice(n, generator):
-    """Those of `fields.staple`, on both sides, in every direction of a lattice whose extents differ."""
-    sites, group = (4, 2, 6), SU(n)
-    links = group.haar(2, 3, *sites, generator=generator, dtype=torch.float64)
+    """Those of `lattice.staple`, on both sides, in every direction of a lattice whose extents differ."""
+    space = GaugeField(SU(n), (4, 2, 6))
+    links = space.prior(2, generator, dtype=torch.float64)
     for mu in range(3):
         sides = [(nu, side) for nu in range(3) if nu != mu for side in (1, -1)]
-        laid = [lay(((nu, side), (mu, -1), (nu, -side)), sites, ((mu, 1),)) for nu, side in sides]
+        laid = [lay(((nu, side), (mu, -1), (nu, -side)), space.lattice, ((mu, 1),)) for nu, side in sides]
         sums = link_sums(links.flatten(1, 4), torch.stack([walk.links for walk in laid]), [w.forward for w in laid])
-        expected = sum(fields.staple(links, mu, nu, group, side=side, dim=3) for nu, side in sides)
+        expected = sum(staple(links, mu, nu, space, side=side) for nu, side in sides)
         torch.testing.assert_close(sums, expected.flatten(1, 3), rtol=0, atol=1e-13)
 
 

@@ -3,6 +3,7 @@
 import cmath
 import math
 
+import cases
 import pytest
 import torch
 
@@ -56,7 +57,7 @@ def matrices(kind, n, generator, m=133):
         phases -= phases.mean(-1, keepdim=True)
     if kind == "1e-2 of the centre":
         phases += 2 * math.pi / n * torch.randint(1, n, (m, 1), generator=generator).double()
-    return group.rebuild(phases, frame)
+    return cases.rebuild(group, phases, frame)
 
 
 def case(kind, n, dtype, generator):

@@ -2,6 +2,7 @@
 
 import math
 
+import cases
 import pytest
 import torch
 
@@ -38,7 +39,7 @@ def matrices(kind, n, generator, m=133):
         phases *= 0
     elif kind != "haar":
         phases[:, 1] = phases[:, 0] + (1e-6 if kind == "gap 1e-6" else 0)
-    return SU(n).rebuild(phases, frame)
+    return cases.rebuild(SU(n), phases, frame)
 
 
 def rebuilt(phases, frame, function):

@@ -8,16 +8,16 @@ import torch
 
 from lattice_flows import SU, U1
 from lattice_flows.errors import InvalidInput
-from lattice_flows.layers import PhaseMap, SpectralMap
-from lattice_flows.layers.conjugation import conjugation_map
-from lattice_flows.testing import assert_conjugation_map, distance
+from lattice_flows.groups import Group
+from lattice_flows.layers import SpectralMap
+from lattice_flows.testing import assert_conjugation_map
 
 by_group = pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.GROUPS))
 M = 10_000
 
 
 def case(group, dtype, generator, m=M, scale=1.0, bins=8):
-    conjugation = conjugation_map(group, bins)
+    conjugation = SpectralMap(group, bins)
     return conjugation, scale * torch.randn(m, conjugation.n_params, generator=generator, dtype=dtype)
 
 
@@ -34,7 +34,7 @@ def special(kind, group, dtype, generator, m=M):
     elif kind == "near centre":
         phases = 1e-3 * phases + 2 * math.pi / group.n
         phases[:, -1] = -phases[:, :-1].sum(-1)
-    return group.rebuild(phases, group.haar(m, generator=generator, dtype=dtype))
+    return cases.rebuild(group, phases, group.haar(m, generator=generator, dtype=dtype))
 
 
 @by_group
@@ -91,7 +91,7 @@ def test_gradient_of_the_logdet_is_bounded(group, generator):
         centre[:k] -= 2 * math.pi
         size = []
         for distance_ in (1e-2, 1e-4, 1e-6):
-            loop = group.rebuild(centre + distance_ * direction, frame)[None].requires_grad_()
+            loop = cases.rebuild(group, centre + distance_ * direction, frame)[None].requires_grad_()
             (gradient,) = torch.autograd.grad(conjugation(loop, params)[1].sum(), loop)
             size.append(group.algebra_gradient(loop.detach(), gradient).abs().max())
         assert size[2] < 3 * size[0] + 1e-3, f"centre element {k}: {size}"
@@ -140,7 +140,7 @@ def test_gradcheck(group, generator):
 def test_zero_parameters_are_the_identity(group, generator):
     conjugation, params = case(group, torch.float64, generator, m=100)
     g, logdet = conjugation(group.haar(100, generator=generator, dtype=torch.float64), 0 * params)
-    assert distance(g, group.identity(100, dtype=torch.float64), group).max() < 1e-13
+    assert group.distance(g, group.identity(100, dtype=torch.float64)).max() < 1e-13
     assert logdet.abs().max() < 1e-12
 
 
@@ -152,14 +152,22 @@ def test_empty_and_strided_input(group, generator):
     assert g.shape == (0, *group.element_shape)
     assert logdet.shape == (0,)
     whole, strided = conjugation(loop, params), conjugation(loop[::3], params[::3])
-    assert distance(whole[0][::3], strided[0], group).max() < 1e-13
+    assert group.distance(whole[0][::3], strided[0]).max() < 1e-13
     transposed = params.T.contiguous().T
     torch.testing.assert_close(conjugation(loop, transposed)[1], whole[1])
 
 
-def test_bad_groups():
-    with pytest.raises(InvalidInput, match="PhaseMap"):
-        SpectralMap(U1())
-    assert PhaseMap(bins=4).n_params == 13
-    assert SpectralMap(SU(2), bins=4).n_params == 13
-    assert SpectralMap(SU(3), bins=4).n_params == 24
+class Bare(SU):
+    """A group without a spectral map."""
+
+    n_spectral_params = Group.n_spectral_params
+    spectral_flow = Group.spectral_flow
+
+
+def test_numbers_of_parameters_and_groups_without_a_spectral_map():
+    with pytest.raises(InvalidInput, match="no spectral map in this package: give the coupling a conjugation map"):
+        SpectralMap(Bare(2))
+    for group, n_params in ((U1(), 13), (SU(2), 13), (SU(3), 24)):
+        assert SpectralMap(group, bins=4).n_params == n_params
+    with pytest.raises(InvalidInput, match="bins must be"):
+        SpectralMap(SU(2), bins=0)

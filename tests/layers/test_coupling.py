@@ -6,8 +6,9 @@ import cases
 import pytest
 import torch
 
-from lattice_flows import SU, U1
+from lattice_flows import SU, U1, GaugeField
 from lattice_flows.errors import InvalidInput
+from lattice_flows.lattice import gauge_transform
 from lattice_flows.layers import (
     ConvContext,
     GaugeCoupling,
@@ -22,7 +23,7 @@ from lattice_flows.testing import assert_gauge_equivariant, assert_invertible, a
 everywhere = pytest.mark.parametrize(
     ("group", "partition"),
     list(itertools.product(cases.GROUPS, cases.PARTITIONS)),
-    ids=[f"{g}-{p.sites}-mu{p.mu}" for g, p in itertools.product(cases.GROUPS, cases.PARTITIONS)],
+    ids=[f"{g}-{p.lattice}-mu{p.mu}" for g, p in itertools.product(cases.GROUPS, cases.PARTITIONS)],
 )
 
 
@@ -31,12 +32,13 @@ everywhere = pytest.mark.parametrize(
 def test_laws(group, partition, dtype, generator):
     layer = cases.coupling(group, partition).to(dtype)
     n = 10_000 // partition.n_active // 8
-    links = group.haar(n, partition.dim, *partition.sites, generator=generator, dtype=dtype)
+    space = GaugeField(group, partition.lattice)
+    links = space.prior(n, generator, dtype=dtype)
     with torch.no_grad():
         # the log-determinant sums over active links
         atol = cases.TOLERANCE[dtype] * partition.n_active**0.5
-        assert_invertible(layer, links, group, atol=atol)
-        assert_gauge_equivariant(layer, links, group, atol=atol, generator=generator, dim=partition.dim)
+        assert_invertible(layer, links, space, atol=atol)
+        assert_gauge_equivariant(layer, links, space, atol=atol, generator=generator)
         y, _ = layer(links)
     assert group.defect(y).max() < {torch.float64: 1e-12, torch.float32: 1e-5}[dtype]
 
@@ -49,14 +51,14 @@ def test_laws(group, partition, dtype, generator):
 )
 def test_logdet_is_that_of_the_jacobian(group, partition, generator):
     layer = cases.coupling(group, partition, bins=3).double()
-    links = group.haar(partition.dim, *partition.sites, generator=generator, dtype=torch.float64)
-    assert_logdet(layer, links, group)
+    links = layer.space.prior(1, generator, dtype=torch.float64)[0]
+    assert_logdet(layer, links, layer.space)
 
 
-@pytest.mark.parametrize("partition", cases.PARTITIONS, ids=lambda p: str(p.sites))
+@pytest.mark.parametrize("partition", cases.PARTITIONS, ids=lambda p: str(p.lattice))
 def test_only_active_links_move(partition, generator):
     group = SU(2)
-    links = group.haar(3, partition.dim, *partition.sites, generator=generator)
+    links = GaugeField(group, partition.lattice).prior(3, generator)
     y, _ = cases.coupling(group, partition)(links)
     moved = ((y - links).abs().amax((-2, -1)) > 0).flatten(1).any(0)
     assert set(moved.nonzero().flatten().tolist()) == set(partition.active_links.tolist())
@@ -106,10 +108,10 @@ def test_no_configurations(group):
 def test_wrong_links_and_contexts():
     group, partition = U1(), LinkPartition.stripes((4, 8), 0, 1)
     layer = cases.coupling(group, partition)
-    with pytest.raises(InvalidInput, match="this layer acts on"):
+    with pytest.raises(InvalidInput, match=r"U\(1\), 4x8\) holds real tensors \(\*batch, 2, 4, 8\), got .*\(2, 8, 4\)"):
         layer(group.identity(2, 8, 4))
     for dtype in (torch.complex64, torch.int64):
-        with pytest.raises(InvalidInput, match=r"acts on U\(1\) links .* angles; got torch.(complex64|int64)"):
+        with pytest.raises(InvalidInput, match=r"holds real tensors .* got torch.(complex64|int64)"):
             layer(group.identity(2, 4, 8).to(dtype))
     wrong = GaugeCoupling(group, partition, layer.conjugation, PeriodicConv(2, n_frozen_features(partition, group), 3))
     with pytest.raises(InvalidInput, match="context must give"):
@@ -122,11 +124,11 @@ def test_wrong_links_and_contexts():
 @pytest.mark.parametrize("kernel_size", [1, 3])
 def test_periodic_convolution_against_its_definition(dim, kernel_size, generator):
     """A sum over displaced fields, and so translation-equivariant on the periodic lattice."""
-    sites = (3, 4, 5, 2)[:dim]
+    extents = (3, 4, 5, 2)[:dim]
     conv = PeriodicConv(dim, 2, 3, kernel_size).double()
-    x = torch.randn(2, 2, *sites, generator=generator, dtype=torch.float64)
+    x = torch.randn(2, 2, *extents, generator=generator, dtype=torch.float64)
     y = conv(x)
-    assert y.shape == (2, 3, *sites)
+    assert y.shape == (2, 3, *extents)
     reach = kernel_size // 2
     expected = torch.zeros_like(y) + conv.conv.bias.reshape(-1, *[1] * dim)
     for step in itertools.product(range(-reach, reach + 1), repeat=dim):
@@ -151,19 +153,17 @@ def test_gradcheck_of_the_convolution(generator):
 
 @pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.GROUPS))
 def test_features_are_invariant_and_frozen(group, generator):
-    from lattice_flows.fields import gauge_transform
-
     partition = LinkPartition.stripes((4, 8), 1, 2)
-    links = group.haar(2, 4, 8, generator=generator, dtype=torch.float64)
-    e = len(group.element_shape)
+    space = GaugeField(group, partition.lattice)
+    links = space.prior(1, generator, dtype=torch.float64)[0]
 
     def features(links):
-        return frozen_features(links.flatten(-3 - e, -1 - e), partition, group)
+        return frozen_features(space.flatten(links), partition, group)
 
     V = group.haar(4, 8, generator=generator, dtype=torch.float64)
     value = features(links)
     assert value.shape == (n_frozen_features(partition, group), 4, 8)
-    torch.testing.assert_close(features(gauge_transform(links, V, group)), value, atol=1e-12, rtol=0)
+    torch.testing.assert_close(features(gauge_transform(links, V, space)), value, atol=1e-12, rtol=0)
     other = links.clone().flatten(0, 2)
     other[partition.active_links] = group.haar(partition.n_active, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(features(other.reshape(links.shape)), value, atol=0, rtol=0)

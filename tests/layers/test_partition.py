@@ -5,12 +5,21 @@ import itertools
 import pytest
 import torch
 
+from lattice_flows import U1
 from lattice_flows.errors import InvalidInput
-from lattice_flows.fields import rectangle
+from lattice_flows.lattice import Lattice, rectangle
+from lattice_flows.lattice.paths import follow
 from lattice_flows.layers import LinkPartition
 from lattice_flows.layers.partition import stripe_lines
 
 PLAQUETTE = {0: rectangle(0, 1, 1, 1), 1: rectangle(1, 1, 0, 1)}
+
+
+def passive(partition, path):
+    """Where a loop along the path of the active ones begins that is neither active nor frozen."""
+    marked = ~partition.frozen(path)
+    marked.view(-1)[partition.active_sites] = False
+    return marked
 
 
 def test_stripes_on_8x8():
@@ -18,56 +27,53 @@ def test_stripes_on_8x8():
     for mu, offset in itertools.product((0, 1), range(4)):
         partition = LinkPartition.stripes((8, 8), mu, offset)
         assert partition.n_active == 16
-        frozen, passive = partition.frozen(PLAQUETTE[mu]), partition.passive(PLAQUETTE[mu])
+        frozen, others = partition.frozen(PLAQUETTE[mu]), passive(partition, PLAQUETTE[mu])
         line = (torch.arange(8) - offset) % 4
         across = line.expand(8, 8) if mu == 0 else line[:, None].expand(8, 8)
         assert (frozen == ((across == 1) | (across == 2))).all()
-        assert (passive == (across == 3)).all()
+        assert (others == (across == 3)).all()
 
 
-@pytest.mark.parametrize("sites", [(8, 8), (6, 10), (3, 5), (7, 11)])
-def test_stripes_cover_every_link_and_plaquette(sites):
+@pytest.mark.parametrize("extents", [(8, 8), (6, 10), (3, 5), (7, 11)])
+def test_stripes_cover_every_link_and_plaquette(extents):
     for mu in (0, 1):
-        lines = stripe_lines(sites[1 - mu])
-        widest = max(b - a for a, b in itertools.pairwise([*lines, sites[1 - mu]]))
+        lines = stripe_lines(extents[1 - mu])
+        widest = max(b - a for a, b in itertools.pairwise([*lines, extents[1 - mu]]))
         links = set()
         for offset in range(widest):
-            partition = LinkPartition.stripes(sites, mu, offset)
+            partition = LinkPartition.stripes(extents, mu, offset)
             links |= set(partition.active_links.tolist())
-            frozen, passive = partition.frozen(PLAQUETTE[mu]), partition.passive(PLAQUETTE[mu])
+            frozen, others = partition.frozen(PLAQUETTE[mu]), passive(partition, PLAQUETTE[mu])
             # active + passive + frozen = all
-            assert frozen.sum() + passive.sum() + partition.n_active == sites[0] * sites[1]
+            assert frozen.sum() + others.sum() + partition.n_active == extents[0] * extents[1]
             assert frozen.any()
-        volume = sites[0] * sites[1]
+        volume = extents[0] * extents[1]
         assert links == set(range(mu * volume, (mu + 1) * volume))
 
 
-@pytest.mark.parametrize("sites", [(4, 4, 6), (2, 4, 4, 2), (3, 4, 4)])
-def test_checkerboard(sites):
+@pytest.mark.parametrize("extents", [(4, 4, 6), (2, 4, 4, 2), (3, 4, 4)])
+def test_checkerboard(extents):
     """Every plaquette through mu holds exactly one active link, and every plane without mu is frozen."""
-    dim = len(sites)
+    dim = len(extents)
     for parity, nu in itertools.product((0, 1), range(1, dim)):
-        partition = LinkPartition.checkerboard(sites, 0, parity, nu)
-        assert partition.n_active == torch.tensor(sites).prod() // 2
+        partition = LinkPartition.checkerboard(extents, 0, parity, nu)
+        assert partition.n_active == torch.tensor(extents).prod() // 2
         for a, b in itertools.combinations(range(dim), 2):
             frozen = partition.frozen(rectangle(a, 1, b, 1))
             assert not frozen.any() if a == 0 else frozen.all()
-        assert partition.passive(rectangle(0, 1, nu, 1)).sum() == partition.n_active
-    both = [LinkPartition.checkerboard(sites, 0, parity).active_links for parity in (0, 1)]
-    assert len(torch.cat(both).unique()) == torch.tensor(sites).prod()
+        assert passive(partition, rectangle(0, 1, nu, 1)).sum() == partition.n_active
+    both = [LinkPartition.checkerboard(extents, 0, parity).active_links for parity in (0, 1)]
+    assert len(torch.cat(both).unique()) == torch.tensor(extents).prod()
 
 
 def test_frozen_loops_hold_no_active_link(generator):
     """Against brute force: moving every active link changes no frozen loop."""
-    from lattice_flows import U1
-    from lattice_flows.fields.loops import follow
-
     for partition in (
         LinkPartition.stripes((6, 8), 1, 2),
         LinkPartition.checkerboard((4, 4, 2), 1, 0),
     ):
-        n = partition.dim * torch.tensor(partition.sites).prod()
-        links = U1().haar(int(n), generator=generator)
+        n = partition.dim * partition.lattice.volume
+        links = U1().haar(n, generator=generator)
         moved = links.index_add(0, partition.active_links, torch.ones(partition.n_active))
         for walk, _ in partition.frozen_loops():
             assert (follow(links, walk, U1()) - follow(moved, walk, U1())).abs().max() == 0
@@ -82,6 +88,7 @@ def test_frozen_loops_hold_no_active_link(generator):
 def test_partition_moves_with_the_module_but_not_into_checkpoints():
     partition = LinkPartition.stripes((4, 4), 0, 0)
     assert partition.state_dict() == {}
+    assert partition.lattice == Lattice((4, 4)) == LinkPartition.stripes(Lattice((4, 4)), 0, 0).lattice
     assert "active links: 4 of 32" in repr(partition)
 
 

@@ -1,40 +1,38 @@
 """Annealed sampling: exact free energies and means from weights, with layers, with resampling, chain by chain."""
 
-import cases
+import math
+
 import pytest
 import torch
+from sampler_cases import Gaussian, stirred
 
-from lattice_flows import SU, U1
-from lattice_flows.actions import Wilson
+from lattice_flows import SU, U1, GaugeField
+from lattice_flows.actions import Symanzik, Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.measurement import average_plaquette, ess, exact_value
-from lattice_flows.measurement.exact import log_partition
-from lattice_flows.sampling.annealed import Annealing, systematic
-from lattice_flows.sampling.base import start
-from lattice_flows.sampling.metropolis import Metropolis, MetropolisInfo
-from lattice_flows.sampling.two_dimensions import exact_samples
-from lattice_flows.sampling.work import log_z_ratio, weighted_mean
+from lattice_flows.observables import average_plaquette
+from lattice_flows.planar.exact import exact_value, log_partition
+from lattice_flows.planar.exact_samples import exact_samples
+from lattice_flows.sampling.annealing import Annealing, systematic
+from lattice_flows.sampling.base import SweepInfo, start
+from lattice_flows.sampling.metropolis import Metropolis
+from lattice_flows.sampling.work import log_weights, log_z_ratio, weighted_mean
+from lattice_flows.statistics import ess
 from lattice_flows.streams import Streams
 
-SITES = (3, 4)
+LATTICE = (3, 4)
 TARGETS = [(U1(), 1.0), (SU(2), 1.2), (SU(3), 2.0)]
 STAGES = 6
+
+
+def wilson(group, beta):
+    """The Wilson action on the lattice of all these tests."""
+    return Wilson(GaugeField(group, LATTICE), beta)
 
 
 def schedule(group, beta, stages=STAGES, first=0.0):
     """Metropolis at couplings in equal steps."""
     betas = [first + (beta - first) * (i + 1) / stages for i in range(stages)]
-    return [Metropolis(Wilson(group, b), hits=2) for b in betas]
-
-
-def stirred(group, sites=SITES, seed=0, dtype=torch.float64):
-    """A flow that nobody trained, with log-determinants that matter."""
-    flow = cases.flow(group, sites, layers=1, seed=seed, dtype=dtype)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in flow.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=dtype)
-    return flow
+    return [Metropolis(wilson(group, b), hits=2) for b in betas]
 
 
 def some_layers(group):
@@ -59,23 +57,24 @@ def test_free_energy_and_plaquette_are_exact(group, beta, layers, population):
         population=population,
         resample_below=0.8,
     )
-    links = start(group, SITES, streams, dtype=torch.float64)
+    x = start(GaugeField(group, LATTICE), streams, dtype=torch.float64)
     if layers:
-        _, logdet = annealing.layers[0](links)
+        _, logdet = annealing.layers[0](x)
         assert logdet.std() > 0.15
-    result = annealing.run(links, streams)
+    result = annealing.run(x, streams)
     for stage in (2, STAGES - 1):
         reached = log_z_ratio(result.history[stage], population)
         assert pull(reached, log_partition(group, beta * (stage + 1) / STAGES, 12)) < 4
         assert reached[1] < 0.5
     assert pull(log_z_ratio(result.log_w, population), log_partition(group, beta, 12)) < 4
-    plaquettes = average_plaquette(group)(result.links)
+    action = wilson(group, beta)
+    plaquettes = average_plaquette(action.space)(result.x)
     mean = weighted_mean(plaquettes, result.log_w, population)
-    assert pull(mean, exact_value("plaquette", group, beta, SITES)) < 4
+    assert pull(mean, exact_value("plaquette", action)) < 4
     assert mean[1] < 0.05
-    torch.testing.assert_close(result.action, Wilson(group, beta)(result.links), atol=1e-10, rtol=0)
+    torch.testing.assert_close(result.action, action(result.x), atol=1e-10, rtol=0)
     assert result.acceptance.shape == (STAGES, chains)
-    assert group.defect(result.links).max() < 1e-10
+    assert action.space.group.defect(result.x).max() < 1e-10
     died = len(result.ancestors.unique()) < chains
     assert died == (population > 1)
 
@@ -84,7 +83,7 @@ class Rest(Metropolis):
     """Leaves chains where they are, so that layers and resampling are all that moves them."""
 
     def step(self, state, streams):
-        return state, MetropolisInfo(torch.ones_like(state.action))
+        return state, SweepInfo(torch.ones_like(state.action))
 
 
 @pytest.mark.parametrize("population", [1, 4])
@@ -92,11 +91,11 @@ class Rest(Metropolis):
 @torch.no_grad()
 def test_weights_of_a_layer_and_of_resampling(group, n, population):
     """One stage without updates, where what weights must be is known configuration by configuration."""
-    action, flow, streams = Wilson(group, 0.3), stirred(group), Streams(seed=21, chains=n)
-    links = start(group, SITES, streams, dtype=torch.float64)
-    result = Annealing([Rest(action)], layers=[flow], population=population, resample_below=1.0).run(links, streams)
-    images, _ = flow(links)
-    torch.testing.assert_close(result.links, images[result.ancestors], atol=1e-9, rtol=0)
+    action, flow, streams = wilson(group, 0.3), stirred(group), Streams(seed=21, chains=n)
+    x = start(action.space, streams, dtype=torch.float64)
+    result = Annealing([Rest(action)], layers=[flow], population=population, resample_below=1.0).run(x, streams)
+    images, _ = flow(x)
+    torch.testing.assert_close(result.x, images[result.ancestors], atol=1e-9, rtol=0)
     old, new = (x.unflatten(0, (-1, population)).logsumexp(1) for x in (result.history[0], result.log_w))
     torch.testing.assert_close(new, old)
     if population > 1:
@@ -104,16 +103,16 @@ def test_weights_of_a_layer_and_of_resampling(group, n, population):
     found = log_z_ratio(result.log_w, population)
     assert found[1] < 0.05
     assert pull(found, log_partition(group, 0.3, 12)) < 4
-    plaquettes = weighted_mean(average_plaquette(group)(result.links), result.log_w, population)
-    assert pull(plaquettes, exact_value("plaquette", group, 0.3, SITES)) < 4
+    plaquettes = weighted_mean(average_plaquette(action.space)(result.x), result.log_w, population)
+    assert pull(plaquettes, exact_value("plaquette", action)) < 4
 
 
 def test_it_may_begin_at_another_coupling(generator):
     """Two couplings apart, the free energies differ by what they should."""
     low, high, n = 1.0, 2.0, 200
-    action = Wilson(U1(), low)
-    links = exact_samples(action, SITES, n, generator=generator)
-    result = Annealing(schedule(U1(), high, stages=3, first=low), start=action).run(links, Streams(3, n))
+    action = wilson(U1(), low)
+    x = exact_samples(action, n, generator=generator)
+    result = Annealing(schedule(U1(), high, stages=3, first=low), start=action).run(x, Streams(3, n))
     expected = log_partition(U1(), high, 12) - log_partition(U1(), low, 12)
     assert pull(log_z_ratio(result.log_w), expected) < 4
     assert log_z_ratio(result.log_w)[1] < 0.2
@@ -122,8 +121,8 @@ def test_it_may_begin_at_another_coupling(generator):
 def test_slower_schedules_do_less_work():
     """Work beyond the difference of free energies is what ESS is lost to; a slow schedule is nearly reversible."""
     streams = Streams(seed=0, chains=100)
-    links = start(U1(), SITES, streams, dtype=torch.float64)
-    fast, slow = (Annealing(schedule(U1(), 2.0, stages)).run(links, streams).log_w for stages in (2, 20))
+    x = start(GaugeField(U1(), LATTICE), streams, dtype=torch.float64)
+    fast, slow = (Annealing(schedule(U1(), 2.0, stages)).run(x, streams).log_w for stages in (2, 20))
     assert ess(slow) > 2 * ess(fast)
     assert slow.mean() - fast.mean() > 0
 
@@ -137,26 +136,82 @@ def test_populations_depend_on_nothing_beside_them(group, dtype):
         streams = Streams(seed=5, chains=chains)
         layers = [stirred(group, dtype=dtype), None]
         annealing = Annealing(schedule(group, 2.0, 2), layers=layers, population=population, resample_below=1.0)
-        return annealing.run(start(group, SITES, streams, dtype=dtype), streams)
+        return annealing.run(start(annealing.space, streams, dtype=dtype), streams)
 
     for population in (1, 2):
         together = run(6, population)
-        assert together.links.dtype == group.element_dtype(dtype)
+        assert together.x.dtype == group.element_dtype(dtype)
         alone = run(range(4, 4 + population), population)
-        for name in ("links", "action", "log_w"):
+        for name in ("x", "action", "log_w"):
             assert torch.equal(getattr(together, name)[4 : 4 + population], getattr(alone, name)), name
 
 
 def test_runs_differ_and_repeat_from_the_state_of_the_streams():
     streams = Streams(seed=2, chains=4)
     annealing = Annealing(schedule(U1(), 1.0, 2), population=2, resample_below=1.0)
-    links = start(U1(), SITES, streams)
+    x = start(annealing.space, streams)
     state = streams.get_state()
-    first, second = annealing.run(links, streams), annealing.run(links, streams)
+    first, second = annealing.run(x, streams), annealing.run(x, streams)
     streams.set_state(state)
-    again = annealing.run(links, streams)
-    assert not torch.equal(first.links, second.links)
+    again = annealing.run(x, streams)
+    assert not torch.equal(first.x, second.x)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+class Shifted(Wilson):
+    """S + c, which no ratio of couplings gives from S."""
+
+    def forward(self, x):
+        return super().forward(x) + 2.5
+
+
+def test_a_constant_in_the_action_cancels():
+    """Between couplings at all, and from the prior but for itself; the chains are the same."""
+    space, streams = GaugeField(SU(2), LATTICE), Streams(4, 50)
+    state = streams.get_state()
+
+    def weights(kind, start_beta):
+        streams.set_state(state)
+        action = kind(space, 1.0)
+        annealing = Annealing(
+            [Metropolis(action.at(beta), hits=1) for beta in (0.5, 1.0, 1.5)],
+            start=None if start_beta is None else action.at(start_beta),
+        )
+        return annealing.run(start(space, streams, dtype=torch.float64), streams)
+
+    for start_beta, shift in ((0.0, 0.0), (None, -2.5)):
+        plain, shifted = weights(Wilson, start_beta), weights(Shifted, start_beta)
+        assert torch.equal(plain.x, shifted.x)
+        torch.testing.assert_close(shifted.log_w, plain.log_w + shift, atol=1e-10, rtol=0)
+    x = plain.x
+    torch.testing.assert_close(log_weights(Shifted(space, 1.0), x, 1.5), log_weights(Wilson(space, 1.0), x, 1.5))
+
+
+@pytest.mark.parametrize("kind", [Wilson, Symanzik])
+def test_weights_in_beta(kind, generator):
+    """Of an action proportional to beta they are (1 - beta' / beta) S."""
+    action = kind(GaugeField(SU(3), LATTICE), 2.0)
+    x = action.space.prior(5, generator, dtype=torch.float64)
+    torch.testing.assert_close(log_weights(action, x, 2.5), -0.25 * action(x), atol=1e-12, rtol=0)
+    assert action.beta == 2.0
+    with pytest.raises(InvalidInput, match="no coupling beta"):
+        log_weights(Gaussian((2, 2), 1.0), torch.zeros(1, 2, 2), 2.0)
+
+
+def test_a_scalar_field_is_annealed_from_its_prior():
+    """log Z of a free field, relative to the normal prior, and <phi^2>."""
+    target, streams = Gaussian((2, 2), 1.5), Streams(6, 500)
+    stages = [Gaussian((2, 2), m2) for m2 in (2.0, 1.5)]
+    x = start(target.space, streams, dtype=torch.float64)
+    result = Annealing([Metropolis(action, hits=2) for action in stages]).run(x, streams)
+    modes = torch.autograd.functional.hessian(lambda v: target(v.reshape(2, 2)), torch.zeros(4, dtype=torch.float64))
+    # Z = (2 pi)^(V / 2) / sqrt(det) in Lebesgue measure
+    exact = 2 * math.log(2 * math.pi) - torch.logdet(modes).item() / 2
+    found = log_z_ratio(result.log_w)
+    assert pull(found, exact) < 4
+    assert found[1] < 0.2
+    squares = weighted_mean(result.x.square().flatten(1).mean(1), result.log_w)
+    assert pull(squares, target.exact_square()) < 4
 
 
 def test_systematic_draws_are_proportional_and_balanced(generator):

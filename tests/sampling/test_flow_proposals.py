@@ -6,11 +6,10 @@ import cases
 import pytest
 import torch
 
-from lattice_flows import SU, U1
+from lattice_flows import SU, U1, GaugeField
 from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.flows.flow import Weighted
-from lattice_flows.sampling import HMC, Cycle, IndependenceMetropolis, OverRelaxation, Streams, start
+from lattice_flows.sampling import HMC, Cycle, IndependenceMetropolis, OverRelaxation, Streams
 
 GROUPS = [U1(), SU(2), SU(3)]
 by_group = pytest.mark.parametrize("group", GROUPS, ids=str)
@@ -18,7 +17,9 @@ by_group = pytest.mark.parametrize("group", GROUPS, ids=str)
 
 def sampler_of(group, batch=4, dtype=torch.float64, beta=0.5):
     """From an untrained flow, which is accepted often."""
-    return IndependenceMetropolis(cases.flow(group, (3, 3), layers=2, dtype=dtype), Wilson(group, beta), batch)
+    return IndependenceMetropolis(
+        cases.flow(group, (3, 3), layers=2, dtype=dtype), Wilson(GaugeField(group, (3, 3)), beta), batch
+    )
 
 
 def test_updates_follow_the_proposals_by_the_rule():
@@ -30,19 +31,19 @@ def test_updates_follow_the_proposals_by_the_rule():
         parts = []
         for block in range(3):
             generator = streams.fork(k, 1, block)
-            links, log_q = sampler.flow.sample(4, generator=generator)
-            parts.append((links, log_q, torch.rand(4, generator=generator, dtype=torch.float64)))
+            x, log_q = sampler.proposal.sample(4, generator=generator)
+            parts.append((x, log_q, torch.rand(4, generator=generator, dtype=torch.float64)))
         expected.append([torch.cat(part) for part in zip(*parts, strict=True)])
     at = [0, 0]
     for t in range(1, 12):
         state, info = sampler.step(state, streams)
-        for k, (links, log_q, uniforms) in enumerate(expected):
-            log_w = -sampler.action(links) - log_q
+        for k, (x, log_q, uniforms) in enumerate(expected):
+            log_w = -sampler.action(x) - log_q
             if uniforms[t].log() < log_w[t] - log_w[at[k]]:
                 at[k] = t
             assert info.accepted[k] == (at[k] == t)
-            assert torch.equal(state.links[k], links[at[k]])
-            assert info.log_q[k] == log_q[t]
+            assert torch.equal(state.x[k], x[at[k]])
+            assert info.log_w[k] == -log_q[t]
     assert 0 < at[0] != at[1]
     assert state.offered.tolist() == [12, 12]
 
@@ -51,23 +52,23 @@ def test_updates_follow_the_proposals_by_the_rule():
 def test_begins_with_the_first_proposal(group):
     sampler, streams = sampler_of(group), Streams(4, 3)
     state = sampler.begin(streams)
-    torch.testing.assert_close(state.log_q, sampler.flow.log_prob(state.links).detach(), atol=1e-10, rtol=0)
-    torch.testing.assert_close(state.action, sampler.action(state.links))
+    torch.testing.assert_close(state.log_w, -sampler.proposal.log_prob(state.x).detach(), atol=1e-10, rtol=0)
+    torch.testing.assert_close(state.action, sampler.action(state.x))
     assert state.offered.tolist() == [1, 1, 1]
 
 
 @by_group
 def test_density_after_another_sampler(group):
-    """Where links have moved by other means, log q is computed anew; the flow's own is kept."""
+    """Where x has moved by other means, log w is computed anew; the flow's own is kept."""
     sampler, streams = sampler_of(group), Streams(4, 3)
     state = sampler.begin(streams)
-    assert Cycle([OverRelaxation(sampler.action)]).step(state, streams)[0].log_q is None
+    assert Cycle([OverRelaxation(sampler.action)]).step(state, streams)[0].log_w is None
     moved, _ = HMC(sampler.action, steps=2).step(state, streams)
-    assert moved.log_q is None
+    assert moved.log_w is None
     assert torch.equal(moved.offered, state.offered)
     after, _ = sampler.step(moved, streams)
-    density = sampler.flow.log_prob(after.links).detach()
-    torch.testing.assert_close(after.log_q, density, atol=1e-10, rtol=0)
+    density = sampler.proposal.log_prob(after.x).detach()
+    torch.testing.assert_close(after.log_w, -density, atol=1e-10, rtol=0)
 
 
 def test_the_batch_changes_nothing_but_the_blocks_and_memory_is_bounded():
@@ -85,15 +86,15 @@ def test_weights_that_are_not_finite(bad):
     """They are never accepted, and a state that has one leaves it for any other."""
     sampler, streams = sampler_of(U1(), beta=0.1), Streams(0, 2)
     state = sampler.begin(streams)
-    stuck = state._replace(log_q=torch.full_like(state.log_q, bad))
+    stuck = state._replace(log_w=torch.full_like(state.log_w, bad))
     assert sampler.step(stuck, streams)[1].accepted.all()
 
     class Broken:
-        group, sites, parameters = sampler.flow.group, sampler.flow.sites, sampler.flow.parameters
+        space = sampler.space
 
-        def sample(self, n, generator):
-            links, log_q = sampler.flow.sample(n, generator=generator)
-            return Weighted(links, torch.full_like(log_q, bad))
+        def draw(self, n, streams):
+            x, log_w = sampler.proposal.draw(n, streams)
+            return x, torch.full_like(log_w, bad)
 
     assert not IndependenceMetropolis(Broken(), sampler.action, 4).step(state, streams)[1].accepted.any()
 
@@ -102,10 +103,3 @@ def test_weights_that_are_not_finite(bad):
 def test_bad_batch(batch):
     with pytest.raises(InvalidInput, match="batch"):
         sampler_of(U1(), batch)
-
-
-@pytest.mark.parametrize("links", [((4, 3), torch.float64), ((3, 3), torch.float32)], ids=["extents", "precision"])
-def test_links_that_the_flow_does_not_make(links):
-    sites, dtype = links
-    with pytest.raises(InvalidInput, match="shape and precision of the flow"):
-        sampler_of(U1()).init(start(U1(), sites, Streams(0, 2), dtype=dtype))

@@ -4,14 +4,26 @@ import cases
 import numpy as np
 import pytest
 import torch
+from sampler_cases import Prior, stirred
 
-from lattice_flows import SU, U1
+from lattice_flows import SU, U1, GaugeField
 from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.flows.flow import Weighted
-from lattice_flows.measurement import average_plaquette, estimate, exact_value
-from lattice_flows.sampling import ChainState, IndependenceMetropolis, Streams
-from lattice_flows.sampling.branches import Branch
+from lattice_flows.observables import average_plaquette
+from lattice_flows.planar.exact import exact_value
+from lattice_flows.sampling import (
+    HMC,
+    Annealing,
+    ChainState,
+    Cycle,
+    IndependenceMetropolis,
+    Metropolis,
+    Streams,
+    start,
+)
+from lattice_flows.statistics import estimate
+
+SPACE = GaugeField(U1(), (3, 4))
 
 
 def run(sampler, state, streams, n):
@@ -29,31 +41,32 @@ def run(sampler, state, streams, n):
 def test_exact_plaquette_from_an_untrained_flow(group, dtype):
     """Corrected by the accept step alone, on a small torus where exact finite-volume values exist."""
     beta, streams = 0.4 * group.n, Streams(0, 4)
-    sampler = IndependenceMetropolis(cases.flow(group, (3, 3), layers=3, dtype=dtype), Wilson(group, beta), 500)
+    action = Wilson(GaugeField(group, (3, 3)), beta)
+    sampler = IndependenceMetropolis(cases.flow(group, (3, 3), layers=3, dtype=dtype), action, 500)
     states, _ = run(sampler, sampler.begin(streams), streams, 1000)
-    plaquettes = average_plaquette(group)(torch.stack([state.links for state in states], 1))
+    plaquettes = average_plaquette(action.space)(torch.stack([state.x for state in states], 1))
     measured = estimate(plaquettes.double().numpy())
-    exact = exact_value("plaquette", group, beta, (3, 3))
+    exact = exact_value("plaquette", action)
     assert abs(measured.value - exact) < 4 * measured.error
     # and the flow alone would be wrong: its plaquette is near 0
     assert exact > 10 * measured.error
 
 
 class Table:
-    """A flow that proposes the numbers 0 ... 2 evenly, as links of a lattice: the target is a table of weights."""
+    """A proposal of the numbers 0 ... 2 evenly, as links of a lattice: the target is a table of weights."""
 
-    group, sites = U1(), (2, 2)
+    space = GaugeField(U1(), (2, 2))
 
-    def sample(self, n, *, generator):
-        numbers = torch.randint(3, (n,), generator=generator).float()
-        return Weighted(numbers.reshape(n, 1, 1, 1).expand(n, 2, 2, 2), torch.zeros(n))
+    def draw(self, n, streams):
+        numbers = torch.randint(3, (n,), generator=streams.generators[0]).float()
+        return numbers.reshape(n, 1, 1, 1).expand(n, 2, 2, 2), torch.zeros(n)
 
-    def log_prob(self, links):
-        return torch.zeros(len(links))
+    def log_w(self, x):
+        return torch.zeros(len(x))
 
 
 def tabled(log_p, batch=1000):
-    return IndependenceMetropolis(Table(), lambda links: -torch.tensor(log_p)[links[:, 0, 0, 0].long()], batch)
+    return IndependenceMetropolis(Table(), lambda x: -torch.tensor(log_p)[x[:, 0, 0, 0].long()], batch)
 
 
 def test_metropolis_rule():
@@ -61,7 +74,7 @@ def test_metropolis_rule():
     p = np.array([0.1, 0.6, 0.3])
     sampler, streams = tabled(np.log(p).tolist()), Streams(3, 1)
     states, _ = run(sampler, sampler.begin(streams), streams, 6000)
-    visited = torch.cat([state.links[:, 0, 0, 0] for state in states])
+    visited = torch.cat([state.x[:, 0, 0, 0] for state in states])
     for k in range(3):
         seen = estimate((visited == k).double().numpy())
         assert abs(seen.value - p[k]) < 4 * seen.error
@@ -82,21 +95,21 @@ def test_weights_that_are_not_finite(bad):
 
 
 def test_proposals_are_those_of_the_flow():
-    """With their log q and action, moved to where they are accepted, and the state else as it was."""
-    flow, action = cases.flow(SU(2), (3, 4), layers=2, dtype=torch.float64), Wilson(SU(2), 1.0)
+    """With their log w = -log q and action, moved to where they are accepted, and the state else as it was."""
+    flow, action = cases.flow(SU(2), (3, 4), layers=2, dtype=torch.float64), Wilson(GaugeField(SU(2), (3, 4)), 1.0)
     sampler, streams = IndependenceMetropolis(flow, action, 7), Streams(0, 3)
     state = sampler.begin(streams)
-    torch.testing.assert_close(state.log_q, flow.log_prob(state.links).detach(), atol=1e-10, rtol=0)
+    torch.testing.assert_close(state.log_w, -flow.log_prob(state.x).detach(), atol=1e-10, rtol=0)
     assert state.offered.tolist() == [1, 1, 1]
     moved = set()
     for _ in range(20):
         new, info = sampler.step(state, streams)
-        torch.testing.assert_close(new.log_q, flow.log_prob(new.links).detach(), atol=1e-10, rtol=0)
-        torch.testing.assert_close(new.action, action(new.links))
+        torch.testing.assert_close(new.log_w, -flow.log_prob(new.x).detach(), atol=1e-10, rtol=0)
+        torch.testing.assert_close(new.action, action(new.x))
         for k, accepted in enumerate(info.accepted.tolist()):
             moved.add(accepted)
-            assert torch.equal(new.links[k], state.links[k]) != accepted
-            assert new.log_q[k] == (info.log_q if accepted else state.log_q)[k]
+            assert torch.equal(new.x[k], state.x[k]) != accepted
+            assert new.log_w[k] == (info.log_w if accepted else state.log_w)[k]
             assert new.action[k] == (info.action if accepted else state.action)[k]
         state = new
     assert moved == {True, False}
@@ -104,30 +117,81 @@ def test_proposals_are_those_of_the_flow():
 
 
 def test_no_proposal_comes_twice():
-    sampler, streams = IndependenceMetropolis(cases.flow(U1(), (3, 4), layers=1), Wilson(U1(), 1.0), 5), Streams(0, 3)
+    sampler, streams = IndependenceMetropolis(cases.flow(U1(), (3, 4), layers=1), Wilson(SPACE, 1.0), 5), Streams(0, 3)
     _, infos = run(sampler, sampler.begin(streams), streams, 20)
     assert len(torch.stack([info.action for info in infos]).unique()) == 60
 
 
-def test_links_of_another_shape():
-    sampler = IndependenceMetropolis(cases.flow(U1(), (3, 4), layers=1), Wilson(U1(), 1.0), 5)
-    for links in (torch.zeros(1, 2, 4, 3), torch.zeros(1, 2, 3, 4, dtype=torch.float64)):
-        with pytest.raises(InvalidInput, match="start chains in the shape and precision of the flow"):
-            sampler.init(links)
+def test_configurations_that_are_not_proposed():
+    """Another shape is refused at once, another precision at the first proposal."""
+    sampler, streams = IndependenceMetropolis(cases.flow(U1(), (3, 4), layers=1), Wilson(SPACE, 1.0), 5), Streams(0, 1)
+    with pytest.raises(InvalidInput, match="holds real tensors"):
+        sampler.init(torch.zeros(1, 2, 4, 3))
+    state = sampler.init(torch.zeros(1, 2, 3, 4, dtype=torch.float64))
+    with pytest.raises(InvalidInput, match=r"proposals are in torch.float32, the chains in torch.float64"):
+        sampler.step(state._replace(log_w=torch.zeros(1)), streams)
+
+
+@pytest.mark.parametrize(
+    ("proposal", "action"),
+    [(Prior(SPACE), Wilson(GaugeField(U1(), (4, 3)), 1.0)), (object(), torch.sum)],
+    ids=["two spaces", "none"],
+)
+def test_action_and_proposal_have_one_space(proposal, action):
+    with pytest.raises(InvalidInput, match="must be of one space"):
+        IndependenceMetropolis(proposal, action, 5)
+    assert IndependenceMetropolis(Prior(SPACE), torch.sum, 5).space == SPACE
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True])
 def test_bad_batch(batch):
     with pytest.raises(InvalidInput, match="batch"):
-        IndependenceMetropolis(cases.flow(U1(), (3, 4), layers=1), Wilson(U1(), 1.0), batch)
+        IndependenceMetropolis(cases.flow(U1(), (3, 4), layers=1), Wilson(SPACE, 1.0), batch)
 
 
 def test_branches_of_the_streams_meet_proposals_of_their_own():
     """A sampler that is used at several places of an annealing keeps the blocks of each apart."""
-    flow, action = cases.flow(U1(), (3, 4), layers=2), Wilson(U1(), 1.0)
+    flow, action = cases.flow(U1(), (3, 4), layers=2), Wilson(SPACE, 1.0)
     sampler, streams = IndependenceMetropolis(flow, action, 10), Streams(0, 1)
-    low, high = (Branch(streams, [(i,)]) for i in (0, 1))
-    alone = [IndependenceMetropolis(flow, action, 10).begin(branch).log_q for branch in (low, high)]
-    together = [sampler.begin(branch).log_q for branch in (low, high)]
+    low, high = (streams.branch(i) for i in (0, 1))
+    alone = [IndependenceMetropolis(flow, action, 10).begin(branch).log_w for branch in (low, high)]
+    together = [sampler.begin(branch).log_w for branch in (low, high)]
     assert torch.equal(torch.cat(alone), torch.cat(together))
     assert alone[0] != alone[1]
+
+
+@pytest.mark.parametrize("layers", [False, True], ids=["updates", "layers"])
+@pytest.mark.parametrize("group", [U1(), SU(2)], ids=str)
+def test_annealed_paths_are_proposals(group, layers):
+    """A chain of weighted paths gives the exact plaquette, which its proposals alone miss by far."""
+    space = GaugeField(group, (3, 4))
+    action, streams = Wilson(space, 0.6 * group.n), Streams(2, 4)
+    schedule = [Metropolis(action.at(action.beta * share), hits=1) for share in (0.2, 0.45, 0.7)]
+    schedule.append(HMC(action, 0.3, steps=2))
+    flow = stirred(group) if layers else None
+    annealing = Annealing(schedule, layers=[flow, None, None, None], dtype=torch.float64)
+    sampler = IndependenceMetropolis(annealing, action, 100)
+    states, infos = run(sampler, sampler.begin(streams), streams, 300)
+    plaquette = average_plaquette(space)
+    found = estimate(plaquette(torch.stack([state.x for state in states], 1)).numpy())
+    exact = exact_value("plaquette", action)
+    assert abs(found.value - exact) < 4 * found.error
+    assert 0.05 < torch.stack([info.acceptance for info in infos]).mean() < 0.95
+    drawn, log_w = annealing.draw(400, Streams(3, 1))
+    biased = estimate(plaquette(drawn).numpy())
+    assert exact - biased.value > 5 * max(biased.error, found.error)
+    assert log_w.shape == (400,)
+
+
+def test_paths_give_no_weight_to_other_configurations():
+    action, streams = Wilson(SPACE, 0.5), Streams(0, 2)
+    sampler = IndependenceMetropolis(Annealing([Metropolis(action)]), action, 4)
+    with pytest.raises(InvalidInput, match="Annealing gives no weight"):
+        sampler.step(sampler.init(start(SPACE, streams)), streams)
+    both = Cycle([sampler, Metropolis(action)])
+    state, _ = both.step(sampler.begin(streams), streams)
+    with pytest.raises(InvalidInput, match="use no other update beside it"):
+        both.step(state, streams)
+    for annealing in (Annealing([Metropolis(action)], start=action), Annealing([Metropolis(action)], population=2)):
+        with pytest.raises(InvalidInput, match="paths from the prior"):
+            annealing.draw(4, Streams(0, 1))

@@ -1,14 +1,18 @@
-"""What every sampler obeys: chains that depend on themselves alone, go on bit for bit, and stay in the group."""
+"""The laws of every sampler: chains that depend on themselves alone, go on bit for bit, and stay in the space."""
 
 import cases
 import pytest
 import sampler_cases
 import torch
+from sampler_cases import space_of
 
-from lattice_flows import SU
+from lattice_flows import SU, U1, GaugeField
 from lattice_flows.actions import Wilson
+from lattice_flows.config.registry import SAMPLERS
 from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling import Streams, start
+from lattice_flows.sampling.base import Context
+from lattice_flows.statistics import estimate
 
 by_pair = pytest.mark.parametrize(("name", "theory"), sampler_cases.PAIRS, ids=str)
 by_dtype = pytest.mark.parametrize("dtype", cases.DTYPES, ids=cases.names(cases.DTYPES))
@@ -24,10 +28,9 @@ def run(sampler, state, streams, n=N_STEPS):
 
 
 def chains_of(name, theory, dtype, chains, n=N_STEPS):
-    """Chains from Haar links, n steps on."""
-    group, _, sites = theory
+    """Chains from hot starts, n steps on."""
     sampler, streams = sampler_cases.build(name, *theory, dtype), Streams(11, chains)
-    return run(sampler, sampler.init(start(group, sites, streams, dtype=dtype)), streams, n)
+    return run(sampler, sampler.init(start(space_of(*theory), streams, dtype=dtype)), streams, n)
 
 
 def assert_same(state, other):
@@ -50,9 +53,8 @@ def test_a_chain_does_not_depend_on_its_neighbours(name, theory, dtype):
 
 @by_pair
 def test_a_chain_goes_on_bit_for_bit(name, theory):
-    group, _, sites = theory
     sampler, streams = sampler_cases.build(name, *theory), Streams(5, 3)
-    middle, _ = run(sampler, sampler.init(start(group, sites, streams, dtype=torch.float64)), streams)
+    middle, _ = run(sampler, sampler.init(start(space_of(*theory), streams, dtype=torch.float64)), streams)
     at = streams.get_state()
     end, _ = run(sampler, middle, streams)
     streams = Streams(5, 3)
@@ -63,33 +65,88 @@ def test_a_chain_goes_on_bit_for_bit(name, theory):
 @by_pair
 @by_dtype
 def test_shape_dtype_and_action(name, theory, dtype):
-    group, _, sites = theory
+    space = space_of(*theory)
     sampler, streams = sampler_cases.build(name, *theory, dtype), Streams(2, 2)
-    links = start(group, sites, streams, dtype=dtype)
-    before = links.clone()
-    state, info = run(sampler, sampler.init(links), streams)
-    assert torch.equal(links, before)
-    assert (state.links.shape, state.links.dtype) == (links.shape, links.dtype)
+    x = start(space, streams, dtype=dtype)
+    before = x.clone()
+    state, info = run(sampler, sampler.init(x), streams)
+    assert torch.equal(x, before)
+    assert (state.x.shape, state.x.dtype) == ((2, *space.shape), space.dtype(dtype))
+    assert state.links is state.x
     assert state.action.shape == info.acceptance.shape == (2,)
     assert ((info.acceptance >= 0) & (info.acceptance <= 1)).all()
     rtol = 1e-12 if dtype == torch.float64 else 1e-5
-    torch.testing.assert_close(state.action, sampler.init(state.links).action, rtol=rtol, atol=100 * rtol)
+    torch.testing.assert_close(state.action, sampler.init(state.x).action, rtol=rtol, atol=100 * rtol)
 
 
-@pytest.mark.parametrize("name", ["hmc", "metropolis", "heat_bath", "over_relaxation"])
+@pytest.mark.parametrize("name", ["hmc", *sampler_cases.LOCAL])
 @pytest.mark.parametrize("theory", [sampler_cases.THEORIES[0], sampler_cases.THEORIES[4]], ids=str)
 def test_links_stay_in_the_group(name, theory):
     """In float32, over hundreds of steps."""
     state, _ = chains_of(name, theory, torch.float32, 2, n=300)
-    assert theory[0].defect(state.links).max() < 1e-6
+    assert space_of(*theory).group.defect(state.x).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", ["hmc", "metropolis", "heat_bath", "over_relaxation", "cycle"])
-def test_links_that_hide_their_dimension(name):
-    """A three-dimensional field that looks like a batch of two-dimensional ones: the action must know its dimension."""
-    links = start(SU(2), (2, 4, 4), Streams(1, 2))
-    sampler = sampler_cases.SAMPLERS[name](Wilson(SU(2), 2.0), (2, 4, 4), torch.float32)
-    with pytest.raises(InvalidInput, match="give the action its dim"):
-        sampler.init(links)
+@pytest.mark.parametrize(("name", "theory"), [pair for pair in sampler_cases.PAIRS if pair[1][0] is None], ids=str)
+def test_scalars_have_their_exact_square(name, theory):
+    """<phi^2> of a free field, a sum over momenta."""
+    sampler, streams = sampler_cases.build(name, *theory), Streams(7, 40)
+    state, _ = run(sampler, sampler.init(start(space_of(*theory), streams, dtype=torch.float64)), streams, 20)
+    squares = []
+    for _ in range(100):
+        state, _ = sampler.step(state, streams)
+        squares.append(state.x.square().flatten(1).mean(1))
+    found = estimate(torch.stack(squares, 1).numpy())
+    assert abs(found.value - sampler.action.exact_square()) < 4 * found.error
+    assert found.error < 0.03
+
+
+@pytest.mark.parametrize("name", ["hmc", *sampler_cases.LOCAL, "cycle"])
+@pytest.mark.parametrize("extents", [(4, 2, 4), (2, 4), (2, 4, 2)], ids=str)
+def test_links_of_another_lattice(name, extents):
+    """A field of another lattice is refused, also where its shape looks like a batch of what is expected."""
     sampler = sampler_cases.build(name, SU(2), 2.0, (2, 4, 4))
-    assert run(sampler, sampler.init(links), Streams(1, 2), 1)[0].links.shape == links.shape
+    with pytest.raises(InvalidInput, match="holds complex tensors"):
+        sampler.init(start(GaugeField(SU(2), extents), Streams(1, 2)))
+
+
+@pytest.mark.parametrize("theory", [sampler_cases.THEORIES[2], sampler_cases.SCALARS[1]], ids=str)
+def test_starts(theory):
+    """Hot is the prior, a function of seed and chain; cold is the same everywhere."""
+    space, streams = space_of(*theory), Streams(4, [3, 1])
+    hot = start(space, streams, dtype=torch.float64)
+    assert torch.equal(hot[0], space.prior(1, Streams(4, 4).fork(3), dtype=torch.float64)[0])
+    cold = start(space, streams, "cold", dtype=torch.float32)
+    assert torch.equal(cold, space.cold(2, dtype=torch.float32))
+    with pytest.raises(InvalidInput, match="hot or cold, got 'warm'"):
+        start(space, streams, "warm")
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_every_entry_builds_a_sampler(name):
+    """From default settings, with a flow where it uses one; once more from its own tuned numbers."""
+    entry, action, streams = SAMPLERS[name], Wilson(GaugeField(U1(), (4, 4)), 1.0), Streams(0, 2)
+    context = Context(flow=cases.flow(U1(), (4, 4), layers=2)) if entry.uses_flow else Context()
+    sampler = entry.build(action, entry.settings(), context)
+    state, info = sampler.step(sampler.init(start(action.space, streams)), streams)
+    assert info.acceptance.shape == (2,)
+    assert entry.rejects or (info.acceptance == 1).all()
+    assert entry.label
+    if hasattr(sampler, "tune"):
+        tuned = sampler.tune(state, streams)
+        again = entry.build(action, entry.settings(), context._replace(tuned=tuned.tuned))
+        assert again.tuned == tuned.tuned != {}
+    if entry.uses_flow:
+        with pytest.raises(InvalidInput, match="needs a trained flow"):
+            entry.build(action, entry.settings(), Context())
+
+
+@pytest.mark.parametrize("name", ["hmc", "transformed"])
+def test_steps_that_are_set_are_not_tuned(name):
+    entry, action, streams = SAMPLERS[name], Wilson(GaugeField(U1(), (4, 4)), 1.0), Streams(0, 2)
+    context = Context(flow=cases.flow(U1(), (4, 4), layers=2)) if entry.uses_flow else Context()
+    sampler = entry.build(action, entry.settings(hmc_steps=3, trajectory=0.5), context._replace(tuned={"steps": 7}))
+    tuned = sampler.tune(sampler.init(start(action.space, streams)), streams)
+    for one in (sampler, tuned):
+        hmc = one.latent if name == "transformed" else one
+        assert (hmc.steps, hmc.trajectory, one.tuned) == (3, 0.5, {})

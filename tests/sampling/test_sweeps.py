@@ -1,4 +1,4 @@
-"""Sweeps over links: cells, staples, and what one link is drawn from."""
+"""Sweeps: cells, conditional densities, and what one link is drawn from."""
 
 import itertools
 
@@ -8,66 +8,69 @@ import sampler_cases
 import torch
 from scipy.special import ive
 
-from lattice_flows import U1
-from lattice_flows.actions import Symanzik, Wilson
+from lattice_flows import SU, U1, GaugeField, Lattice
+from lattice_flows.actions import LoopAction, Symanzik, Wilson
+from lattice_flows.actions.local import link_cells
 from lattice_flows.errors import InvalidInput
-from lattice_flows.fields.layout import volume
-from lattice_flows.fields.loops import lay, rectangle
-from lattice_flows.measurement import estimate
-from lattice_flows.sampling import Cycle, HeatBath, Metropolis, OverRelaxation, Streams, start, von_mises
-from lattice_flows.sampling.checkerboard import alignment, cells, staples
+from lattice_flows.groups import von_mises
+from lattice_flows.lattice.paths import lay, rectangle
+from lattice_flows.sampling import Cycle, HeatBath, Metropolis, OverRelaxation, Streams, start
+from lattice_flows.statistics import estimate
 
-SITES = [(2, 2), (3, 3), (4, 5), (2, 3, 4), (5, 3, 3), (2, 4, 2, 2), (3, 2, 3, 4)]
+LATTICES = [(2, 2), (3, 3), (4, 5), (2, 3, 4), (5, 3, 3), (2, 4, 2, 2), (3, 2, 3, 4)]
 CPU = torch.device("cpu")
-by_theory = pytest.mark.parametrize("theory", sampler_cases.THEORIES, ids=str)
+GAUGE = sampler_cases.THEORIES + sampler_cases.SMALL
+by_gauge = pytest.mark.parametrize("theory", GAUGE, ids=str)
+by_theory = pytest.mark.parametrize("theory", GAUGE + sampler_cases.SCALARS, ids=str)
 by_dtype = pytest.mark.parametrize("dtype", cases.DTYPES, ids=cases.names(cases.DTYPES))
 
 
-@pytest.mark.parametrize("sites", SITES, ids=str)
-def test_cells_share_no_plaquette_and_cover_all_links(sites):
-    found = cells(sites, CPU)
-    assert torch.equal(
-        torch.cat([cell.active for cell in found]).sort().values, torch.arange(len(sites) * volume(sites))
-    )
+@pytest.mark.parametrize("extents", LATTICES, ids=str)
+def test_cells_share_no_plaquette_and_cover_all_links(extents):
+    lattice = Lattice(extents)
+    found = link_cells(lattice, CPU)
+    links = torch.arange(lattice.dim * lattice.volume)
+    assert torch.equal(torch.cat([cell.active for cell in found]).sort().values, links)
     assert all(len(cell.active) for cell in found)
-    plaquettes = [lay(rectangle(mu, 1, nu, 1), sites).links for mu, nu in itertools.combinations(range(len(sites)), 2)]
+    planes = itertools.combinations(range(lattice.dim), 2)
+    plaquettes = [lay(rectangle(mu, 1, nu, 1), lattice).links for mu, nu in planes]
     for cell in found:
         for links in plaquettes:
             assert torch.isin(links, cell.active).sum(0).max() <= 1
 
 
-@pytest.mark.parametrize("sites", [(4, 6), (2, 4, 6), (4, 2, 2, 6)], ids=str)
-def test_even_lattices_have_two_cells_a_direction(sites):
-    found = cells(sites, CPU)
-    assert {len(cell.active) for cell in found} == {volume(sites) // 2}
+@pytest.mark.parametrize("extents", [(4, 6), (2, 4, 6), (4, 2, 2, 6)], ids=str)
+def test_even_lattices_have_two_cells_a_direction(extents):
+    lattice = Lattice(extents)
+    assert {len(cell.active) for cell in link_cells(lattice, CPU)} == {lattice.volume // 2}
 
 
 @by_theory
-def test_staples_are_the_share_of_the_action(theory, generator):
-    """The action changes by -(beta / N) of what Re tr(U S) changes by, when all links of a cell do."""
-    group, beta, sites = theory
-    action = Wilson(group, beta, dim=len(sites))
-    links = group.haar(2, len(sites), *sites, generator=generator, dtype=torch.float64)
-    flat = links.reshape(2, -1, *group.element_shape)
-    for cell in cells(sites, CPU):
-        sums, old = staples(flat, cell, group), flat[:, cell.active]
-        new = group.haar(2, len(cell.active), generator=generator, dtype=torch.float64)
-        share = (alignment(new, sums, group) - alignment(old, sums, group)).sum(1)
-        moved = flat.index_copy(1, cell.active, new).reshape(links.shape)
-        torch.testing.assert_close(action(moved) - action(links), -beta / group.n * share, atol=1e-11, rtol=0)
+def test_energies_are_the_share_of_the_action(theory, generator):
+    """The action changes by the sum of the energies of a cell, when all its elements change; cells cover the field."""
+    action = sampler_cases.action_of(*theory)
+    space = action.space
+    x, new = (space.prior(2, generator, dtype=torch.float64) for _ in range(2))
+    flat, elements = space.flatten(x), space.flatten(new)
+    seen = torch.cat([cell.active for cell in action.cells()])
+    assert torch.equal(seen.sort().values, torch.arange(flat.shape[1]))
+    for cell in action.cells():
+        given = action.conditional(flat, cell)
+        share = (given.energy(elements[:, cell.active]) - given.energy(flat[:, cell.active])).sum(1)
+        moved = flat.index_copy(1, cell.active, elements[:, cell.active]).reshape(x.shape)
+        torch.testing.assert_close(action(moved) - action(x), share, atol=1e-10, rtol=0)
 
 
-@by_theory
+@by_gauge
 @by_dtype
 def test_over_relaxation_keeps_the_action_and_moves_every_link(theory, dtype):
-    group, beta, sites = theory
-    action, streams = Wilson(group, beta, dim=len(sites)), Streams(0, 2)
-    sampler = OverRelaxation(action)
-    state = sampler.init(start(group, sites, streams, dtype=dtype))
+    action, streams = sampler_cases.action_of(*theory), Streams(0, 2)
+    sampler, space = OverRelaxation(action), action.space
+    state = sampler.init(start(space, streams, dtype=dtype))
     after, _ = sampler.step(state, streams)
     tolerance = cases.TOLERANCE[dtype]
     torch.testing.assert_close(after.action, state.action, atol=tolerance, rtol=0)
-    assert (after.links - state.links).abs().reshape(2, len(sites) * volume(sites), -1).amax(-1).min() > 1e-3
+    assert space.group.distance(after.x, state.x).min() > 1e-3
 
 
 @pytest.mark.parametrize("k", [0.0, 0.01, 0.7, 3.0, 40.0, 1000.0])
@@ -79,9 +82,9 @@ def test_von_mises(k, attempts, dtype):
     phase = 2.0
     sums = torch.polar(torch.full((1, n), k / 1.5), torch.full((1, n), -phase)).to(dtype.to_complex())
     # many attempts from angles that are not of the density
-    angles = von_mises.heat_bath(torch.zeros(1, n, dtype=dtype), sums, 1.5, streams.rand(30, 2, n, dtype=dtype))
+    angles = von_mises.heat_bath(torch.zeros(1, n, dtype=dtype), sums, 1.5, streams.rand(n, 30, 2, dtype=dtype))
     if attempts == 1:
-        before, angles = angles, von_mises.heat_bath(angles, sums, 1.5, streams.rand(1, 2, n, dtype=dtype))
+        before, angles = angles, von_mises.heat_bath(angles, sums, 1.5, streams.rand(n, 1, 2, dtype=dtype))
         assert k < 0.1 or 0.05 < (before == angles).double().mean() < 0.4
     assert U1().defect(angles).max() == 0
     assert angles.dtype == dtype
@@ -99,33 +102,73 @@ def test_argument(dtype, generator):
     )
 
 
-@pytest.mark.parametrize("theory", sampler_cases.THEORIES[::2], ids=str)
+@pytest.mark.parametrize("theory", [*sampler_cases.THEORIES[::2], sampler_cases.SCALARS[0]], ids=str)
 @pytest.mark.parametrize("target", [0.4, 0.7])
 def test_tuned_spread_reaches_the_target(theory, target):
-    group, beta, sites = theory
-    action, streams = Wilson(group, 4 * beta), Streams(0, 40)
+    group, beta, extents = theory
+    action, streams = sampler_cases.action_of(group, 4 * beta, extents), Streams(0, 40)
     sampler = Metropolis(action, spread=0.05)
-    state = sampler.init(start(group, sites, streams, dtype=torch.float64))
+    state = sampler.init(start(action.space, streams, dtype=torch.float64))
     for _ in range(3):
         sampler = sampler.tune(state, streams, target)
         for _ in range(5):
             state, info = sampler.step(state, streams)
     assert abs(estimate(info.acceptance.numpy()).value - target) < 0.1
+    assert sampler.tuned == {"spread": sampler.spread}
+
+
+def test_many_hits_of_an_element():
+    """Each hit compares with the element that the last one left."""
+    action, streams = sampler_cases.action_of(*sampler_cases.TINY), Streams(1, 400)
+    sampler, squares = Metropolis(action, spread=0.7, hits=8), []
+    state = sampler.init(start(action.space, streams, dtype=torch.float64))
+    for _ in range(60):
+        state, _ = sampler.step(state, streams)
+        squares.append(state.x.square().flatten(1).mean(1))
+    found = estimate(torch.stack(squares[10:], 1).numpy())
+    assert abs(found.value - action.exact_square()) < 4 * found.error
+    assert found.error < 0.005
+
+
+class WithRectangles(Wilson):
+    """An action with a term that the staples of the Wilson action do not see."""
+
+    def terms(self):
+        return [*super().terms(), *LoopAction(self.space, 1.0, c1=0.1).terms()]
 
 
 @pytest.mark.parametrize("sampler", [HeatBath, OverRelaxation, Metropolis])
-def test_only_the_wilson_action(sampler):
-    with pytest.raises(InvalidInput, match="use HMC"):
-        sampler(Symanzik(U1(), 1.0))
+@pytest.mark.parametrize("action", [Symanzik, WithRectangles])
+def test_actions_without_local_updates(sampler, action):
+    action = action(GaugeField(U1(), (4, 4)), 1.0)
+    with pytest.raises(InvalidInput, match="no local updates: use hmc"):
+        sampler(action)
+    with pytest.raises(InvalidInput, match="no local updates: use hmc"):
+        action.conditional(torch.zeros(1, 32), None)
+
+
+def test_sweeps_need_links_and_sums_of_staples():
+    action = sampler_cases.action_of(*sampler_cases.SCALARS[0])
+    with pytest.raises(InvalidInput, match="space of links"):
+        HeatBath(action)
+
+    class Scalarly(Wilson):
+        def conditional(self, flat, cell):
+            return sampler_cases.Given(flat[:, cell.active], 1.0)
+
+    streams, sampler = Streams(0, 1), OverRelaxation(Scalarly(GaugeField(SU(2), (2, 2)), 1.0))
+    with pytest.raises(InvalidInput, match="no sums of staples: use metropolis or hmc"):
+        sampler.step(sampler.init(start(sampler.action.space, streams)), streams)
 
 
 @pytest.mark.parametrize("settings", [{"spread": 0.0}, {"hits": 0}], ids=str)
 def test_bad_settings_of_metropolis(settings):
     with pytest.raises(InvalidInput, match=next(iter(settings))):
-        Metropolis(Wilson(U1(), 1.0), **settings)
+        Metropolis(sampler_cases.action_of(*GAUGE[0]), **settings)
 
 
-@pytest.mark.parametrize("samplers", [[], [(HeatBath(Wilson(U1(), 1.0)), 0)]], ids=["none", "no steps"])
-def test_bad_cycles(samplers):
+@pytest.mark.parametrize("repeats", [None, 0], ids=["none", "no steps"])
+def test_bad_cycles(repeats):
+    samplers = [] if repeats is None else [(HeatBath(sampler_cases.action_of(*GAUGE[0])), repeats)]
     with pytest.raises(InvalidInput, match="cycle"):
         Cycle(samplers)

@@ -8,18 +8,23 @@ import cases
 import pytest
 import torch
 
-from lattice_flows import SU, U1
+from lattice_flows import SU, U1, GaugeField, ScalarField
 from lattice_flows.actions import Wilson
+from lattice_flows.actions.phi4 import Phi4
 from lattice_flows.config import TrainingConfig
 from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.training import TrainingState, learning_rate, select_device, train
+from lattice_flows.flows.affine import affine
+from lattice_flows.training import TrainingState, learning_rate, select_device, total_steps, train, whole_flow
 
 SETTINGS = TrainingConfig(steps=30, batch=64, learning_rate=0.02, warmup=3)
 
 
-def start(group=None, settings=SETTINGS, sites=(4, 4), dtype=torch.float32):
+SPACE = GaugeField(U1(), (4, 4))
+
+
+def start(group=None, settings=SETTINGS, lattice=(4, 4), dtype=torch.float32):
     group = group or U1()
-    return TrainingState.start(cases.flow(group, sites, layers=4, dtype=dtype), settings)
+    return TrainingState.start(cases.flow(group, lattice, layers=4, dtype=dtype), settings)
 
 
 def without_times(record):
@@ -30,7 +35,7 @@ def without_times(record):
 @pytest.mark.parametrize("group", [U1(), SU(2)], ids=str)
 def test_it_learns(group, estimator):
     settings = dataclasses.replace(SETTINGS, estimator=estimator)
-    records = list(train(start(group), Wilson(group, 1.0), settings))
+    records = list(train(start(group), Wilson(GaugeField(group, (4, 4)), 1.0), settings))
     assert [record.step for record in records] == list(range(1, 31))
     first, last = records[:5], records[-5:]
     assert sum(r.loss for r in last) < sum(r.loss for r in first) - 5
@@ -43,10 +48,10 @@ def test_it_learns(group, estimator):
 def test_a_stored_state_changes_nothing(dtype, interruption):
     """Stopped, stored, loaded into a fresh state and continued: the same numbers to the last bit."""
     whole = start(dtype=dtype)
-    records = list(train(whole, Wilson(U1(), 1.0), SETTINGS))
+    records = list(train(whole, Wilson(SPACE, 1.0), SETTINGS))
 
     part = start(dtype=dtype)
-    steps = train(part, Wilson(U1(), 1.0), SETTINGS)
+    steps = train(part, Wilson(SPACE, 1.0), SETTINGS)
     kept = [next(steps) for _ in range(interruption)]
     buffer = io.BytesIO()
     torch.save(part.state_dict(), buffer)
@@ -54,7 +59,7 @@ def test_a_stored_state_changes_nothing(dtype, interruption):
     fresh = TrainingState.start(cases.flow(U1(), (4, 4), layers=4, seed=99, dtype=dtype), SETTINGS)
     torch.manual_seed(1234)
     fresh.load_state_dict(torch.load(buffer, weights_only=True))
-    kept += train(fresh, Wilson(U1(), 1.0), SETTINGS)
+    kept += train(fresh, Wilson(SPACE, 1.0), SETTINGS)
 
     assert [without_times(record) for record in kept] == [without_times(record) for record in records]
     for a, b in zip(whole.flow.parameters(), fresh.flow.parameters(), strict=True):
@@ -70,10 +75,10 @@ def test_global_random_streams_are_part_of_the_state():
 
     whole = start()
     torch.manual_seed(7)
-    losses = [record.loss for record in train(whole, Noisy(U1(), 1.0), SETTINGS)]
+    losses = [record.loss for record in train(whole, Noisy(SPACE, 1.0), SETTINGS)]
     part = start()
     torch.manual_seed(7)
-    steps = train(part, Noisy(U1(), 1.0), SETTINGS)
+    steps = train(part, Noisy(SPACE, 1.0), SETTINGS)
     kept = [next(steps).loss for _ in range(10)]
     saved = part.state_dict()
     torch.manual_seed(8)
@@ -87,7 +92,7 @@ def test_learning_rate():
     assert learning_rate(10, settings) == 2.0
     assert learning_rate(60, settings) == pytest.approx(1.0)
     assert 0 < learning_rate(109, settings) < 0.01
-    rates = [record.learning_rate for record in train(start(), Wilson(U1(), 1.0), SETTINGS)]
+    rates = [record.learning_rate for record in train(start(), Wilson(SPACE, 1.0), SETTINGS)]
     assert rates == [learning_rate(step, SETTINGS) for step in range(30)]
 
 
@@ -100,13 +105,65 @@ def test_annealing():
             seen.append(super().forward(links).detach())
             return super().forward(links)
 
-    records = list(train(start(), Spy(U1(), 2.0), settings))
+    records = list(train(start(), Spy(SPACE, 2.0), settings))
     betas = [record.beta for record in records]
     assert betas[0] == 0.5
     assert betas[5] == pytest.approx(1.25)
     assert betas[10:] == [2.0] * 20
     # the first loss is at beta = 0.5: near the Haar prior it is near 0, and at beta = 2 it would fluctuate more
     assert abs(records[0].loss) < 2
+
+
+class Shifted(Wilson):
+    """The Wilson action plus a constant."""
+
+    def __init__(self, space, beta, constant):
+        super().__init__(space, beta)
+        self.constant = constant
+
+    def forward(self, links):
+        return super().forward(links) + self.constant
+
+
+def test_an_action_with_a_constant_is_annealed():
+    """Its losses are higher by the constant at every coupling; weights, gradients and force are those without it."""
+    settings = dataclasses.replace(SETTINGS, beta_start=0.5, anneal_steps=20)
+    plain, shifted = start(dtype=torch.float64), start(dtype=torch.float64)
+    action, other = Wilson(SPACE, 2.0), Shifted(SPACE, 2.0, constant=3.0)
+    pairs = list(zip(train(plain, action, settings), train(shifted, other, settings), strict=True))
+    assert [one.beta for one, _ in pairs] == [two.beta for _, two in pairs]
+    for one, two in pairs:
+        assert two.loss - one.loss == pytest.approx(3.0, abs=1e-9)
+        assert two.ess == pytest.approx(one.ess, abs=1e-9)
+        assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-9)
+    for a, b in zip(plain.flow.parameters(), shifted.flow.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+    links = SPACE.prior(3, torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(other.at(0.5).force(links), action.at(0.5).force(links))
+    torch.testing.assert_close(other.at(0.5)(links) - action.at(0.5)(links), torch.full((3,), 3.0, dtype=links.dtype))
+
+
+def test_an_action_without_beta_cannot_be_annealed():
+    space = ScalarField((4, 4))
+    flow, action = affine(space.lattice, layers=2, hidden=(4,), seed=0), Phi4(space, m2=-4.0, lambda_=6.0)
+    settings = dataclasses.replace(SETTINGS, beta_start=0.5, anneal_steps=10)
+    with pytest.raises(InvalidInput, match=r"beta_start = 0.5 anneals beta, but Phi4.* has none; leave beta_start out"):
+        next(train(TrainingState.start(flow, settings), action, settings))
+    records = list(train(TrainingState.start(flow, SETTINGS), action, SETTINGS))
+    assert {record.beta for record in records} == {None}
+    assert records[-1].loss < records[0].loss
+
+
+def test_stages_in_order():
+    """Each stage has its own batch, and steps are counted through all; a stage that is done is not begun."""
+    state, action = start(), Wilson(SPACE, 1.0)
+    first = whole_flow(state.flow, action, dataclasses.replace(SETTINGS, steps=3, batch=16))._replace(name="first")
+    last = whole_flow(state.flow, action, dataclasses.replace(SETTINGS, steps=2, estimator="reinforce"))
+    assert total_steps([first, last]) == 5
+    records = list(train(state, action, SETTINGS, stages=[first, last]))
+    assert [record.stage for record in records] == ["first"] * 3 + ["flow"] * 2
+    assert [record.step for record in records] == [1, 2, 3, 4, 5]
+    assert list(train(state, action, SETTINGS, stages=[first._replace(start=None), last._replace(start=None)])) == []
 
 
 def test_gradients_are_clipped():
@@ -120,7 +177,7 @@ def test_gradients_are_clipped():
             .sqrt()
         )
     )
-    (record,) = train(state, Wilson(U1(), 1.0), gentle)
+    (record,) = train(state, Wilson(SPACE, 1.0), gentle)
     assert record.grad_norm > 1e-3
     assert seen[0] == pytest.approx(1e-6, rel=1e-2)
 
@@ -129,7 +186,7 @@ class Sometimes(Wilson):
     """An action that is not finite at given calls."""
 
     def __init__(self, bad, value):
-        super().__init__(U1(), 1.0)
+        super().__init__(SPACE, 1.0)
         self.bad, self.value, self.calls = bad, value, 0
 
     def forward(self, links):

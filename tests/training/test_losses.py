@@ -1,12 +1,16 @@
 """The gradient estimators: one expectation, three variances."""
 
+import functools
+
 import cases
 import pytest
 import torch
 
 from lattice_flows import SU, U1
 from lattice_flows.actions import Wilson
+from lattice_flows.actions.phi4 import Phi4
 from lattice_flows.errors import InvalidInput
+from lattice_flows.flows.affine import affine
 from lattice_flows.training import ESTIMATORS, forward_path, likelihood, path, reinforce, reparametrisation
 
 
@@ -16,17 +20,29 @@ def gradients(estimate, flow, action, repeats, n, seed):
     rows = []
     for _ in range(repeats):
         flow.zero_grad()
-        estimate(flow, action, flow.draw(n, generator)).surrogate.backward()
+        estimate(flow, action, flow.sample_prior(n, generator)).surrogate.backward()
         rows.append(torch.cat([parameter.grad.flatten() for parameter in flow.parameters()]))
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("group", [U1(), SU(2), SU(3)], ids=str)
-@pytest.mark.parametrize("name", ["path", "reinforce"])
-def test_estimators_agree_in_expectation(group, name):
-    """With reparametrisation as the reference, the pulls of all parameters together are those of noise."""
+def links_of(group):
     flow = cases.flow(group, (3, 3), layers=2, dtype=torch.float64)
-    action = Wilson(group, 1.0)
+    return flow, Wilson(flow.space, 1.0)
+
+
+def scalars():
+    flow = affine((4, 4), layers=4, hidden=(4, 4), seed=0, dtype=torch.float64)
+    return flow, Phi4(flow.space, m2=1.0, lambda_=0.5)
+
+
+FIELDS = {**{str(group): functools.partial(links_of, group) for group in (U1(), SU(2), SU(3))}, "scalars": scalars}
+
+
+@pytest.mark.parametrize("make", FIELDS.values(), ids=FIELDS)
+@pytest.mark.parametrize("name", ["path", "reinforce"])
+def test_estimators_agree_in_expectation(make, name):
+    """With reparametrisation as the reference, the pulls of all parameters together are those of noise."""
+    flow, action = make()
     one = gradients(reparametrisation, flow, action, 100, 64, seed=1)
     two = gradients(ESTIMATORS[name], flow, action, 100, 64, seed=2)
     error = (one.var(0) / len(one) + two.var(0) / len(two)).sqrt()
@@ -41,7 +57,7 @@ def test_estimators_agree_in_expectation(group, name):
 def test_reinforce_is_unbiased_in_the_smallest_batch():
     """Two samples, each the other's baseline: a mean over both as baseline would halve the gradient."""
     flow = cases.flow(U1(), (3, 3), layers=1, dtype=torch.float64)
-    action = Wilson(U1(), 2.0)
+    action = Wilson(flow.space, 2.0)
     reference = gradients(reparametrisation, flow, action, 20, 512, seed=1).mean(0)
     along = gradients(reinforce, flow, action, 1500, 2, seed=2) @ reference / reference.square().sum()
     error = along.std() / len(along) ** 0.5
@@ -55,7 +71,7 @@ def test_value_is_the_kl_divergence_up_to_log_z():
     for layer in flow.layers:
         torch.nn.init.normal_(layer.context.head.bias, std=1.5)
     for estimate in ESTIMATORS.values():
-        x = flow.draw(4000, torch.Generator().manual_seed(0))
+        x = flow.sample_prior(4000, torch.Generator().manual_seed(0))
         value = estimate(flow, lambda links: links.new_zeros(len(links)), x)
         divergence = -value.log_w
         error = divergence.std() / len(divergence) ** 0.5
@@ -83,18 +99,18 @@ def test_reinforce_takes_no_derivative_of_the_action():
 
     def action(links):
         assert not torch.is_grad_enabled()
-        return Wilson(U1(), 1.0)(links)
+        return Wilson(flow.space, 1.0)(links)
 
-    reinforce(flow, action, flow.draw(8)).surrogate.backward()
+    reinforce(flow, action, flow.sample_prior(8)).surrogate.backward()
     assert any(parameter.grad.abs().max() > 0 for parameter in flow.parameters())
     with pytest.raises(InvalidInput, match="at least 2"):
-        reinforce(flow, action, flow.draw(1))
+        reinforce(flow, action, flow.sample_prior(1))
 
 
 def test_path_leaves_no_gradient_behind():
     """Its inner derivative is with respect to the links alone."""
     flow = cases.flow(U1(), (3, 4), layers=2)
-    path(flow, Wilson(U1(), 1.0), flow.draw(8))
+    path(flow, Wilson(flow.space, 1.0), flow.sample_prior(8))
     assert all(parameter.grad is None for parameter in flow.parameters())
 
 
@@ -105,14 +121,22 @@ def far(flow, seed):
     return flow
 
 
+def stirred(flow, seed):
+    """A flow of scalars far from white noise."""
+    for head in (layer.scale for layer in list(flow.layers)[1:]):
+        torch.nn.init.normal_(head.bias, generator=torch.Generator().manual_seed(seed))
+    return flow
+
+
 FORWARD = {
     "U(1)": lambda seed: far(cases.flow(U1(), (3, 3), layers=2, seed=seed, dtype=torch.float64), seed),
     "U(1) hierarchical": lambda seed: cases.hierarchical_flow(U1(), (2, 2), ("f",), scale=0.1, seed=seed),
+    "scalars": lambda seed: stirred(affine((4, 2), layers=2, hidden=(4,), seed=seed, dtype=torch.float64), seed),
     "SU(2) hierarchical": lambda seed: cases.hierarchical_flow(SU(2), (2, 2), ("cr",), scale=0.1, seed=seed),
 }
 
 
-@pytest.mark.parametrize("make", list(FORWARD.values())[:2], ids=list(FORWARD)[:2])
+@pytest.mark.parametrize("make", list(FORWARD.values())[:3], ids=list(FORWARD)[:3])
 def test_forward_estimators_agree_in_expectation(make):
     """On samples of a target, which is another flow: the same value, and gradients whose pulls are those of noise."""
     flow, target = make(0), make(1)
@@ -122,7 +146,7 @@ def test_forward_estimators_agree_in_expectation(make):
 
     def rows(estimate, seed):
         def once(flow, action, x):
-            return estimate(flow, action, target.push(x).links.detach())
+            return estimate(flow, action, target.transform(x).links.detach())
 
         return gradients(once, flow, action, 40, 64, seed)
 

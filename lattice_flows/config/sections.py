@@ -1,0 +1,175 @@
+"""The sections of a config: their own keys; those of the entries that they name are added in `choices`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from lattice_flows.config.registry import SAMPLERS
+from lattice_flows.config.rules import FINITE, Count, Positive, Rule, Seed, Settings, Steps, at_least
+from lattice_flows.errors import InvalidInput
+
+Extents = Annotated[tuple[int, ...], Rule("2 to 4 extents, each >= 2", lambda v: 2 <= len(v) <= 4 and min(v) >= 2)]
+Device = Annotated[str, Rule("auto, cpu, cuda or cuda:k", lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v)))]
+
+_UPDATE = re.compile(r"([A-Za-z]\w*)(?:\*([1-9]\d*))?")
+Updates = Annotated[
+    tuple[str, ...],
+    Rule(
+        "a list of updates, each alone or as heatbath*4",
+        lambda v: bool(v) and all(_UPDATE.fullmatch(update) for update in v),
+    ),
+]
+
+
+def cycle_of(updates: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """Updates as pairs of a name and a number of repetitions.
+
+    Example:
+        >>> cycle_of(["flow", "overrelaxation*4"])
+        (('flow', 1), ('overrelaxation', 4))
+    """
+    matches = [_UPDATE.fullmatch(update) for update in updates]
+    return tuple((match[1], int(match[2] or 1)) for match in matches if match)
+
+
+def names_of(updates: Iterable[str]) -> tuple[str, ...]:
+    """The names of updates, each once."""
+    return tuple(dict.fromkeys(name for name, _ in cycle_of(updates)))
+
+
+class Section(Settings):
+    """Base of the sections."""
+
+    if TYPE_CHECKING:  # the keys of the entries that a section names
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatticeConfig(Section):
+    """``[lattice]``: the field, its gauge group ``U(1)`` or ``SU(N)``, and the periodic extents in lattice units.
+
+    In TOML, ``sites`` is another name of ``extents``.
+    """
+
+    field: Literal["gauge", "scalar"] = "gauge"
+    group: str | None = None
+    extents: Extents
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.field == "gauge" and self.group is None:
+            raise InvalidInput('group is missing: a gauge field needs one, such as "SU(3)"')
+        if self.field != "gauge" and self.group is not None:
+            raise InvalidInput(f'group belongs to field = "gauge": leave it out for a {self.field} field')
+        if short := re.fullmatch(r"(S?U)(\d+)", self.group or ""):
+            object.__setattr__(self, "group", f"{short[1]}({short[2]})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionConfig(Section):
+    """``[action]``: the name of an action; its couplings are the further keys."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig(Section):
+    """``[flow]``: an architecture; its settings are the further keys.
+
+    ``auto`` is the first architecture that suits the field and the dimension.
+    """
+
+    architecture: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Section):
+    """``[training]``: reverse KL with Adam or SOAP, linear warm-up and a cosine schedule that ends at ``steps``.
+
+    With ``anneal_steps``, beta rises from ``beta_start`` to its value in ``[action]`` over that many steps. Gradients
+    are clipped to the norm ``clip``. ``max_bad_steps`` steps in a row without a finite loss end the training.
+
+    Every batch is cut into ``shards`` with random numbers of their own, which the ranks of an MPI world share. The
+    result of a run does not depend on the number of ranks, up to ``shards``.
+
+    An architecture can add keys. Where they count steps, ``step_keys`` names them.
+    """
+
+    step_keys: ClassVar[tuple[str, ...]] = ()
+
+    steps: Steps = 1000
+    batch: Count = 128
+    learning_rate: Positive = 1e-3
+    warmup: Steps = 0
+    clip: Positive = 10.0
+    optimizer: Literal["adam", "soap"] = "adam"
+    estimator: Literal["reparametrisation", "path", "reinforce"] = "path"
+    beta_start: Annotated[float, FINITE, at_least(0)] | None = None
+    anneal_steps: Steps = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    device: Device = "auto"
+    seed: Seed = 0
+    shards: Count = 16
+    checkpoint_every: Count = 100
+    max_bad_steps: Count = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = ("steps", *self.step_keys)
+        if not any(getattr(self, name) for name in names):
+            raise InvalidInput(f"{' and '.join(names)} must not {'both ' if len(names) == 2 else ''}be 0")
+        if (self.anneal_steps > 0) != (self.beta_start is not None):
+            raise InvalidInput(
+                "annealing needs both beta_start and anneal_steps >= 1, "
+                f"got beta_start {self.beta_start} and anneal_steps {self.anneal_steps}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(Section):
+    """``[sampling]``: Markov chains side by side, each of which stores ``n`` configurations, ``every`` updates apart.
+
+    An update is the whole cycle ``updates``, such as ``["flow", "overrelaxation*4", "heatbath"]``. The settings of its
+    parts are the further keys.
+
+    The chains ``start`` hot, cold, or at the configuration in a NERSC or ILDG file. By default they start at proposals
+    of the flow where ``updates`` use it, and else hot. The first ``thermalise`` updates are dropped, and tune HMC and
+    Metropolis. By default these are none where the flow alone proposes, and else 200.
+    """
+
+    updates: Updates = ("flow",)
+    chains: Count = 1
+    n: Count = 10_000
+    every: Count = 1
+    thermalise: Steps | None = None
+    start: str | None = None
+    seed: Seed = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.names == ("overrelaxation",):
+            raise InvalidInput("over-relaxation keeps the action and needs another update, such as heatbath, beside it")
+
+    @property
+    def cycle(self) -> tuple[tuple[str, int], ...]:
+        """The updates in order, each with its number of repetitions: ``overrelaxation*4`` has four."""
+        return cycle_of(self.updates)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The updates of the cycle, each once."""
+        return names_of(self.updates)
+
+    @property
+    def uses_flow(self) -> bool:
+        """Whether an update needs a trained flow."""
+        return any(SAMPLERS[name].uses_flow for name in self.names)
+
+    @property
+    def dropped(self) -> int:
+        """The number of updates that are dropped first."""
+        if self.thermalise is None:
+            return 0 if self.names == ("flow",) else 200
+        return self.thermalise

@@ -1,0 +1,105 @@
+"""The lattice and the shape legend: how fields lie in tensors.
+
+    links    (*batch, dim, *sites, *element)     U(1): element = ()      real angle in [-pi, pi)
+                                                 SU(N): element = (N, N) complex
+    scalars  (*batch, *sites)  real              a scalar field
+    loop     (*batch, *sites, *element)          plaquettes, untraced loops, gauge functions
+    logdet, log_q, log_w, action  (*batch,)      real, per configuration
+
+U_mu(x), the link from x to x + mu, is `links[..., mu, *x, ...]`. The lattice is periodic in every direction, and the
+extents may differ. All quantities are in lattice units (a = 1). Axes are counted from the right, so any number of batch
+axes works.
+
+Sites and links also have flat indices. That of site x is its row-major position among the V sites, and that of link
+U_mu(x) is mu * V + x. Partitions and paths are tensors of flat indices.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput
+
+DIMENSIONS = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A periodic lattice of 2, 3 or 4 dimensions.
+
+    Args:
+        extents: the number of sites in each direction, >= 2; or another lattice.
+
+    Raises:
+        InvalidInput: the extents are not 2 to 4 integers >= 2.
+
+    Example:
+        >>> lattice = Lattice((4, 6))
+        >>> lattice.dim, lattice.volume, str(lattice)
+        (2, 24, '4x6')
+    """
+
+    extents: tuple[int, ...]
+
+    def __init__(self, extents: "Sequence[int] | Lattice"):
+        extents = extents.extents if isinstance(extents, Lattice) else extents
+        whole = isinstance(extents, Sequence) and all(type(extent) is int and extent >= 2 for extent in extents)
+        if not whole or len(extents) not in DIMENSIONS:
+            raise InvalidInput(f"a lattice has 2, 3 or 4 integer extents >= 2, got {extents!r}")
+        object.__setattr__(self, "extents", tuple(extents))
+
+    @property
+    def dim(self) -> int:
+        """The number of directions."""
+        return len(self.extents)
+
+    @property
+    def volume(self) -> int:
+        """The number of sites V."""
+        return math.prod(self.extents)
+
+    def coordinates(self) -> Tensor:
+        """Coordinates `(dim, V)` of the sites in flat order."""
+        return torch.stack([axis.flatten() for axis in torch.meshgrid(*map(torch.arange, self.extents), indexing="ij")])
+
+    def index(self, position: Tensor) -> Tensor:
+        """Flat site indices `(...)` of coordinates `(dim, ...)`, taken modulo the extents."""
+        index = torch.zeros_like(position[0])
+        for axis, extent in zip(position, self.extents, strict=True):
+            index = index * extent + axis % extent
+        return index
+
+    def neighbours(self, mu: int, steps: int = 1) -> Tensor:
+        """Flat indices `(V,)` of the sites x + steps mu.
+
+        Example:
+            >>> Lattice((2, 3)).neighbours(1)
+            tensor([1, 2, 0, 4, 5, 3])
+        """
+        position = self.coordinates()
+        position[mu] += steps
+        return self.index(position)
+
+    def colours(self, mu: int | None = None) -> Tensor:
+        """Colours `(V,)` of the sites: neighbours along any direction but mu differ in colour.
+
+        The colour is sum_{nu != mu} f_nu(x_nu) mod m. f_nu is 0, 1, 0, 1, ... around the lattice, closed by a 2 where
+        the extent is odd; m is 2 where all these extents are even, else 3.
+
+        Example:
+            >>> Lattice((2, 4)).colours(mu=0), Lattice((3, 2)).colours(mu=1)
+            (tensor([0, 1, 0, 1, 0, 1, 0, 1]), tensor([0, 0, 1, 1, 2, 2]))
+        """
+        total = torch.zeros(self.volume, dtype=torch.long)
+        odd = False
+        for nu, (axis, extent) in enumerate(zip(self.coordinates(), self.extents, strict=True)):
+            if nu != mu:
+                odd = odd or extent % 2 == 1
+                total += torch.where((axis == extent - 1) & (extent % 2 == 1), 2, axis % 2)
+        return total % (3 if odd else 2)
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.extents))

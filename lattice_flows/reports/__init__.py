@@ -1,0 +1,1 @@
+"""Reports of ensembles: tables, figures, the static potential, the Wilson flow."""

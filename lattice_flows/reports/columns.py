@@ -1,0 +1,25 @@
+"""Rows of words in columns."""
+
+from collections.abc import Sequence
+
+
+def columns(rows: Sequence[Sequence[str]], *, right: bool = False) -> str:
+    """Write a line for each row, in columns that are flush left, or with `right` all but the first flush right.
+
+    Example:
+        >>> print(columns([("op", "CPU"), ("spectral_flow", "C++")]), end="")
+        op             CPU
+        spectral_flow  C++
+        >>> print(columns([("observable", "value"), ("plaquette", "0.6978(4)")], right=True), end="")
+        observable      value
+        plaquette   0.6978(4)
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            word.rjust(width) if right and place else word.ljust(width)
+            for place, (word, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "".join(f"{line.rstrip()}\n" for line in lines)

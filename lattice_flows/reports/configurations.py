@@ -1,0 +1,49 @@
+"""Single configurations in NERSC and ILDG files, as a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lattice_flows.groups import from_name
+from lattice_flows.io import read_configuration
+from lattice_flows.lattice import GaugeField
+from lattice_flows.observables import action_density, clover_charge, standard_observables
+from lattice_flows.observables import wilson_flow as smoothed
+from lattice_flows.reports.columns import columns
+from lattice_flows.reports.wilson_flow import STEP
+from lattice_flows.reports.words import label
+
+NAMES = ("plaquette", "wilson_loop_2x2", "polyakov_loop", "clover_charge")
+
+
+def measure_configurations(paths: Sequence[str | Path], wilson_flow: float | None = None) -> str:
+    """Return a table of single configurations: their headers, the statements verified, and observables.
+
+    Args:
+        paths: NERSC or ILDG files.
+        wilson_flow: a time of the Wilson flow, for the action density and the charge there.
+
+    Raises:
+        InvalidInput: a file that is missing, damaged or of another format, or a flow time that is not finite and > 0.
+    """
+    flowed = () if wilson_flow is None else (f"t^2 E at t = {wilson_flow:g}", f"Q at t = {wilson_flow:g}")
+    titles = ("clover charge" if name == "clover_charge" else label(name) for name in NAMES)
+    rows = [("file", "format", "group", "sites", "verified", *titles, *flowed)]
+    for path in paths:
+        links, facts = read_configuration(path)
+        space = space_of(facts)
+        charge = clover_charge(space)
+        observables = {**standard_observables(space), "clover_charge": charge}
+        cells = [f"{float(observables[name](links)):.8f}" if name in observables else "-" for name in NAMES]
+        if wilson_flow is not None:
+            smooth = smoothed(links, space, wilson_flow, STEP)
+            numbers = wilson_flow**2 * float(action_density(space)(smooth)), float(charge(smooth))
+            cells += [f"{number:.8f}" for number in numbers]
+        about = (str(path), facts["format"], facts["group"], str(space.lattice))
+        rows.append((*about, ", ".join(facts["verified"]) or "nothing", *cells))
+    return columns(rows)
+
+
+def space_of(facts: dict[str, Any]) -> GaugeField:
+    """Return the space of a configuration, from the facts that `read_configuration` gives."""
+    return GaugeField(from_name(facts["group"]), facts["extents"])

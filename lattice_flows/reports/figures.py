@@ -1,0 +1,225 @@
+"""Figures of a run as PNG: training, history, autocorrelation, histograms, potential, Wilson flow."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lattice_flows.io import files
+from lattice_flows.reports.words import bracketed
+from lattice_flows.statistics import autocorrelation, estimate
+
+# the numbers of updates and of chains that the eye can tell apart
+_FIRST = 500
+_COLOURS = ("C0", "C1", "C2", "C4")
+
+_PARTS = ("sampling", "backward", "waiting", "communication")
+
+
+def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw loss, ESS and gradient norm of the batches, and the parts of a step's time; skipped steps leave a gap.
+
+    The times are those of rank 0; records of earlier versions have none.
+    """
+    steps = [record["step"] for record in metrics]
+    timed = [record for record in metrics if "sampling_seconds" in record]
+    figure = Figure(figsize=(7, 9 if timed else 7), layout="constrained")
+    panels = figure.subplots(4 if timed else 3, 1, sharex=True)
+    for axes, key in zip(panels, ("loss", "ess", "grad_norm"), strict=False):
+        # None stands for a number that was not finite, and becomes nan
+        values = np.array([record[key] for record in metrics], dtype=float)
+        axes.plot(steps, values, color="C0", alpha=0.35, linewidth=0.8, label="each step")
+        axes.plot(*_smoothed(steps, values), color="C0", label="mean over 1/50 of the run")
+        axes.grid(alpha=0.3)
+    panels[0].set(title="Training", ylabel=r"loss $\langle \log q + S \rangle_q$")
+    finite = np.array([record["loss"] for record in metrics if record["loss"] is not None])
+    if len(finite):  # the first steps would flatten all others
+        low, high = np.quantile(finite, [0.0, 0.98])
+        _limit(panels[0], low, high, 0.05)
+    panels[0].legend(frameon=False, loc="upper right")
+    panels[1].set(ylabel="ESS of a batch", ylim=(0, 1))
+    panels[2].set(ylabel="gradient norm")
+    if any(record["grad_norm"] for record in metrics):
+        panels[2].set_yscale("log")
+    if timed:
+        _times(panels[3], timed)
+    panels[-1].set(xlabel="step")
+    return figure
+
+
+def _times(axes: Any, timed: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the shares of a step's time, means over up to 100 stretches."""
+    edges = np.unique(np.linspace(0, len(timed), min(len(timed), 100) + 1).astype(int))
+    whole = np.array([record["seconds"] for record in timed])
+    parts = [np.array([record[f"{name}_seconds"] for record in timed]) for name in _PARTS]
+    parts.append(whole - sum(parts))
+    starts = edges[:-1]
+    shares = [np.add.reduceat(part, starts) / np.add.reduceat(whole, starts) for part in parts]
+    at = [timed[start]["step"] for start in starts]
+    axes.stackplot(at, *shares, labels=[*_PARTS, "optimizer"], step="post", alpha=0.8)
+    axes.set(ylabel="share of the time", ylim=(0, 1))
+    axes.legend(frameon=True, loc="lower right", ncols=3, fontsize="small")
+
+
+def history(series: np.ndarray, label: str) -> Figure:
+    """Draw a chain `(n,)`, or several `(chains, n)`: the range in 500 stretches of updates, and the first updates."""
+    chains = np.atleast_2d(series)
+    n = chains.shape[1]
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    panels = figure.subplots(2, 1) if n > _FIRST else [figure.subplots()]
+    for number, chain in enumerate(chains[: len(_COLOURS)]):
+        if n > _FIRST:
+            edges = np.linspace(0, n, 501).astype(int)
+            low, high = (extreme.reduceat(chain, edges[:-1]) for extreme in (np.minimum, np.maximum))
+            panels[0].fill_between(edges[:-1], low, high, step="post", alpha=0.6, linewidth=0.5, color=_COLOURS[number])
+        panels[-1].plot(chain[:_FIRST], linewidth=0.7, color=_COLOURS[number])
+    shown = f", {len(_COLOURS)} of {len(chains)} chains" if len(chains) > len(_COLOURS) else ""
+    panels[0].set(title=f"History of the {label}, {n} updates{shown}", ylabel=label)
+    panels[-1].set(xlabel="update", ylabel=label)
+    if n > _FIRST:
+        panels[-1].set_title(f"The first {_FIRST} updates")
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def autocorrelation_window(series: np.ndarray, label: str) -> Figure:
+    """Draw the autocorrelation function of a series `(n,)` or `(chains, n)`, its sum, and the Gamma method's window."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    title = f"Autocorrelation function of the {label}"
+    measured = estimate(series)
+    if measured.frozen:
+        axes = figure.subplots()
+        axes.set(title=title, xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "frozen: no chain moved, so there is no autocorrelation time", ha="center", va="center")
+        return figure
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    upper.set(title=title, ylabel=r"$\rho(t)$")
+    lower.set(xlabel="lag t, window W (updates)", ylabel=r"$\tau_\mathrm{int}(W)$")
+    rho, tau_int, error, window = autocorrelation(series)
+    shown = min(len(rho), max(20, 3 * window))
+    lags = np.arange(shown)
+    upper.vlines(lags, 0, rho[:shown], color="C0", linewidth=min(1.5, 200 / shown))
+    upper.plot(lags, rho[:shown], "o", markersize=min(4, 400 / shown), color="C0")
+    upper.axhline(0, color="black", linewidth=0.8)
+    lower.plot(lags, tau_int[:shown], color="C0")
+    lower.fill_between(lags, tau_int[:shown] - error[:shown], tau_int[:shown] + error[:shown], color="C0", alpha=0.25)
+    tau = bracketed(measured.tau_int, measured.tau_int_error)
+    found = rf"$\tau_\mathrm{{int}}$ = {tau} updates" if measured.reliable else "the chain is too short"
+    for axes in (upper, lower):
+        axes.axvline(window, color="C3", linestyle="--", label=f"window {window}: {found}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    lower.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def topological_histogram(charge: np.ndarray) -> Figure:
+    """Draw the share of each topological sector, with errors by the Gamma method, and its mirror image.
+
+    A charge that is not an integer (clover) is counted in bins of 0.1, without errors.
+    """
+    figure, axes = _panel(4)
+    sectors = np.round(charge)
+    if np.abs(charge - sectors).max() < 0.01:
+        charge = sectors
+        reach = int(np.abs(sectors).max()) + 1
+        charges = np.arange(-reach, reach + 1)
+        visits = [estimate(sectors == q) for q in charges]
+        share, error = (np.array([getattr(one, key) for one in visits]) for key in ("value", "error"))
+        axes.bar(charges, share, yerr=error, width=0.8, color="C0", alpha=0.8, capsize=3, label="P(Q)")
+        axes.plot(charges, share[::-1], "_", markersize=18, color="C3", label="P(-Q)")
+        axes.legend(frameon=False)
+    else:
+        tenths = np.arange(np.floor(charge.min() * 10), np.ceil(charge.max() * 10) + 1)
+        share = np.array([np.mean(np.round(charge * 10) == tenth) for tenth in tenths])
+        axes.bar(tenths / 10, share, width=0.1, color="C0", alpha=0.8)
+    words = "frozen" if (whole := estimate(charge)).frozen else rf"$\langle Q \rangle$ = {whole}"
+    axes.set(title=f"Topological charge of {charge.size} configurations, {words}", xlabel="Q", ylabel="share")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def potential(value: np.ndarray, error: np.ndarray) -> Figure:
+    """Draw effective potentials V(R, T) `(r, t)` over the distance, a set of points for each T; nan is left out."""
+    figure, axes = _panel(4.5)
+    r, t = value.shape
+    for column in range(t):
+        distance = np.arange(1, r + 1) + 0.06 * (column - (t - 1) / 2)
+        axes.errorbar(
+            distance, value[:, column], error[:, column], fmt="o", markersize=4, capsize=3, label=f"T = {column + 1}"
+        )
+    known = error < 0.25 * np.abs(value)
+    if known.any():  # noise at large distances would flatten all else
+        _limit(axes, value[known].min(), value[known].max(), 0.15)
+    axes.set(title="Static potential", xlabel="R (lattice units)", ylabel=r"$V(R, T) = \log W(R, T) / W(R, T + 1)$")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def wilson_flow(averages: Mapping[str, Any]) -> Figure:
+    """Draw t^2 E(t) along the Wilson flow, from the clover and from the plaquette, with t0 where it is known."""
+    figure, axes = _panel(4.5)
+    times = np.array(averages["times"])
+    for name, label in (("action_density", "clover"), ("plaquette_density", "plaquette")):
+        value, error = (times**2 * np.array(averages[name][key]) for key in ("value", "error"))
+        (line,) = axes.plot(times, value, label=label)
+        axes.fill_between(times, value - error, value + error, color=line.get_color(), alpha=0.3)
+    if "t0" in averages:
+        axes.axhline(0.3, color="black", linewidth=0.8)
+        found = averages["t0"]
+        if "missing" not in found:
+            axes.axvline(
+                found["value"], color="C3", ls="--", label=f"$t_0$ = {bracketed(found['value'], found['error'])}"
+            )
+    axes.set(title="Wilson flow", xlabel="flow time t (lattice units)", ylabel=r"$t^2 \langle E \rangle$")
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def weight_histogram(log_w: np.ndarray, ess: float) -> Figure:
+    """Draw the distribution of log w around its mean; a tail to the right is a region that the model misses."""
+    centred = log_w - np.logaddexp.reduce(log_w) + np.log(len(log_w))
+    figure, axes = _panel(4)
+    axes.hist(centred[np.isfinite(centred)], bins=60, color="C0", alpha=0.8)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set(
+        title=f"Weights of {len(log_w)} proposals, ESS = {ess:.3f}",
+        xlabel=r"$\log(w / \langle w \rangle)$",
+        ylabel="proposals",
+        yscale="log",
+    )
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    files.write(path, buffer.getvalue())
+
+
+def _panel(height: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(7, height), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _limit(axes: Any, low: float, high: float, margin: float) -> None:
+    """Show the values from `low` to `high`, and a margin as a part of their distance."""
+    margin *= high - low or 1.0
+    axes.set_ylim(low - margin, high + margin)
+
+
+def _smoothed(steps: Sequence[int], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average the finite values in consecutive blocks."""
+    blocks = [block for block in np.array_split(np.stack([steps, values]), 50, axis=1) if np.isfinite(block[1]).any()]
+    means = [np.mean(block[:, np.isfinite(block[1])], axis=1) for block in blocks]
+    x, y = np.array(means).T if means else np.empty((2, 0))
+    return x, y

@@ -1,0 +1,111 @@
+"""Samplers side by side: the cost of an independent configuration, training included and not."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lattice_flows.config import loads
+from lattice_flows.io import ChainFile, read_metrics
+from lattice_flows.reports.columns import columns
+from lattice_flows.reports.report import tau_in_words
+from lattice_flows.reports.words import bracketed, label, sampler_in_words, system
+from lattice_flows.runs.folder import COSTS, REPORT, load_run, sampled, trained_model
+from lattice_flows.runs.measure import measure_run
+
+Comparison = dict[str, Any]
+
+FIRST = ("plaquette", "topological_charge", "topological_charge_squared")
+
+
+def compare_runs(folders: Sequence[str | Path]) -> list[Comparison]:
+    """Return the cost of an independent configuration for each run; runs without a report are measured.
+
+    With c CPU-seconds for an update of one chain and tau_int in updates, an independent configuration costs
+    2 tau_int c. With everything included, it costs the CPU time of training, thermalisation and sampling over the
+    n / (2 tau_int) independent configurations of the run. Costs are None for a frozen observable, and for an ensemble
+    without the record of its cost.
+
+    Raises:
+        InvalidInput: nothing is sampled in one of the folders, or a broken file.
+    """
+    return [_row(Path(folder)) for folder in folders]
+
+
+def comparison_table(rows: Sequence[Comparison]) -> str:
+    """Write the comparison as text: one table for each observable that all runs have, the most interesting first."""
+    common = [name for name in rows[0]["observables"] if all(name in row["observables"] for row in rows)]
+    order = [name for name in FIRST if name in common] + [name for name in common if name not in FIRST]
+    facts = [("run", "theory", "sampler", "updates", "acceptance", "CPU s/update", "training CPU s")]
+    for row in rows:
+        cost = _number(row["cpu_seconds_per_update"])
+        training = _number(row["training_cpu_seconds"])
+        updates = f"{row['chains']} x {row['updates']}" if row["chains"] > 1 else str(row["updates"])
+        facts.append((row["run"], row["theory"], row["sampler"], updates, f"{row['acceptance']:.3f}", cost, training))
+    parts = [columns(facts)]
+    for name in order:
+        lines = [[label(name), "value", "tau_int", "CPU s/independent", "all included"]]
+        for row in rows:
+            own = row["observables"][name]
+            costs = (_number(own[f"cpu_seconds_per_independent{kind}"]) for kind in ("", "_all_included"))
+            lines.append([row["run"], bracketed(own["value"], own["error"]), tau_in_words(own), *costs])
+        parts.append(columns(lines, right=True))
+    return "\n".join(parts) + (
+        "\ntau_int in updates of a chain; CPU s/independent = 2 tau_int times the cost of an update\n"
+        "all included = the cost of training, thermalisation and sampling, over the independent configurations\n"
+    )
+
+
+def _row(folder: Path) -> Comparison:
+    load_run(folder)
+    path = sampled(folder)
+    chains = ChainFile(path)
+    config = loads(chains.attributes["config"], str(path))
+    report = _report(folder, chains)
+    costs = read_metrics(folder / COSTS)
+    spent = sum(record["cpu_seconds"] for record in costs)
+    made = [record for record in costs if record["updates"]]
+    updates = sum(record["made"] for record in made) * chains.chains
+    each = sum(record["cpu_seconds"] for record in made) / updates if updates else None
+    # the training of flows that no update uses is no cost of this ensemble
+    training = 60 * trained_model(folder).facts.training_cpu_minutes if config.sampling.uses_flow else 0.0
+    return {
+        "run": folder.name,
+        "theory": system(config),
+        "sampler": sampler_in_words(config),
+        "chains": chains.chains,
+        "updates": chains.n_updates,
+        "acceptance": report["acceptance"],
+        "cpu_seconds_per_update": each,
+        "thermalisation_cpu_seconds": sum(record["cpu_seconds"] for record in costs if not record["updates"]),
+        "training_cpu_seconds": training,
+        "observables": {
+            name: _observable(entry, chains.every, each, spent + training)
+            for name, entry in report["observables"].items()
+        },
+    }
+
+
+def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
+    """Return the report of the ensemble as it is now."""
+    path = folder / REPORT
+    if path.exists():
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if report.get("updates") == chains.n_updates and report.get("chains") == chains.chains:
+            return report
+    return measure_run(folder)
+
+
+def _observable(entry: dict[str, Any], every: int, each: float | None, spent: float) -> dict[str, Any]:
+    known = not entry["frozen"]
+    tau = {key: entry[key] * every if known else None for key in ("tau_int", "tau_int_error")}
+    return {
+        **{key: entry[key] for key in ("value", "error", "frozen", "reliable")},
+        **tau,
+        "cpu_seconds_per_independent": 2 * entry["tau_int"] * every * each if known and each else None,
+        "cpu_seconds_per_independent_all_included": spent / entry["n_eff"] if known and each else None,
+    }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,77 @@
+"""Configurations of other programs: a run that starts from one, and files written from the ensemble of a run."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lattice_flows.config import Config, loads
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import ChainFile, files, read_configuration, write_configuration
+from lattice_flows.models import build_action, build_space
+from lattice_flows.reports.configurations import space_of
+from lattice_flows.reports.observe import links_of
+from lattice_flows.reports.words import action_settings, short
+from lattice_flows.runs.folder import CONFIG, load_run, sampled, write_config
+
+
+def import_configuration(path: str | Path, folder: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Make the folder of a run that starts from the configuration in a NERSC or ILDG file; return its config.
+
+    Group, extents and, without an override, precision are those of the file. The folder keeps a copy of it. Updates are
+    by default heat bath and over-relaxation, or HMC where the action is not Wilson's.
+
+    Args:
+        overrides: such as ``action.beta=6.0``, which no file states.
+
+    Raises:
+        InvalidInput: the file cannot be read, the settings do not fit, or the folder holds a run.
+        LatticeFlowsError: the folder is in use, or cannot be written to.
+    """
+    path, folder = Path(path), Path(folder)
+    _, facts = read_configuration(path)
+    space, copy = space_of(facts), f"start.{facts['format']}"
+    group, extents = space.group.name, space.lattice.extents
+    lattice = f'[lattice]\ngroup = "{group}"\nextents = {list(extents)}\n'
+    precision = f'[training]\ndtype = "float{facts["precision"]}"\n'
+    overrides = list(overrides)
+    wilson = loads(lattice, str(path), overrides).action.name == "wilson"
+    updates = '["heatbath", "overrelaxation*4"]' if wilson else '["hmc"]'
+    start = f'[sampling]\nupdates = {updates}\nstart = "{copy}"\n'
+    config = loads(f"{lattice}{precision}{start}", str(path), overrides)
+    if build_space(config) != space:
+        raise InvalidInput(f"group and extents are those of the file, {group} on {extents}: {path}")
+    config, _ = build_action(config, str(path))
+    files.make_folder(folder)
+    with files.locked(folder):
+        if (folder / CONFIG).exists():
+            raise InvalidInput(f"{folder} holds a run: take another folder")
+        files.write(folder / copy, path.read_bytes())
+        write_config(folder, config)
+    return config
+
+
+def export_configuration(
+    folder: str | Path, path: str | Path, form: str, chain: int = 0, update: int | None = None
+) -> None:
+    """Write a configuration of a run's ensemble to one file.
+
+    Args:
+        form: a format of `write_configuration`.
+        update: the number of updates before it, by default of all stored ones.
+
+    Raises:
+        InvalidInput: nothing is sampled, no such configuration, or one that the format cannot hold.
+        LatticeFlowsError: the disk is full or the folder not writable.
+    """
+    folder = Path(folder)
+    links_of(load_run(folder), "NERSC and ILDG files hold")
+    chains = ChainFile(sampled(folder))
+    config = loads(chains.attributes["config"], str(chains.path))
+    number = chains.n_updates // chains.every * chains.every if update is None else update
+    name = folder.resolve().name
+    words = {
+        "ensemble_id": name,
+        "ensemble_label": ", ".join(f"{key} {short(value)}" for key, value in action_settings(config).items()),
+        "sequence_number": number,
+        "lfn": f"{name}.{chain}.{number}",
+    }
+    write_configuration(path, chains.configuration(chain, update), form, words)

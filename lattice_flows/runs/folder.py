@@ -1,0 +1,192 @@
+"""The folder of a run: its config, its first weights, and its present ones."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from lattice_flows import models
+from lattice_flows.actions import Action
+from lattice_flows.config import Config, load, loads, resume_conflicts, to_toml
+from lattice_flows.config.provenance import provenance
+from lattice_flows.errors import InvalidInput
+from lattice_flows.flows import Flow
+from lattice_flows.io import files, load_checkpoint, read_metrics
+from lattice_flows.models import Facts, Model, build_run, carried
+from lattice_flows.models.store import check_weights
+
+CONFIG = "config.toml"
+CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.jsonl"
+THERMALISATION = "thermalisation.pt"
+ENSEMBLE = "ensemble.h5"
+COSTS = "sampling.jsonl"
+REPORT = "report.json"
+MODEL = "model.safetensors"
+
+
+def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
+    """Return the config of a run, with overrides of settings that may still change after training.
+
+    Raises:
+        InvalidInput: there is no run, its config is broken, or the overrides change settings of the training.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        found = "this holds no config.toml" if folder.is_dir() else "there is none of this name"
+        if folder.is_file():
+            found = "this is a file; a config goes with --out FOLDER"
+        raise InvalidInput(f"a folder made by lattice-flows train or sample is expected, {found} ({folder})")
+    return overridden(load(path, beside=False), load(path, overrides, beside=False))
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write the config of a run, with the version of the code.
+
+    Raises:
+        LatticeFlowsError: the disk is full or the folder not writable.
+    """
+    files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+
+
+def sampled(folder: Path) -> Path:
+    """Return the path of the ensemble of a run.
+
+    Raises:
+        InvalidInput: there is none yet.
+    """
+    path = folder / ENSEMBLE
+    if not path.exists():
+        raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({path})")
+    return path
+
+
+def overridden(stored: Config, config: Config) -> Config:
+    """Return the second config.
+
+    Raises:
+        InvalidInput: it differs from the stored one in settings that may not change after training.
+    """
+    if conflicts := resume_conflicts(stored, config):
+        raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
+    return config
+
+
+def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
+    """Return the checkpoint of a run, if there is one.
+
+    Raises:
+        InvalidInput: the folder holds a run with other settings.
+    """
+    stored = [load(folder / CONFIG, beside=False)] if (folder / CONFIG).exists() else []
+    checkpoint = None
+    if (folder / CHECKPOINT).exists():
+        checkpoint = read_checkpoint(folder)
+        stored.append(loads(checkpoint["config"], str(folder / CHECKPOINT)))
+    for old in stored:
+        if conflicts := resume_conflicts(old, config):
+            raise InvalidInput(
+                f"{folder} holds a run with other settings: {'; '.join(conflicts)}; "
+                "take another folder, or the settings that it was started with"
+            )
+    return checkpoint
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """Return the checkpoint of a run: its config as text, and the training state.
+
+    Raises:
+        InvalidInput: there is none, or it is broken or something else.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        raise InvalidInput(f"nothing is trained yet: lattice-flows train CONFIG --out {folder} does that ({path})")
+    checkpoint = load_checkpoint(path)
+    if not {"config", "training"} <= checkpoint.keys():
+        raise InvalidInput(f"a checkpoint of a run is expected, got one with {', '.join(checkpoint)} ({path})")
+    return checkpoint
+
+
+class Beginning(NamedTuple):
+    """A run before its first step."""
+
+    config: Config
+    flow: Flow
+    action: Action
+    model: Model | None
+    """The model in the folder that gave the flow its weights, if there is one."""
+
+
+def beginning(folder: Path, config: Config) -> Beginning:
+    """Return the run in a folder with this config, before its first step.
+
+    Raises:
+        InvalidInput: the model in the folder is broken, or does not fit the config.
+    """
+    source = str(folder / CONFIG)
+    config, flow, action = build_run(config, source)
+    if not (folder / MODEL).exists():
+        return Beginning(config, flow, action, None)
+    model = models.load(folder / MODEL)
+    return Beginning(config, carried(model, config, source), action, model)
+
+
+def trained_model(folder: str | Path, config: Config | None = None, device: torch.device | str = "cpu") -> Model:
+    """Return the model of a run as it is now.
+
+    Args:
+        config: of the run, with other settings of ``[sampling]``. Default: the one in the folder.
+
+    Raises:
+        InvalidInput: nothing is trained yet, or a broken file.
+    """
+    folder = Path(folder)
+    config, flow, action, begun = beginning(folder, load_run(folder) if config is None else config)
+    flow.to(device)
+    if begun is not None and not (folder / CHECKPOINT).exists():
+        return Model(flow.eval(), action.to(device), config, begun.name, _begun_facts(begun, config))
+    checkpoint = read_checkpoint(folder)
+    trained = loads(checkpoint["config"], str(folder / CHECKPOINT))
+    if conflicts := resume_conflicts(trained, load_run(folder)):
+        raise InvalidInput(f"{folder}: checkpoint.pt and config.toml contradict each other: {'; '.join(conflicts)}")
+    if conflicts := resume_conflicts(trained, config):
+        raise InvalidInput(f"{folder} holds a run with other settings: {'; '.join(conflicts)}; leave the config out")
+    state = checkpoint["training"]
+    try:  # the weights alone: the random streams of the caller are not those of the training
+        flow.load_state_dict(state["flow"])
+    except (KeyError, RuntimeError) as error:
+        raise InvalidInput(f"the checkpoint belongs to another flow: {str(error).splitlines()[0]}") from error
+    # runs of earlier versions have no cpu_seconds
+    records = read_metrics(folder / METRICS)[: state["step"]]
+    minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
+    facts = Facts(
+        version=provenance()["version"],
+        step=state["step"] + (begun.facts.step if begun else 0),
+        training_cpu_minutes=minutes + (begun.facts.training_cpu_minutes if begun else 0.0),
+        begun_from=begun.name if begun else None,
+    )
+    return Model(flow.eval(), action.to(device), config, folder.resolve().name, facts)
+
+
+def load_model(source: str | Path) -> Model:
+    """Load a trained model, as `lattice_flows.load`: by its name, of a .safetensors file, or of a run's folder.
+
+    A name goes before a folder of that name. The flow is on the CPU, in the precision of its training.
+
+    Raises:
+        InvalidInput: as `lattice_flows.models.load`, or nothing is trained in the folder.
+    """
+    if str(source) not in models.available() and Path(source).is_dir():
+        model = trained_model(source)
+        check_weights(model, source)
+        return model
+    return models.load(source)
+
+
+def _begun_facts(model: Model, config: Config) -> Facts:
+    """Return the facts of a model in a run; its ESS holds on its own extents, for its own action."""
+    if (model.config.lattice, model.config.action) == (config.lattice, config.action):
+        return model.facts
+    return dataclasses.replace(model.facts, begun_from=model.name, proposals=0, ess=None, ess_error=None)

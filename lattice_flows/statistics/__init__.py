@@ -1,0 +1,24 @@
+"""Statistics of Markov chains and of weights, for numbers of any origin: this room knows no lattice."""
+
+from lattice_flows.statistics.convergence import r_hat
+from lattice_flows.statistics.derived import creutz_ratios, effective_potential, susceptibility, t0, w0
+from lattice_flows.statistics.estimate import (
+    Autocorrelation,
+    Estimate,
+    acceptance,
+    autocorrelation,
+    estimate,
+    longest_rejection_run,
+)
+from lattice_flows.statistics.gamma import observables_to_pyerrors
+from lattice_flows.statistics.pareto import ParetoTail, pareto_tail
+from lattice_flows.statistics.resampling import Derived, bootstrap, jackknife
+from lattice_flows.statistics.reweighting import Reweighted, reweight
+from lattice_flows.statistics.weights import ess, ess_error, forward_ess
+
+__all__ = [
+    "Autocorrelation", "Derived", "Estimate", "ParetoTail", "Reweighted", "acceptance", "autocorrelation", "bootstrap",
+    "creutz_ratios", "effective_potential", "ess", "ess_error", "estimate", "forward_ess", "jackknife",
+    "longest_rejection_run", "observables_to_pyerrors", "pareto_tail", "r_hat", "reweight", "susceptibility", "t0",
+    "w0",
+]  # fmt: skip

@@ -1,0 +1,124 @@
+"""Importance weights: the effective sample size and its error."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput
+
+
+def ess(log_w: Tensor) -> Tensor:
+    """The effective sample size per sample, ESS = (sum w)^2 / (n sum w^2) in (0, 1], of n log-weights.
+
+    Shapes: log_w `(*batch, n)`, real, -inf for a weight of zero -> `(*batch,)` in the precision of log_w.
+
+    Raises:
+        InvalidInput: no weights, complex weights, a NaN or +inf among them, or all of them zero.
+
+    Source: A. Kong, Univ. of Chicago Dept. of Statistics, Technical Report 348 (1992).
+
+    Example:
+        >>> ess(torch.tensor([0.0, 0.0, float("-inf"), float("-inf")]))
+        tensor(0.5000)
+    """
+    log_w = torch.as_tensor(log_w)
+    precise = checked_weights(log_w)
+    n = precise.shape[-1]
+    value = torch.exp(2 * precise.logsumexp(-1) - (2 * precise).logsumexp(-1) - math.log(n))
+    # rounding may exceed 1 by an ulp
+    return value.clamp(max=1.0).to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
+
+
+def ess_error(log_w: Tensor, blocks: int = 100) -> Tensor:
+    """The statistical error of `ess(log_w)` by the jackknife over `blocks` blocks of consecutive weights.
+
+    With theta_b the ESS of all weights outside block b, error^2 = (B - 1)/B sum_b (theta_b - mean theta)^2. For weights
+    along a Markov chain, choose blocks longer than the autocorrelation. If a single weight dominates, the sample is too
+    small for the ESS and its error.
+
+    Shapes: log_w `(*batch, n)` -> `(*batch,)`.
+
+    Raises:
+        InvalidInput: as `ess`; or fewer than two blocks with a nonzero weight.
+
+    Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM (1982).
+
+    Example:
+        >>> log_w = 0.5 * torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+        >>> print(f"{ess(log_w):.3f} +- {ess_error(log_w):.3f}")  # exactly exp(-1/4) = 0.779 for these weights
+        0.771 +- 0.005
+    """
+    log_w = torch.as_tensor(log_w)
+    precise = checked_weights(log_w)
+    kept, sums, squares = _of_other_blocks(blocks, precise, 2 * precise)
+    error = jackknife_error(torch.exp(2 * sums - squares) / kept)
+    return error.to(log_w.dtype if log_w.is_floating_point() else precise.dtype)
+
+
+def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
+    """The effective sample size from log-weights of independent samples of the target p, with its jackknife error.
+
+    ESS = (E_q w)^2 / E_q w^2 = 1 / (E_p[w] E_p[1 / w]). `ess` estimates the same on samples of the model q, but misses
+    parts of the target that the model hardly ever reaches. Here such parts have large weights.
+
+    Shapes: log_w `(n,)`, n >= 2 -> two scalars.
+
+    Raises:
+        InvalidInput: as `ess_error`.
+
+    Example:
+        >>> log_w = 0.25 + 0.5 * torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+        >>> value, error = forward_ess(log_w)
+        >>> print(f"{value:.3f} +- {error:.3f}")  # exactly exp(-1/4) = 0.779 for these weights
+        0.778 +- 0.003
+    """
+    precise = checked_weights(torch.as_tensor(log_w))
+    kept, sums, inverse_sums = _of_other_blocks(blocks, precise, -precise)
+    value = len(precise) ** 2 * torch.exp(-precise.logsumexp(-1) - (-precise).logsumexp(-1))
+    return value, jackknife_error(kept**2 * torch.exp(-sums - inverse_sums))
+
+
+def _of_other_blocks(blocks: int, log_w: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each block of consecutive terms: the number of all other terms, and log sum w and log sum x over them."""
+    if blocks < 2:
+        raise InvalidInput(f"a jackknife needs at least two blocks, got blocks={blocks}")
+    n = log_w.shape[-1]
+    size = max(1, n // blocks)
+    count = -(-n // size)
+    own = torch.eye(count, dtype=torch.bool, device=log_w.device)
+    kept = n - torch.tensor([size] * (count - 1) + [n - size * (count - 1)], device=log_w.device)
+    rows = [
+        torch.nn.functional.pad(x, (0, count * size - n), value=-math.inf).unflatten(-1, (count, size))
+        for x in (log_w, log_x)
+    ]
+    if ((rows[0] > -math.inf).any(-1).sum(-1) < 2).any():
+        raise InvalidInput("the error of an ESS needs nonzero weights in at least two blocks; give more weights")
+    # sums over the other blocks, not differences of sums: one weight may dominate the total
+    w, x = (row.logsumexp(-1).unsqueeze(-2).masked_fill(own, -math.inf).logsumexp(-1) for row in rows)
+    return kept, w, x
+
+
+def jackknife_error(theta: Tensor) -> Tensor:
+    """The jackknife error `(*batch,)` from estimates theta `(*batch, blocks)`, each without a block."""
+    return ((theta.shape[-1] - 1) * theta.var(-1, correction=0)).sqrt()
+
+
+def checked_weights(log_w: Tensor) -> Tensor:
+    """Log-weights `(*batch, n)` in float64, the largest of each n moved to 0.
+
+    Raises:
+        InvalidInput: as `ess`.
+    """
+    if log_w.ndim == 0 or log_w.shape[-1] == 0:
+        raise InvalidInput(f"log_w must hold at least one weight, got shape {tuple(log_w.shape)}")
+    if log_w.is_complex():
+        raise InvalidInput(f"log_w must be real, got {log_w.dtype}")
+    # in float32 the difference of two large logarithms would cost the digits of the ESS
+    precise = log_w.double()
+    top = precise.amax(-1, keepdim=True)
+    if precise.isnan().any() or (top == math.inf).any():
+        raise InvalidInput("log_w must be finite or -inf, got NaN or +inf; look for a diverging action or log_q")
+    if (top == -math.inf).any():
+        raise InvalidInput("all weights are zero: every log_w is -inf")
+    return precise - top.detach()
