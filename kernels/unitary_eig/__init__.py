@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
-from lattice_flows.kernels.define import define_op, like
+from lattice_flows.kernels.define import define_op, like, underivable
 from lattice_flows.kernels.matrices import check_matrices, not_unitary
 from lattice_flows.kernels.unitary_eig import reference
 
@@ -20,8 +20,8 @@ def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
         w = V diag(exp(i phases)) V^dagger,   V^dagger V = 1 to rounding, also where phases meet
 
     `torch.linalg.eig` does not serve: its eigenvectors of a normal matrix lose their orthogonality as phases approach
-    each other. No derivative is defined: `lattice_flows.kernels.spectrum` has those of what does not depend on the
-    frame. The maths is in the README beside this file.
+    each other. There is no derivative, and asking for one raises: `lattice_flows.kernels.spectrum` has those of what
+    does not depend on the frame. The maths is in the README beside this file.
 
     Shapes: w `(..., N, N)`, complex, any N -> phases `(..., N)`, real, frame `(..., N, N)`.
 
@@ -39,7 +39,7 @@ def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
         tensor([-0.3000, -0.2000,  0.5000])
     """
     batch, n = check_matrices(w, "unitary_eig needs", smallest=0)
-    phases, frame = _forward.call(w.detach().reshape(batch.numel(), n, n))
+    phases, frame = _decompose(w.reshape(batch.numel(), n, n))
     return phases.reshape(*batch, n), frame.reshape(w.shape)
 
 
@@ -50,3 +50,4 @@ _forward = define_op(
     sizes=range(2, LARGEST + 1),
     failed=partial(not_unitary, "unitary_eig"),
 )
+_decompose = underivable(_forward)
