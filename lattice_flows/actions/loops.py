@@ -47,5 +47,6 @@ class LoopAction(OperatorAction):
 
     @property
     def _plaquettes_alone(self) -> bool:
-        # a subclass with terms of its own must bring cells of its own
-        return self.c1 == 0 and type(self).terms is LoopAction.terms
+        # a subclass with more in S must bring cells and conditionals of its own
+        kind = type(self)
+        return self.c1 == 0 and kind.terms is LoopAction.terms and kind.forward is LoopAction.forward

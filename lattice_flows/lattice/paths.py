@@ -72,6 +72,7 @@ def lay(path: Path, lattice: Lattice, start: Path = ()) -> Walk:
 
 
 @functools.lru_cache(maxsize=512)
+@torch.inference_mode(False)  # it may be made in that mode, and serve gradients later
 def _lay_on(path: Path, lattice: Lattice, start: Path, device: torch.device) -> Walk:
     walk = lay(path, lattice, start)
     return Walk(walk.links.to(device), walk.forward)

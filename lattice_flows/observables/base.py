@@ -18,7 +18,9 @@ Observable = Callable[[Tensor], Tensor]
 class ObservableEntry(NamedTuple):
     """A named observable: every run measures it, if it applies to the space.
 
-    To add one: a file with the observable and its entry, and one line in `lattice_flows/config/registry.py`.
+    To add one: a file with the observable and its entry, and one line in `lattice_flows/config/registry.py`. `label`
+    heads its row of the table. `build(space)` gives the observable, or None where it does not apply. `exact(action)`
+    gives the exact mean, or None where no formula is known.
     """
 
     label: str

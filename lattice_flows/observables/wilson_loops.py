@@ -88,6 +88,7 @@ def _loops(mu: int, a: int, nu: int, b: int, lattice: Lattice, device: torch.dev
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # it may be made in that mode, and serve gradients later
 def _ahead(mu: int, steps: int, lattice: Lattice, device: torch.device) -> Tensor:
     """The flat sites x + steps mu."""
     return lattice.neighbours(mu, steps).to(device)

@@ -140,6 +140,7 @@ class _Density:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # it may be made in that mode, and serve gradients later
 def _waves(harmonics: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """k and cos, sin (k a) `(2 harmonics, GRID)` on the grid; n and cos, sin (n a) / n `(GRID, 2 (GRID / 2 - 1))`.
 

@@ -102,7 +102,7 @@ def _level(
         return prior.target(n, generator, dtype)
 
     def halves(n: int, generator: torch.Generator) -> Tensor:
-        return torch.cat((prior.sample(n // 2, generator, dtype), sample(n - n // 2, generator)))
+        return torch.cat((prior.sample(n // 2, generator, dtype, generator.device), sample(n - n // 2, generator)))
 
     def gradient(step: int, draw: Callable[[Draw], Tensor], common: torch.Generator):
         if settings.level_estimator == "log_ratio":

@@ -141,6 +141,7 @@ class ResidualMap(RectangleMap):
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # it may be made in that mode, and serve gradients later
 def _algebra(group: Group, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The generators T_a `(N^2 - 1, N, N)`, and f_abc of [T_a, T_b] = sum_c f_abc T_c."""
     basis = group.generators(dtype=torch.float64)

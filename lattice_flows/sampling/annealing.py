@@ -111,17 +111,22 @@ class Annealing:
     def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
         """The ends x `(n, *shape)` of n paths from the prior, and log w + S(x) `(n,)`.
 
-        The weights are those of paths: other x have none.
+        The weights are those of paths: other x have none. A second call with the same streams draws other paths.
 
         Raises:
-            InvalidInput: the schedule does not begin at the prior, or resamples, which ties paths together.
+            InvalidInput: the schedule does not begin at the prior, or resamples, which ties paths together; or
+                `streams` has more than one.
         """
         if self.start is not None or self.population > 1:
             raise InvalidInput(
                 "independent proposals need paths from the prior: an annealing without start and with population 1, "
                 f"got start {self.start} and population {self.population}"
             )
-        own = streams.spread(n)
+        if len(streams) != 1:
+            raise InvalidInput(f"a proposal is drawn from one stream, got {len(streams)}: take streams.child(k)")
+        # forks of this call alone: a second one must not draw the same paths
+        call = int(streams.draw(lambda g: torch.randint(2**62, (), generator=g, device=streams.device)))
+        own = streams.branch(call).spread(n)
         found = self.run(start(self.space, own, dtype=self.dtype), own)
         return found.x, found.log_w + found.action.double()
 

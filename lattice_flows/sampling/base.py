@@ -56,7 +56,8 @@ class Sampler(Protocol):
     is then a dict of numbers that make it again.
 
     To add one: a file with a class that derives from this one, sets `action` and implements `step`; a `SamplerEntry`;
-    and one line in `lattice_flows/config/registry.py`.
+    and one line in `lattice_flows/config/registry.py`. A new state keeps the `offered` of the old one, as in
+    `ChainState(x, action, offered=state.offered)`. A flow in the same cycle would else offer one proposal again.
     """
 
     action: Any
@@ -107,7 +108,12 @@ class Context(NamedTuple):
 
 
 class SamplerEntry(NamedTuple):
-    """A named update of `[sampling]` in configs."""
+    """A named update of `[sampling]` in configs.
+
+    To add one, see `Sampler`. `label` names it in tables, the fields of `settings` become keys of `[sampling]`, and
+    `build(action, settings, context)` gives the sampler. `uses_flow` says whether it needs a trained flow, and
+    `rejects` whether its acceptance can be below 1.
+    """
 
     label: str
     """The name for people."""

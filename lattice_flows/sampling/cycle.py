@@ -56,7 +56,11 @@ class Cycle(Sampler):
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, CycleInfo]:
         """Take a step of every sampler in its turn."""
         steps = []
-        for sampler, repeats in self.samplers:
+        for k, (sampler, repeats) in enumerate(self.samplers):
+            before, _ = self.samplers[k - 1]
+            if hasattr(before, "proposal") and before.proposal is not getattr(sampler, "proposal", None):
+                # another proposal gives x another weight
+                state = state._replace(log_w=None)
             for _ in range(repeats):
                 state, info = sampler.step(state, streams)
                 steps.append(info)

@@ -111,14 +111,8 @@ class IndependenceMetropolis(Sampler):
                 `log_w`.
         """
         offered = torch.zeros(len(streams), dtype=torch.long) if state.offered is None else state.offered
-        log_w = self._log_w(state, streams)
-        # numbers of Python: a step of one chain is mostly the time that tensors of one element take
-        now = [w if math.isfinite(w) else -math.inf for w in _log_weights(log_w, state.action)]
-        met, moves = [], []
-        for k, t in enumerate(offered.tolist()):
-            block, i = self._block(streams, k, t // self.batch), t % self.batch
-            moves.append(math.isfinite(block.log_weights[i]) and block.log_uniforms[i] < block.log_weights[i] - now[k])
-            met.append((block.x[i], block.log_w[i], block.action[i]))
+        places = [(self._block(streams, k, t // self.batch), t % self.batch) for k, t in enumerate(offered.tolist())]
+        met = [(block.x[i], block.log_w[i], block.action[i]) for block, i in places]
         x, new_log_w, action = (
             torch.stack(parts) if len(parts) > 1 else parts[0][None] for parts in zip(*met, strict=True)
         )
@@ -126,6 +120,13 @@ class IndependenceMetropolis(Sampler):
             raise InvalidInput(
                 f"the proposals are in {x.dtype}, the chains in {state.x.dtype}: start them in the former"
             )
+        log_w = self._log_w(state, streams)
+        # numbers of Python: a step of one chain is mostly the time that tensors of one element take
+        now = [w if math.isfinite(w) else -math.inf for w in _log_weights(log_w, state.action)]
+        moves = [
+            math.isfinite(block.log_weights[i]) and block.log_uniforms[i] < block.log_weights[i] - w
+            for (block, i), w in zip(places, now, strict=True)
+        ]
         accepted = torch.tensor(moves, device=action.device)
         info = IndependenceInfo(accepted.to(action.dtype), new_log_w, action, accepted)
         if not all(moves):

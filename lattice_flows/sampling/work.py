@@ -12,7 +12,7 @@ from lattice_flows.statistics.weights import jackknife_error
 
 @torch.no_grad()
 def log_weights(action: Action, x: Tensor, beta: float) -> Tensor:
-    """log w = S(x) - S_beta(x) `(*batch,)`, the log-weights of samples x of an action at another beta.
+    """log w = S(x) - S_beta(x) `(*batch,)`, the log-weights of samples x of an action at another beta, in float64.
 
     Raises:
         InvalidInput: the action has no coupling beta, or beta is not a finite number >= 0.
@@ -24,8 +24,9 @@ def log_weights(action: Action, x: Tensor, beta: float) -> Tensor:
         >>> from lattice_flows.actions import Wilson
         >>> action = Wilson(GaugeField(SU(3), (4, 4)), beta=6.0)
         >>> log_weights(action, action.space.cold(2), beta=6.5)
-        tensor([8., 8.])
+        tensor([8., 8.], dtype=torch.float64)
     """
+    x = x.to(action.space.dtype(torch.float64))  # both grow with the volume, and most of their digits cancel
     return action(x) - action.at(beta)(x)
 
 

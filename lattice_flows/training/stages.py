@@ -44,8 +44,14 @@ def whole_flow(flow: Flow, action: Action, settings: TrainingConfig, choose_beta
             say so.
 
     Raises:
-        InvalidInput: the settings anneal beta, but the action has none or `choose_beta` is given.
+        InvalidInput: the settings anneal beta, but the action has none or `choose_beta` is given; or the flow sees
+            beta, and nothing chooses it.
     """
+    if choose_beta is None and getattr(flow, "beta_input", None) is not None:
+        raise InvalidInput(
+            "the flow sees beta, and must be trained at all its couplings: give train(...) the stages of its recipe, "
+            "stages=level_stages(flow, action, settings) of lattice_flows.planar.level_training"
+        )
     estimate = ESTIMATORS[settings.estimator]
     if settings.beta_start is not None and (action.beta is None or choose_beta is not None):
         reason = f"{action} has none" if action.beta is None else "the flow is trained at all its couplings"

@@ -88,6 +88,16 @@ def test_refusals():
         action.at(1.0)
     with pytest.raises(InvalidInput, match=r"holds real tensors \(\*batch, 4, 4\)"):
         action(torch.zeros(3, 4, 6))
+
+    class InAField(Phi4):
+        def forward(self, x):
+            return super().forward(x) + x.flatten(1).sum(1)
+
+    action = InAField(ScalarField((4, 4)), 1.0, 1.0)
+    with pytest.raises(InvalidInput, match="InAField has no local updates: use hmc"):
+        Metropolis(action)
+    with pytest.raises(InvalidInput, match="InAField has no local updates: use hmc"):
+        action.conditional(torch.zeros(1, 16), None)
     with pytest.raises(InvalidInput, match="lambda must be >= 0, got -1"):
         Phi4Settings(m2=0.0, lambda_=-1)
     built = PHI4.build(ScalarField((4, 4)), Phi4Settings(m2=-4, lambda_=6.0))

@@ -8,6 +8,7 @@ import torch
 
 from lattice_flows import SU, U1, GaugeField, lattice
 from lattice_flows.errors import InvalidInput
+from lattice_flows.lattice.paths import _lay_on
 from lattice_flows.testing import assert_gauge_invariant
 
 everywhere = pytest.mark.parametrize("space", cases.GAUGE_FIELDS, ids=str)
@@ -116,3 +117,14 @@ def test_bad_paths():
         lattice.staple(links, 0, 1, space, side=2)
     with pytest.raises(InvalidInput, match=r"got U1\(\): nothing is guessed"):
         lattice.plaquette(links, 0, 1, U1())
+
+
+def test_a_gradient_after_inference_mode():
+    """The walks that are kept serve both."""
+    _lay_on.cache_clear()
+    space = GaugeField(U1(), (3, 4))
+    with torch.inference_mode():
+        lattice.plaquette(space.cold(1), 0, 1, space)
+    links = space.cold(1).requires_grad_()
+    lattice.plaquette(links, 0, 1, space).cos().sum().backward()
+    assert (links.grad == 0).all()

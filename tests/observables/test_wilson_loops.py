@@ -10,6 +10,7 @@ from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import closed_path, rectangle
 from lattice_flows.observables import wilson_loop, wilson_loops
+from lattice_flows.observables.wilson_loops import _ahead
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.planar.exact_samples import exact_samples
 from lattice_flows.statistics import estimate
@@ -102,3 +103,14 @@ SPACE = GaugeField(U1(), (4, 6))
 def test_errors(call, message):
     with pytest.raises(InvalidInput, match=message):
         call()
+
+
+def test_a_gradient_after_inference_mode():
+    _ahead.cache_clear()
+    space = GaugeField(U1(), (4, 4))
+    observable = wilson_loops(space, 2, 2)
+    with torch.inference_mode():
+        observable(space.cold(1))
+    links = space.cold(1).requires_grad_()
+    observable(links).sum().backward()
+    assert (links.grad == 0).all()

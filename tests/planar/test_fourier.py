@@ -11,7 +11,7 @@ from scipy.special import ive
 
 from lattice_flows import SU, U1
 from lattice_flows.errors import InvalidInput
-from lattice_flows.planar.fourier import SHARPEST, FourierMap
+from lattice_flows.planar.fourier import SHARPEST, FourierMap, _waves
 from lattice_flows.planar.loop_density import LoopDensity
 from lattice_flows.testing import assert_conjugation_map
 
@@ -179,3 +179,12 @@ def test_maps_that_cannot_be():
     for harmonics in (0, 17):
         with pytest.raises(InvalidInput, match=f"from 1 to 16, got {harmonics}"):
             FourierMap(GROUP, harmonics)
+
+
+def test_a_gradient_after_inference_mode(generator):
+    _waves.cache_clear()
+    fourier_map, loop, params = case(4, torch.float64, generator, m=3)
+    with torch.inference_mode():
+        fourier_map(loop, params)
+    fourier_map(loop, params.requires_grad_())[1].sum().backward()
+    assert params.grad.abs().max() > 0

@@ -15,6 +15,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.planar import level_training
 from lattice_flows.planar.level_training import LevelTraining, level_stages
 from lattice_flows.planar.perceptron import BetaInput
+from lattice_flows.planar.splits import SplitPrior
 from lattice_flows.training import TrainingState, learning_rate, total_steps
 from lattice_flows.training import train as train_stages
 
@@ -179,6 +180,27 @@ def test_a_flow_for_a_range_of_couplings_draws_them():
     fresh.load_state_dict(saved)
     kept.append(next(train(fresh, ACTION, settings)).beta)
     torch.testing.assert_close(torch.tensor(kept), betas[:4])
+
+
+def test_a_coupled_flow_needs_the_stages_of_its_recipe():
+    """Else it would be trained for the coupling of the action, but see another one."""
+    flow = a_flow(beta_range=(0.5, 2.5))
+    with pytest.raises(InvalidInput, match=r"the flow sees beta.*stages=level_stages\(flow, action, settings\)"):
+        next(train_stages(TrainingState.start(flow, SETTINGS), ACTION, SETTINGS))
+
+
+def test_rectangles_are_drawn_on_the_device_of_the_stream(monkeypatch):
+    seen, sample = [], SplitPrior.sample
+
+    def spy(self, n, generator=None, dtype=None, device=None):
+        seen.append(device == generator.device)
+        return sample(self, n, generator, dtype, device)
+
+    monkeypatch.setattr(SplitPrior, "sample", spy)
+    settings = dataclasses.replace(SETTINGS, level_estimator="log_ratio")
+    next(train(TrainingState.start(a_flow(), settings), ACTION, settings))
+    assert seen
+    assert all(seen)
 
 
 def test_a_coupled_flow_is_trained_for_the_action_at_that_coupling():

@@ -8,7 +8,7 @@ import torch
 
 from lattice_flows import SU, U1
 from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.planar.residual import BOUND, ResidualMap, _phi
+from lattice_flows.planar.residual import BOUND, ResidualMap, _algebra, _phi
 from lattice_flows.testing import assert_conjugation_map
 
 GROUPS = cases.GROUPS[1:4]
@@ -156,3 +156,12 @@ def test_batches_and_failures(generator):
         residual.inverse(loop, params * math.nan, boundary)
     with pytest.raises(InvalidInput, match=r"needs SU\(N\), got U\(1\); for U\(1\) use SpectralMap"):
         ResidualMap(U1())
+
+
+def test_a_gradient_after_inference_mode(generator):
+    _algebra.cache_clear()
+    residual, loop, params, boundary = case(SU(2), torch.float64, generator, m=3)
+    with torch.inference_mode():
+        residual(loop, params, boundary)
+    residual(loop, params.requires_grad_(), boundary)[1].sum().backward()
+    assert params.grad.abs().max() > 0

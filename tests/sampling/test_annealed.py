@@ -164,6 +164,12 @@ class Shifted(Wilson):
     def forward(self, x):
         return super().forward(x) + 2.5
 
+    def cells(self, device="cpu"):
+        return Wilson(self.space, self.beta).cells(device)
+
+    def conditional(self, flat, cell):
+        return Wilson(self.space, self.beta).conditional(flat, cell)
+
 
 def test_a_constant_in_the_action_cancels():
     """Between couplings at all, and from the prior but for itself; the chains are the same."""
@@ -194,6 +200,9 @@ def test_weights_in_beta(kind, generator):
     x = action.space.prior(5, generator, dtype=torch.float64)
     torch.testing.assert_close(log_weights(action, x, 2.5), -0.25 * action(x), atol=1e-12, rtol=0)
     assert action.beta == 2.0
+    # most digits of the actions cancel: in single precision none of the others would be left
+    single = x.to(torch.complex64)
+    torch.testing.assert_close(log_weights(action, single, 2.0 + 1e-7), -5e-8 * action(x), atol=1e-11, rtol=1e-4)
     with pytest.raises(InvalidInput, match="no coupling beta"):
         log_weights(Gaussian((2, 2), 1.0), torch.zeros(1, 2, 2), 2.0)
 

@@ -130,6 +130,21 @@ def test_configurations_that_are_not_proposed():
     state = sampler.init(torch.zeros(1, 2, 3, 4, dtype=torch.float64))
     with pytest.raises(InvalidInput, match=r"proposals are in torch.float32, the chains in torch.float64"):
         sampler.step(state._replace(log_w=torch.zeros(1)), streams)
+    with pytest.raises(InvalidInput, match=r"proposals are in torch.float32, the chains in torch.float64"):
+        sampler.step(state, streams)
+
+
+def test_a_weight_is_that_of_the_last_proposal():
+    """In a cycle of two flows each weighs the configurations of the other by its own density."""
+    one, other = (cases.flow(U1(), (3, 4), layers=2, seed=seed, dtype=torch.float64) for seed in (1, 2))
+    cycle = Cycle([(IndependenceMetropolis(flow, Wilson(SPACE, 1.0), 5), 2) for flow in (one, other)])
+    streams = Streams(0, 8)
+    state, moved = cycle.samplers[0][0].begin(streams), []
+    for _ in range(4):
+        state, info = cycle.step(state, streams)
+        torch.testing.assert_close(state.log_w, -other.log_prob(state.x).detach(), atol=1e-10, rtol=0)
+        moved += [step.accepted for step in info.steps]
+    assert not torch.stack(moved).all()
 
 
 @pytest.mark.parametrize(
@@ -183,6 +198,15 @@ def test_annealed_paths_are_proposals(group, layers):
     assert log_w.shape == (400,)
 
 
+def test_annealed_paths_are_drawn_anew():
+    annealing, streams = Annealing([Metropolis(Wilson(SPACE, 0.5))]), Streams(0, 1)
+    state = streams.get_state()
+    first, second = (annealing.draw(4, streams)[0] for _ in range(2))
+    streams.set_state(state)
+    assert not torch.equal(first, second)
+    assert torch.equal(annealing.draw(4, streams)[0], first)
+
+
 def test_paths_give_no_weight_to_other_configurations():
     action, streams = Wilson(SPACE, 0.5), Streams(0, 2)
     sampler = IndependenceMetropolis(Annealing([Metropolis(action)]), action, 4)
@@ -192,6 +216,8 @@ def test_paths_give_no_weight_to_other_configurations():
     state, _ = both.step(sampler.begin(streams), streams)
     with pytest.raises(InvalidInput, match="use no other update beside it"):
         both.step(state, streams)
+    with pytest.raises(InvalidInput, match="drawn from one stream, got 2"):
+        sampler.proposal.draw(4, streams)
     for annealing in (Annealing([Metropolis(action)], start=action), Annealing([Metropolis(action)], population=2)):
         with pytest.raises(InvalidInput, match="paths from the prior"):
             annealing.draw(4, Streams(0, 1))

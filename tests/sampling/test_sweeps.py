@@ -137,8 +137,15 @@ class WithRectangles(Wilson):
         return [*super().terms(), *LoopAction(self.space, 1.0, c1=0.1).terms()]
 
 
+class WithPotential(Wilson):
+    """The same, by its value."""
+
+    def forward(self, x):
+        return super().forward(x) + x.cos().flatten(1).sum(1)
+
+
 @pytest.mark.parametrize("sampler", [HeatBath, OverRelaxation, Metropolis])
-@pytest.mark.parametrize("action", [Symanzik, WithRectangles])
+@pytest.mark.parametrize("action", [Symanzik, WithRectangles, WithPotential])
 def test_actions_without_local_updates(sampler, action):
     action = action(GaugeField(U1(), (4, 4)), 1.0)
     with pytest.raises(InvalidInput, match="no local updates: use hmc"):
