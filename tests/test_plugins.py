@@ -1,5 +1,6 @@
 """A group, an action, a sampler, an architecture and an observable from outside of the package."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from lattice_flows import GaugeField, cli, groups
-from lattice_flows.actions import Iwasaki, Wilson
+from lattice_flows import GaugeField, cli, groups, runs
+from lattice_flows.actions import ActionEntry, BetaSettings, Iwasaki, Wilson
+from lattice_flows.config import ACTIONS, SAMPLERS, Config, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.layers import SpectralMap
 from lattice_flows.observables import average_plaquette
 from lattice_flows.sampling import HMC, HeatBath, Metropolis, OverRelaxation, ReplicaExchange, Streams, start
+from lattice_flows.sampling.base import SamplerEntry
 from lattice_flows.statistics import estimate
 from lattice_flows.testing import assert_force, assert_gauge_invariant
 
@@ -186,3 +189,38 @@ def test_a_run_of_another_group(tmp_path, monkeypatch):
     assert cli.main(["measure", str(run)]) == 0
     entry = json.loads((run / "report.json").read_text())["observables"]["plaquette"]
     assert abs(entry["value"] - exact_plaquette(4.0)) < 4 * entry["error"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutsideSettings(BetaSettings):
+    """An outside field, which is called as a fact of every run is."""
+
+    field: float
+    turns: int = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TurningSettings(Settings):
+    """A key that an action has, too."""
+
+    turns: int = 1
+
+
+def test_settings_called_as_facts_of_a_run(tmp_path, monkeypatch):
+    """They are neither lost nor mistaken for each other."""
+    for registry in (ACTIONS, SAMPLERS):
+        list(registry)
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    ACTIONS.register("outside", ActionEntry(OutsideSettings, lambda space, own: Wilson(space, own.beta)))
+    build = SAMPLERS["heatbath"].build
+    SAMPLERS.register("turning", SamplerEntry("turning", TurningSettings, build, rejects=False))
+    config = Config.of(
+        lattice={"group": "U(1)", "extents": (4, 4)},
+        action={"name": "outside", "beta": 1.0, "field": 0.5, "turns": 7},
+        sampling={"updates": ["turning"], "turns": 2, "n": 3},
+    )
+    assert runs.sample_run(tmp_path, config=config) == 3
+    assert runs.sample_run(tmp_path, ["sampling.n=5"]) == 5
+    with pytest.raises(InvalidInput, match="the chain was made with turns 2, not 3"):
+        runs.sample_run(tmp_path, ["sampling.turns=3"])
+    assert runs.measure_run(tmp_path)["n"] == 5

@@ -199,7 +199,7 @@ def make_parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="MODULE",
-            help="import this module first: it adds actions, architectures or updates",
+            help="import this module first: it adds actions, architectures, updates or observables",
         )
     return parser
 

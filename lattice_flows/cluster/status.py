@@ -16,7 +16,7 @@ HEADER = ("run", "job", "id", "state", "step", "ESS", "rate", "remaining", "time
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far one part of a run is.
+    """The progress of one part of a run.
 
     Attributes:
         done, total: steps of the training or updates of the chains; of a measurement 0 or 1, of 1.
@@ -113,7 +113,7 @@ def _state(job: Job | None, queued: Queued | None, asked: bool, progress: Progre
 
 
 def read_progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
-    """How far the training, the sampling or the measuring of a run is; None before there is a run.
+    """The progress of the training, the sampling or the measuring of a run; None before there is a run.
 
     Args:
         kind: train, sample or measure.

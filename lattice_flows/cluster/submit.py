@@ -1,6 +1,8 @@
 """Submission of a run: check and keep its settings, write its job scripts, and chain the jobs."""
 
+import dataclasses
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,8 @@ def submit_run(
     _check_kinds(kinds, array, after)
     _check_there_is_work(kinds, folder, config.sampling.uses_flow, after)
     asks = {kind: profile.resources(kind, options or {}) for kind in kinds}
-    scripts = _scripts(asks, folder, config.sampling.uses_flow, profile.environment, array)
+    environment = _with_modules(profile.environment, config.imports, Path(source).parent)
+    scripts = _scripts(asks, folder, config.sampling.uses_flow, environment, array)
     if dry_run:
         return _shown(scripts, folder, after, array)
     _check_idle(folder, after)
@@ -106,6 +109,14 @@ def _check_there_is_work(kinds: Sequence[str], folder: Path, uses_flow: bool, af
         raise InvalidInput(f"nothing is sampled yet in {folder}: --jobs sample,measure does that first")
 
 
+def _with_modules(environment: Environment, imports: Sequence[str], folder: Path) -> Environment:
+    """An environment in which modules beside a config are found: jobs load its copy in the folder of the run."""
+    if not imports:
+        return environment
+    line = f"export PYTHONPATH={shlex.quote(str(folder.absolute()))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    return dataclasses.replace(environment, setup=(*environment.setup, line))
+
+
 def _scripts(
     asks: Mapping[str, Resources], folder: Path, uses_flow: bool, environment: Environment, array: str | None
 ) -> dict[str, str]:
@@ -122,7 +133,7 @@ def _scripts(
 
 
 def _check_idle(folder: Path, after: str | None) -> None:
-    """Raises InvalidInput for a job of the run that is not over, other than `after` and those that it waits for."""
+    """Raise InvalidInput for a job of the run that is not over, other than `after` and those that it waits for."""
     recorded = jobs.read_jobs(folder)
     before = {job.job: job.after for job in recorded}
     while after is not None:
@@ -171,7 +182,7 @@ def _submit(asks: Mapping[str, Resources], folder: Path, after: str | None, arra
 
 
 def _dependency(after: str | None, array: bool) -> str | None:
-    """Of an array after an array, each task waits for the one of its own index."""
+    """The dependency on a job; each task of an array waits for the task of its own index in an array before."""
     return after and f"{'aftercorr' if array else 'afterok'}:{after}"
 
 

@@ -37,7 +37,7 @@ class Config:
     name: ``config.flow.layers`` is there where ``config.flow.architecture`` has layers.
 
     Attributes:
-        imports: modules that define entries of the registries. Only `load` of a file imports them.
+        imports: modules that define entries of the registries. `load` of a file and `sample_run` import them.
 
     Raises:
         InvalidInput: sections that do not go together.
@@ -140,9 +140,9 @@ def configured(given: Tables, changes: Tables, place: Callable[[str], str], impo
         except InvalidInput as error:  # an unknown name
             raise InvalidInput(f"{error} ({place(NAMING[section])})") from None
         table = merged.get(section, {})
-        if before is not None and before[section] != names:
+        if before is not None and (gone := set(before[section]) - set(names)):
             kept = {*keys(kind), *changes.get(section, {})}
-            table = {key: value for key, value in table.items() if key in kept or not owners(section, key)}
+            table = {key: value for key, value in table.items() if key in kept or not gone & {*owners(section, key)}}
         if section == "action":
             table = {"name": names[0], **table}
         elif section == "flow" and names:

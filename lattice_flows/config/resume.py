@@ -9,12 +9,15 @@ FREE = ("device", "checkpoint_every", "max_bad_steps")
 """Keys of `[training]` that may change."""
 
 
-def resume_conflicts(old: Config, new: Config) -> list[str]:
+def resume_conflicts(old: Config, new: Config, *, longer: bool = True) -> list[str]:
     """The settings, in words, that keep a run made with `old` from going on with `new`.
 
     Free to change are ``[sampling]``, ``imports`` and, in ``[training]``, device, checkpoint_every and max_bad_steps.
     ``steps`` may grow. The cosine schedule then ends later, so the run differs from one with the longer schedule from
     its start.
+
+    Args:
+        longer: whether ``steps`` may grow.
 
     Example:
         >>> old = Config.of(lattice={"group": "U(1)", "extents": (8, 8)}, action={"beta": 2.0})
@@ -29,7 +32,7 @@ def resume_conflicts(old: Config, new: Config) -> list[str]:
         for key in shared - (set(FREE) if section == "training" else set()):
             was: Any = before[section].get(key)
             is_now: Any = now[section].get(key)
-            grows = (section, key) == ("training", "steps") and is_now >= was
+            grows = longer and (section, key) == ("training", "steps") and is_now >= was
             if was != is_now and not grows:
                 conflicts.append(f"{section}.{key} was {was} and is now {is_now}")
     return sorted(conflicts)

@@ -129,7 +129,7 @@ class TrainingConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig(Section):
-    """``[sampling]``: Markov chains side by side, each of which stores ``n`` configurations, ``every`` updates apart.
+    """``[sampling]``: Markov chains side by side. Each stores ``n`` configurations, ``every`` updates apart.
 
     An update is the whole cycle ``updates``, such as ``["flow", "overrelaxation*4", "heatbath"]``. The settings of its
     parts are the further keys.

@@ -89,7 +89,8 @@ def _row(folder: Path) -> Comparison:
 def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
     """Return the report of the ensemble as it is now."""
     path = folder / REPORT
-    if path.exists():
+    # an older one may be of an ensemble that stood here before
+    if path.exists() and path.stat().st_mtime >= chains.path.stat().st_mtime:
         report = json.loads(path.read_text(encoding="utf-8"))
         if report.get("updates") == chains.n_updates and report.get("chains") == chains.chains:
             return report

@@ -69,7 +69,7 @@ def overridden(stored: Config, config: Config) -> Config:
     Raises:
         InvalidInput: it differs from the stored one in settings that may not change after training.
     """
-    if conflicts := resume_conflicts(stored, config):
+    if conflicts := resume_conflicts(stored, config, longer=False):
         raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
     return config
 

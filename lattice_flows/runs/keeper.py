@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lattice_flows.config import Config, loads, to_toml
+from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import (
@@ -137,14 +137,15 @@ class Keeper:
 
     def _check(self, attributes: dict[str, Any], path: Path) -> None:
         """Refuse chains that cannot go on with these settings."""
-        before = dataclasses.asdict(loads(attributes["config"], str(path)).sampling) | attributes
-        now = dataclasses.asdict(self.config.sampling) | self.attributes
-        for key in [*dataclasses.asdict(self.config.sampling), "device", "step", "weights"]:
-            if key != "n" and before.get(key) != now.get(key):
-                raise InvalidInput(
-                    f"the chain was made with {key} {before.get(key)}, not {now.get(key)}: "
-                    f"go on with that, or move the file away to start a new chain ({path})"
-                )
+        made = loads(attributes["config"], str(path))
+        before, now = (dataclasses.asdict(config.sampling) for config in (made, self.config))
+        pairs = [(key, before.get(key), now[key]) for key in now if key != "n"]
+        # apart from the settings, which may have such names, too
+        pairs += [(key, attributes.get(key), self.attributes.get(key)) for key in ("device", "step", "weights")]
+        changes = [f"the chain was made with {key} {old}, not {new}" for key, old, new in pairs if old != new]
+        changes += [f"the chain was made with other settings: {words}" for words in resume_conflicts(made, self.config)]
+        if changes:
+            raise InvalidInput(f"{changes[0]}: go on with that, or move the file away to start a new chain ({path})")
 
 
 def _tuned(attributes: dict[str, Any], config: Config) -> Tuned:
@@ -161,7 +162,8 @@ def _tuned(attributes: dict[str, Any], config: Config) -> Tuned:
 
 def _attributes(config: Config, model: Model | None, device: torch.device) -> dict[str, Any]:
     """Return the attributes of the ensemble of a run."""
-    theory = {**build_space(config).facts, "action": config.action.name, **action_settings(config)}
+    # the facts last: a setting of an action may be called as one of them
+    theory = {**action_settings(config), **build_space(config).facts, "action": config.action.name}
     trained = {} if model is None else {"weights": digest(model.flow), "step": model.facts.step}
     return {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in theory.items()},

@@ -1,6 +1,7 @@
 """Trained models and run folders: a folder made from a model, and a model file made from a run."""
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from lattice_flows.runs.folder import (
     overridden,
     trained_model,
 )
+from lattice_flows.sampling.independence import FlowSettings
 from lattice_flows.statistics import ess, ess_error
 
 
@@ -56,6 +58,8 @@ def start_run(
             config = config.having(lattice={"extents": Lattice(lattice).extents})
         except InvalidInput as error:
             raise InvalidInput(f"{error} (command line)") from None
+    # the folder is to import no module that a model alone names
+    config = dataclasses.replace(config, imports=tuple(name for name in config.imports if name in sys.modules))
     flow = carried(model, config, "command line")
     text = to_toml(config, provenance())
     overridden(config, loads(text, str(folder / CONFIG), overrides))  # before anything is written
@@ -103,7 +107,8 @@ def export_run(folder: str | Path, path: str | Path, proposals: int = 10_000) ->
     generator = torch.Generator(device).manual_seed(config.sampling.seed)
     log_w = []
     with tqdm(total=proposals, desc="measuring", unit="conf", disable=None) as bar, torch.no_grad():
-        for batch in torch.arange(proposals).split(config.sampling.batch):
+        # updates other than those of the flow itself have no batch
+        for batch in torch.arange(proposals).split(getattr(config.sampling, "batch", FlowSettings.batch)):
             x, log_q = model.flow.sample(len(batch), generator=generator)
             log_w.append(-model.action(x).double() - log_q.double())
             bar.update(len(batch))

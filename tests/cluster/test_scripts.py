@@ -80,6 +80,19 @@ def test_dry_run(here, capsys):
     assert sorted(path.name for path in here.iterdir()) == ["site.toml", "u1.toml"]
 
 
+def test_jobs_find_modules_beside_the_config(here, capsys):
+    """They load the copy of the config in the folder of the run, where the modules are not."""
+    Path("it's").mkdir()
+    Path("it's", "beside.py").write_text("")
+    Path("it's", "u1.toml").write_text(f'imports = ["beside"]\n{THEORY}')
+    text = out(capsys, "submit", "it's/u1.toml", "--out", "run", "--dry-run")
+    line = next(line for line in text.splitlines() if line.startswith("export PYTHONPATH="))
+    shown = subprocess.run(
+        ["bash", "-c", f"{line}; echo $PYTHONPATH"], capture_output=True, text=True, env={"PYTHONPATH": "/other"}
+    )
+    assert shown.stdout == f"{here}/it's:/other\n"
+
+
 def test_jobs_of_a_chain(here, capsys):
     text = out(capsys, "submit", "u1.toml", "--jobs", "train,sample,measure", "--array", "0-3", "--dry-run")
     heads = [line for line in text.splitlines() if line.startswith("==>")]

@@ -320,6 +320,14 @@ def test_other_values_of_a_config():
     assert changed == config.having(lattice={"extents": [4, 4]})
 
 
+def test_a_change_hides_no_mistake(path):
+    """A key that did not belong before an override is refused after it, too."""
+    path.write_text(path.read_text() + '\n[sampling]\nupdates = ["heatbath"]\nhmc_steps = 5\n')
+    for updates in (["metropolis"], ["heatbath", "overrelaxation"]):
+        with pytest.raises(InvalidInput, match=r"hmc_steps belongs to hmc, transformed, .*toml: sampling.hmc_steps"):
+            load(path, [f"sampling.updates={updates}"])
+
+
 @pytest.mark.parametrize(
     ("section", "change"),
     [

@@ -149,6 +149,8 @@ def test_modules_that_a_config_names_are_not_imported(file, tmp_path, monkeypatc
     text = 'imports = ["named_by_a_model"]\n' + read_about(file)["config"]
     model = lattice_flows.load(rewritten(file, config=text))
     assert model.config.imports == ("named_by_a_model",)
+    runs.start_run(file, tmp_path / "run")
+    assert runs.load_run(tmp_path / "run").imports == ()
     assert "named_by_a_model" not in sys.modules
 
 
@@ -296,6 +298,12 @@ def test_other_designs_than_those_of_the_config(tmp_path):
     ):
         with pytest.raises(InvalidInput, match="levels of other designs than its config gives"):
             use()
+
+
+def test_export_where_no_update_has_a_batch(tmp_path):
+    runs.train_run(SHORT.having(sampling={"updates": ["transformed"]}), tmp_path / "run")
+    model = exchange.export_run(tmp_path / "run", tmp_path / "u1.safetensors", proposals=100)
+    assert 0 < model.facts.ess <= 1
 
 
 STRIPES = Config.of(

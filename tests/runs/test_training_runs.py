@@ -323,8 +323,9 @@ def test_contradicting_config(run):
         runs.train_run(changed("training", steps=39), run)
     with pytest.raises(InvalidInput, match=r"holds a run with other settings: action.beta.*; leave the config out"):
         runs.sample_run(run, config=other)
-    with pytest.raises(InvalidInput, match=r"only \[sampling\] and training.device can change after training"):
-        runs.sample_run(run, ["flow.layers=2"])
+    for override in ("flow.layers=2", "training.steps=41"):
+        with pytest.raises(InvalidInput, match=r"only \[sampling\] and training.device can change after training"):
+            runs.sample_run(run, [override])
     assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     text = (run / "config.toml").read_text()
     (run / "config.toml").write_text(text.replace("beta = 1.0", "beta = 2.0"))
