@@ -62,6 +62,10 @@ class Cycle(Sampler):
                 # another proposal gives x another weight
                 state = state._replace(log_w=None)
             for _ in range(repeats):
+                offered = state.offered
                 state, info = sampler.step(state, streams)
+                if not (hasattr(sampler, "proposal") or isinstance(sampler, Cycle)):
+                    # a sampler without proposals may know of neither
+                    state = state._replace(log_w=None, offered=offered)
                 steps.append(info)
         return state, CycleInfo(torch.stack([info.acceptance.double() for info in steps]).mean(0), tuple(steps))

@@ -221,3 +221,24 @@ def test_paths_give_no_weight_to_other_configurations():
     for annealing in (Annealing([Metropolis(action)], start=action), Annealing([Metropolis(action)], population=2)):
         with pytest.raises(InvalidInput, match="paths from the prior"):
             annealing.draw(4, Streams(0, 1))
+
+
+def test_beside_a_sampler_that_knows_nothing_of_proposals():
+    """Its states have no number of proposals, and may keep the weight of the x that it has left."""
+
+    class Walk(Metropolis):
+        def step(self, state, streams):
+            moved, info = super().step(state, streams)
+            return ChainState(moved.x, moved.action, state.log_w), info
+
+    action, flow = Wilson(SPACE, 1.0), cases.hierarchical_flow(U1(), (3, 4), scale=0.2)
+    chains = {}
+    for kind in (Metropolis, Walk):
+        streams = Streams(3, 2)
+        proposing = IndependenceMetropolis(flow, action, 5)
+        cycle, state = Cycle([proposing, kind(action)]), proposing.begin(streams)
+        for _ in range(8):
+            state, _ = cycle.step(state, streams)
+        chains[kind] = state
+    assert torch.equal(chains[Walk].offered, torch.tensor([9, 9]))
+    assert torch.equal(chains[Walk].x, chains[Metropolis].x)
