@@ -1,4 +1,4 @@
-"""Defines ops: their implementations for torch's dispatcher, and what of them has a derivative."""
+"""Ops: their implementations for torch's dispatcher, and their derivatives."""
 
 import inspect
 from collections.abc import Callable, Sequence

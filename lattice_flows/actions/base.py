@@ -25,7 +25,7 @@ class Action(nn.Module):
     """S(x); the target density is p = exp(-S) / Z relative to the measure of the space.
 
     To add one, implement `forward`; the force follows by autograd. `forward` must read the coupling from `self.beta`
-    at each call, or the action must override `at`.
+    at each call, or the action must override `at`. Further couplings are attributes of your own.
 
     Args:
         space: that of the configurations x.
@@ -76,7 +76,10 @@ class Action(nn.Module):
         return other
 
     def refreshed(self, x: Tensor, streams: Streams) -> "Action":
-        """The action with new auxiliary fields, given x; most actions have none and return themselves."""
+        """The action with new auxiliary fields, given x; most actions have none and return themselves.
+
+        Fields of single chains need an action that is `batch_invariant`: any other is given chains in blocks.
+        """
         return self
 
     def cells(self, device: torch.device | str = "cpu") -> Sequence[Cell]:
@@ -132,13 +135,14 @@ class BetaSettings(Settings):
 class ActionEntry(NamedTuple):
     """A named action of `[action]` in configs.
 
-    To add one: a file with the action and its entry, and one line in `lattice_flows/config/registry.py`.
+    To add one: a file with the action and its entry, and one line in `lattice_flows/config/registry.py`. `settings`
+    has one field for each coupling, and `build(space, settings)` gives the action.
     """
 
     settings: type[Settings]
     """The keys of `[action]` beside `name`."""
     build: Callable[[Any, Any], Action]
-    """The action on a space, from settings."""
+    """`(space, settings) -> Action`."""
 
 
 def _checked(beta: float, zero: bool) -> float:

@@ -16,6 +16,8 @@ class Recipe(NamedTuple):
     """A named architecture of `[flow]` in configs.
 
     To add one: a file with a builder, its settings and a `Recipe`, and one line in `lattice_flows/config/registry.py`.
+    `build(space, settings, action, *, seed, dtype)` gives an untrained `Flow`. `suits(field, dim)` says whether "auto"
+    may choose it; field is "gauge" or "scalar". `stages(flow, action, training_settings)` lists stages of training.
     """
 
     settings: type[Settings]

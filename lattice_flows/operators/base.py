@@ -11,8 +11,9 @@ from lattice_flows.lattice import Space
 class Operator(ABC):
     """A real function W of configurations, with its force.
 
-    To add one, implement `value`; the force follows by autograd until you write a faster one. An example is
-    `operators/loops.py`. An action is a sum of coefficients times operators (`lattice_flows.actions.OperatorAction`).
+    To add one, set `space` and implement `value`. The force follows by autograd until you write a faster one. An
+    example is `operators/loops.py`. An action is a sum of coefficients times operators: see
+    `lattice_flows.actions.OperatorAction`.
     """
 
     space: Space
