@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +176,23 @@ def test_a_run_of_plug_ins(tmp_path):
     failed = run("train", "wrong.toml", "--out", "other")
     assert failed.returncode == 2
     assert "valid keys: name, beta, gamma" in failed.stderr
+
+
+def test_the_example_of_contributing(tmp_path):
+    text = (PLUGINS.parents[1] / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    (tmp_path / "own.toml").write_text(
+        'imports = ["mine"]\n[lattice]\ngroup = "U(1)"\nextents = [4, 4]\n[action]\nname = "twice"\nbeta = 1.0\n'
+        'kappa = 0.2\n[sampling]\nupdates = ["hmc"]\nhmc_steps = 4\nn = 20\nthermalise = 2\n',
+        encoding="utf-8",
+    )
+    for words in (["sample", "own.toml", "--out", "run"], ["measure", "run"]):
+        command = [sys.executable, "-m", "lattice_flows", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "twice action at beta = 1, kappa = 0.2" in done.stdout
+    assert "1 - plaquette" in done.stdout
 
 
 def test_a_run_of_another_group(tmp_path, monkeypatch):
