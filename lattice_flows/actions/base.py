@@ -40,6 +40,16 @@ class Action(nn.Module):
 
     batch_invariant = False
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take local updates from an action whose S is another than theirs: it must bring its own."""
+        super().__init_subclass__(**kwargs)
+
+        def depth(name: str) -> int:
+            return next((k for k, kind in enumerate(cls.__mro__) if name in vars(kind)), len(cls.__mro__))
+
+        if min(map(depth, ("forward", "terms"))) < max(map(depth, ("cells", "conditional"))):
+            cls.cells, cls.conditional = Action.cells, Action.conditional  # type: ignore[method-assign]
+
     def __init__(self, space: Space, beta: float | None = None):
         super().__init__()
         if not isinstance(space, Space):

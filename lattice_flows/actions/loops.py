@@ -37,16 +37,10 @@ class LoopAction(OperatorAction):
 
     def cells(self, device: torch.device | str = "cpu") -> Sequence[Cell]:
         # links of one cell would meet in other terms than plaquettes
-        return link_cells(self.space.lattice, torch.device(device)) if self._plaquettes_alone else super().cells(device)
+        return super().cells(device) if self.c1 else link_cells(self.space.lattice, torch.device(device))
 
     def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
-        if not self._plaquettes_alone:
+        if self.c1:
             return super().conditional(flat, cell)
         group = self.space.group
         return LinkConditional(group, group.link_sums(flat, cell.walks, cell.forward), self.beta / group.n)
-
-    @property
-    def _plaquettes_alone(self) -> bool:
-        # a subclass with more in S must bring cells and conditionals of its own
-        kind = type(self)
-        return self.c1 == 0 and kind.terms is LoopAction.terms and kind.forward is LoopAction.forward

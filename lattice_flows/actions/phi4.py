@@ -63,20 +63,13 @@ class Phi4(Action):
 
     def cells(self, device: torch.device | str = "cpu") -> Sequence[Cell]:
         """The colours of the lattice; the walks lead to the neighbours."""
-        return _site_cells(self.space.lattice, torch.device(device)) if self._alone else super().cells(device)
+        return _site_cells(self.space.lattice, torch.device(device))
 
     def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
         """The density of the field at some sites, given their neighbours."""
-        if not self._alone:
-            return super().conditional(flat, cell)
         neighbours = (flat.index_select(-1, step) for step in cell.walks[:, 0])
         # not sum: its order of additions can depend on the batch
         return SiteConditional(functools.reduce(torch.add, neighbours), 2 * self.space.dim + self.m2, self.lambda_)
-
-    @property
-    def _alone(self) -> bool:
-        # a subclass with more in S must bring cells and conditionals of its own
-        return type(self).forward is Phi4.forward
 
     def extra_repr(self) -> str:
         return f"{self.space}, m2={self.m2:g}, lambda={self.lambda_:g}"

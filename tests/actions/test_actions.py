@@ -139,3 +139,38 @@ def test_unknown_action():
 def test_a_group_is_no_space(kind):
     with pytest.raises(InvalidInput, match=r"such as GaugeField\(SU\(3\), \(8, 8\)\), got SU"):
         kind(SU(3), 6.0)
+
+
+def test_another_action_has_no_local_updates_of_its_parent(generator):
+    """A new S needs cells and conditionals of its own, wherever in the classes it stands."""
+
+    class More:
+        def forward(self, x):
+            return super().forward(x) + x.square().flatten(1).sum(1)
+
+    class Mixed(More, Wilson):
+        pass
+
+    class Same(Wilson):
+        def force(self, x):
+            return super().force(x)
+
+    class Own(Mixed):
+        def cells(self, device="cpu"):
+            return Wilson(self.space, self.beta).cells(device)
+
+        def conditional(self, flat, cell):
+            return Wilson(self.space, self.beta).conditional(flat, cell)
+
+    class Child(Own):
+        pass
+
+    space = GaugeField(U1(), (4, 4))
+    flat = space.flatten(space.prior(2, generator))
+    for kind in (Wilson, Same, Own, Child):
+        action = kind(space, 1.0)
+        assert action.conditional(flat, action.cells()[0]).strength == 1.0
+    cell = Wilson(space, 1.0).cells()[0]
+    for refused in (Mixed(space, 1.0).cells, lambda: Mixed(space, 1.0).conditional(flat, cell)):
+        with pytest.raises(InvalidInput, match="Mixed has no local updates"):
+            refused()
