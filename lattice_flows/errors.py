@@ -1,7 +1,8 @@
 """Errors for a person to act on: one line with the value, the expectation and the remedy."""
 
+import contextlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
@@ -19,6 +20,15 @@ class NumericalFailure(LatticeFlowsError, ArithmeticError):
 
 class Interrupted(LatticeFlowsError):
     """A run stops on request, after it has written everything that it needs to go on."""
+
+
+@contextlib.contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Add the place of the input to the message of an InvalidInput."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} ({place})") from None
 
 
 def moved(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:

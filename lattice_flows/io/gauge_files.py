@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.groups import SU
 from lattice_flows.lattice import GaugeField, Lattice
 from lattice_flows.observables import average_plaquette
@@ -127,10 +127,9 @@ def file_extents(names: Sequence[str], header: dict[str, str], path: Path) -> tu
         InvalidInput: they are missing or less than 2.
     """
     extents = [as_number(name, header.get(name), path, int) for name in names]
-    try:
-        return Lattice(extents).extents
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({path})") from None
+    with naming(str(path)):
+        lattice = Lattice(extents)
+    return lattice.extents
 
 
 def matrices(data, dtype: np.dtype, extents: tuple[int, ...], rows: int, n: int, path: Path) -> np.ndarray:

@@ -5,7 +5,7 @@ import torch
 from lattice_flows.actions import Action
 from lattice_flows.config import Config
 from lattice_flows.config.registry import ACTIONS, ARCHITECTURES
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import naming
 from lattice_flows.flows import Flow
 from lattice_flows.groups import from_name
 from lattice_flows.lattice import GaugeField, Lattice, ScalarField, Space
@@ -37,15 +37,12 @@ def build_action(config: Config, source: str) -> tuple[Config, Action]:
     Raises:
         InvalidInput: no such group, or an action that the space cannot have.
     """
-    try:
+    with naming(f"{source}: lattice"):
         space = build_space(config)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice)") from None
     config = config.having(lattice=space.facts)
-    try:
-        return config, ACTIONS[config.action.name].build(space, config.action)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: action)") from None
+    with naming(f"{source}: action"):
+        action = ACTIONS[config.action.name].build(space, config.action)
+    return config, action
 
 
 def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
@@ -58,11 +55,9 @@ def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
         InvalidInput: as `build_action`, or a space and settings that the architecture cannot have.
     """
     config, action = build_action(config, source)
-    try:
+    with naming(f"{source}: lattice, flow"):
         recipe = ARCHITECTURES[config.flow.architecture]
         flow = recipe.build(action.space, config.flow, action, seed=config.training.seed, dtype=dtype(config))
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice, flow)") from None
     return config, flow, action
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads, to_toml
 from lattice_flows.config.rules import FINITE, Settings, at_least
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.flows import Flow
 from lattice_flows.io.weights import load_weights, read_about, save_weights
 from lattice_flows.models.build import build_run, dtype
@@ -210,14 +210,12 @@ def carried(model: Model, config: Config, source: str) -> Flow:
     if conflicts:
         raise InvalidInput(f"the config does not fit the weights of {model.name}: {'; '.join(conflicts)} ({source})")
     if config.lattice.extents != model.config.lattice.extents:
-        try:
+        with naming(f"{source}: lattice, action"):
             flow = model.flow.on(config.lattice.extents).to(dtype(config))
             # a copy keeps the coupling that the model was asked for
             if (beta_input := getattr(flow, "beta_input", None)) is not None:
                 beta_input.set(config.action.beta)
-            return flow
-        except InvalidInput as error:
-            raise InvalidInput(f"{error} ({source}: lattice, action)") from None
+        return flow
     _, flow, _ = build_run(config, source)
     flow.load_state_dict(model.flow.state_dict())
     return flow
