@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.io import files
 from lattice_flows.io.transactions import TransactionFile
 from lattice_flows.sampling import ChainState
 
@@ -175,13 +176,8 @@ class ChainFile:
                     f"restore it from a copy, or remove it to sample from the start ({self.path})"
                 ) from error
             attributes = dict(file.attrs)
-            if attributes.pop("format", None) != FORMAT:
-                raise InvalidInput(f"an ensemble of lattice_flows is expected, this is another HDF5 file ({self.path})")
-            if (version := attributes.pop("version", None)) != VERSION:
-                raise InvalidInput(
-                    f"an ensemble of version {VERSION} is expected, got version {version}: "
-                    f"use the lattice_flows that wrote it ({self.path})"
-                )
+            found = attributes.pop("format", None), attributes.pop("version", None)
+            files.check_format("an ensemble", found, (FORMAT, VERSION), self.path, "is another HDF5 file")
             yield file, attributes
 
 

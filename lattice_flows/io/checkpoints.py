@@ -38,10 +38,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InvalidInput: the file is missing, truncated, something else, or of another version.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"cannot read the checkpoint: {error.strerror} ({path})") from error
+    data = files.read(path, "checkpoint")
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds, OSError too, depending on where the file is broken
@@ -49,11 +46,6 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             f"a checkpoint of lattice_flows is expected, this file is truncated or something else: "
             f"restore it from a copy, or remove it to train from the start ({path})"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InvalidInput(f"a checkpoint of lattice_flows is expected, this file is from another program ({path})")
-    if content["version"] != VERSION:
-        raise InvalidInput(
-            f"a checkpoint of version {VERSION} is expected, got version {content['version']}: "
-            f"use the lattice_flows that wrote it ({path})"
-        )
+    found = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
+    files.check_format("a checkpoint", found, (FORMAT, VERSION), path)
     return content["state"]

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import gauge_files, lime, nersc
+from lattice_flows.io import files, lime, nersc
 from lattice_flows.io.ildg import read_ildg, write_ildg
 from lattice_flows.io.nersc import read_nersc, write_nersc
 
@@ -38,7 +38,7 @@ def read_configuration(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
         ((4, 2, 2, 2, 4, 2, 2), 'SU(2)', (2, 2, 2, 4), ('checksum', 'plaquette', 'link_trace'))
     """
     path = Path(path)
-    head = gauge_files.read_bytes(path, 16)
+    head = files.read(path, "configuration", 16)
     if head.startswith(nersc.MAGIC):
         return read_nersc(path)
     if head.startswith((lime.MAGIC, lime.MAGIC[::-1])):

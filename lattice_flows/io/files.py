@@ -6,10 +6,37 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from lattice_flows.errors import LatticeFlowsError
+from lattice_flows.errors import InvalidInput, LatticeFlowsError
 
 log = logging.getLogger(__name__)
+
+
+def read(path: str | Path, what: str, size: int = -1) -> bytes:
+    """Return the content of a file, or its first `size` bytes; raise InvalidInput if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise InvalidInput(f"cannot read the {what}: {error.strerror} ({path})") from error
+
+
+def check_format(
+    what: str,
+    found: tuple[Any, Any],
+    expected: tuple[Any, Any],
+    path: str | Path,
+    other: str = "file is from another program",
+) -> None:
+    """Raise InvalidInput unless a file has the expected format and version."""
+    if found[0] != expected[0]:
+        raise InvalidInput(f"{what} of lattice_flows is expected, this {other} ({path})")
+    if found[1] != expected[1]:
+        raise InvalidInput(
+            f"{what} of version {expected[1]} is expected, got version {found[1]}: "
+            f"use the lattice_flows that wrote it ({path})"
+        )
 
 
 @contextlib.contextmanager

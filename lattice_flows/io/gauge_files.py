@@ -23,19 +23,6 @@ TOLERANCE = 1e-5
 DEFECT = 1e-4
 
 
-def read_bytes(path: Path, size: int = -1) -> bytes:
-    """Return the content of a file, or its first `size` bytes.
-
-    Raises:
-        InvalidInput: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError as error:
-        raise InvalidInput(f"cannot read the configuration: {error.strerror} ({path})") from error
-
-
 def to_file_order(links: Tensor) -> np.ndarray:
     """Return links `(4, x, y, z, t, N, N)` as big-endian data `(t, z, y, x, 4, N, N)`.
 

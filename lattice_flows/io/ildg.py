@@ -33,7 +33,7 @@ AVERAGES = {"plaquette": "plaq", "link_trace": "linktr"}
 def read_ildg(path: Path) -> tuple[Tensor, dict[str, Any]]:
     """Read an ILDG file; see `lattice_flows.io.read_configuration`."""
     records: dict[str, memoryview] = {}
-    for kind, data in lime.read_records(gauge_files.read_bytes(path), path):
+    for kind, data in lime.read_records(files.read(path, "configuration"), path):
         if kind.startswith("ildg-") and kind in records:
             raise InvalidInput(f"one configuration is expected, there are two of {kind}: split the file ({path})")
         records[kind] = data

@@ -33,7 +33,7 @@ WORDS = {"ensemble_id": "lattice_flows", "ensemble_label": "", "sequence_number"
 
 def read_nersc(path: Path) -> tuple[Tensor, dict[str, Any]]:
     """Read a NERSC file; see `lattice_flows.io.read_configuration`."""
-    header, data = _split(gauge_files.read_bytes(path), path)
+    header, data = _split(files.read(path, "configuration"), path)
     found = re.fullmatch(r"4D_SU(\d+)_GAUGE(?:_(\d+)x(\d+))?", header.get("DATATYPE", ""))
     n = int(found[1]) if found else 0
     if not found or n < 2 or found[2] != found[3] or found[2] not in (None, found[1]):

@@ -52,11 +52,7 @@ def read_about(path: str | Path) -> dict[str, str]:
 
 @contextmanager
 def _open(path: str | Path) -> Iterator[safe_open]:
-    try:
-        with open(path, "rb"):  # because errors of safe_open do not give the reason of the system
-            pass
-    except OSError as error:
-        raise InvalidInput(f"cannot read the model: {error.strerror} ({path})") from error
+    files.read(path, "model", 0)  # because errors of safe_open do not give the reason of the system
     try:
         with safe_open(path, framework="pt") as file:
             yield file

@@ -17,6 +17,7 @@ from lattice_flows.config import Config, loads, to_toml
 from lattice_flows.config.rules import FINITE, Settings, at_least
 from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.flows import Flow
+from lattice_flows.io import files
 from lattice_flows.io.weights import load_weights, read_about, save_weights
 from lattice_flows.models.build import build_run, dtype
 
@@ -172,13 +173,7 @@ def read_header(path: str | Path) -> Header:
         InvalidInput: a file that is broken, something else, or of another version.
     """
     about = read_about(path)
-    if about.get("format") != FORMAT:
-        raise InvalidInput(f"a model of lattice_flows is expected, this file is from another program ({path})")
-    if about.get("format_version") != VERSION:
-        raise InvalidInput(
-            f"a model of version {VERSION} is expected, got version {about.get('format_version')}: "
-            f"use the lattice_flows that wrote it ({path})"
-        )
+    files.check_format("a model", (about.get("format"), about.get("format_version")), (FORMAT, VERSION), path)
     if missing := {"name", "config", "facts"} - about.keys():
         raise InvalidInput(f"the header of the model has no {', '.join(sorted(missing))} ({path})")
     try:
