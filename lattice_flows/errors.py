@@ -32,11 +32,10 @@ def naming(place: str) -> Iterator[None]:
 
 
 def moved(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` for names that stood in a room before.
+    """A module's `__getattr__` for names that stand elsewhere.
 
     Args:
-        names: `module:name` leads to the new place, which is imported on demand; other words are the new name, in an
-            error.
+        names: `module:name` leads to the place, which is imported on demand; other words are the new name, in an error.
 
     Example:
         >>> moved("lattice_flows.flows", {"hierarchical": "lattice_flows.planar.hierarchical:hierarchical"})
