@@ -3,8 +3,7 @@
 A kill at any moment costs little of each.
 """
 
-from lattice_flows.io.chain_writer import ChainWriter, create_chains
-from lattice_flows.io.chains import ChainFile
+from lattice_flows.io.chains import ChainFile, ChainWriter, create_chains
 from lattice_flows.io.checkpoints import load_checkpoint, save_checkpoint
 from lattice_flows.io.configurations import read_configuration, write_configuration
 from lattice_flows.io.metrics import MetricsFile, read_metrics

@@ -20,9 +20,11 @@ Any HDF5 tool reads the file. `ChainWriter` appends to it in transactions (`latt
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -36,12 +38,66 @@ from lattice_flows.sampling import ChainState
 
 FORMAT = "lattice_flows ensemble"
 VERSION = 3
-BLOCK = 2**26
-"""The bytes of configurations that are read at a time."""
+# the bytes of configurations that are read at a time, and those that wait to be compared and written in one go
+BLOCK, WAITING = 2**26, 2**24
+# the dataset of configurations by the attribute `field`; for any other field it has the field's name
 DATASETS = {"gauge": "links", "scalar": "scalars"}
-"""The dataset of configurations by the attribute `field`; for any other field it has the field's name."""
+# datasets with a row for each stored configuration, and for each update
+ROWS = ("chain", "update")
 NUMBERS = ("action", "acceptance")
 PROPOSALS = ("log_w", "action", "accepted")
+
+
+def create_chains(
+    path: str | Path,
+    state: ChainState,
+    streams: Tensor,
+    attributes: Mapping[str, Any],
+    *,
+    every: int = 1,
+    proposals: int = 0,
+) -> Path:
+    """Make an ensemble without updates, durably, all or nothing; return its path.
+
+    Args:
+        state: of the chains at the start.
+        streams: the state `(chains, k)` of their random streams: `Streams.get_state`.
+        attributes: of the run, stored beside the data: numbers, strings and lists of them. `field`, by default
+            `gauge`, names the dataset of configurations.
+        every: configurations are stored at updates that are multiples of it.
+        proposals: the number of proposals of a flow that each chain meets in an update.
+
+    Raises:
+        InvalidInput: the file exists, or `every` or `proposals` is too small, or `field` is another dataset's name.
+        LatticeFlowsError: the disk is full or the folder not writable.
+    """
+    path = Path(path)
+    if every < 1 or proposals < 0:
+        raise InvalidInput(f"every must be >= 1 and proposals >= 0, got {every} and {proposals}")
+    if path.exists():
+        raise InvalidInput(f"a new file is expected, this one exists: append to it, or move it away ({path})")
+    attributes = {"field": "gauge", **attributes}
+    configurations = DATASETS.get(attributes["field"], attributes["field"])
+    if configurations in (*NUMBERS, *ROWS, "proposals", "end"):
+        raise InvalidInput(f"the field of an ensemble must not be called {configurations!r}, as other data are")
+    chains = len(state.x)
+    # first the data that change with each commit: they lie in the first page, which is put in place last
+    data = dict.fromkeys(NUMBERS, np.empty((0, chains))) | dict.fromkeys(ROWS, np.empty(0, np.int64))
+    for name in PROPOSALS if proposals else ():
+        data[f"proposals/{name}"] = np.empty((0, chains, proposals), bool if name == "accepted" else float)
+    data[configurations] = state.x[:0].cpu().numpy()
+    data |= {f"end/{name}": value for name, value in _end(state, streams).items()}
+    # through memory, because HDF5 crashes on a full disk; superblock of version 2: see `TransactionFile`
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=("v108", "v108")) as file:
+        for name, rows in data.items():
+            # about 16 KiB, or one row: a chunk that is not full is written again with the next commit
+            chunk = max(1, min(1024, 2**14 // _row_bytes(rows)))
+            shape = rows.shape[1:]
+            file.create_dataset(name, data=rows, maxshape=(None, *shape), chunks=(chunk, *shape))
+        file.attrs.update({**attributes, "format": FORMAT, "version": VERSION, "every": every})
+    files.write(path, buffer.getvalue())
+    return path
 
 
 class ChainFile:
@@ -82,7 +138,8 @@ class ChainFile:
         with self._open() as (file, attributes):
             self.attributes: dict[str, Any] = attributes
             self.every = int(attributes["every"])
-            self.dataset = dataset_of(attributes)
+            field = attributes.get("field", "gauge")
+            self.dataset = DATASETS.get(field, field)
             self.n_updates, self.chains = file["action"].shape
             self.n_distinct = len(file[self.dataset])
             self.proposals = file["proposals/action"].shape[2] if "proposals" in file else 0
@@ -100,7 +157,7 @@ class ChainFile:
             InvalidInput: the file has no such numbers.
         """
         with self._open() as (file, _):
-            if name not in (known := numbers(file)):
+            if name not in (known := _numbers(file)):
                 raise InvalidInput(f"unknown numbers {name!r}; there are {', '.join(known)} ({self.path})")
             begin, end, _ = slice(start, stop).indices(self.n_updates)
             return file[name][begin:end]
@@ -127,7 +184,7 @@ class ChainFile:
         """Return all rows, in parts of 64 MiB of configurations."""
         with self._open() as (file, _):
             stored = file[self.dataset]
-            size = max(1, BLOCK // (stored.dtype.itemsize * int(np.prod(stored.shape[1:]))))
+            size = max(1, BLOCK // _row_bytes(stored))
         return [np.arange(start, min(start + size, self.n_distinct)) for start in range(0, self.n_distinct, size)]
 
     def read(self, rows: np.ndarray) -> Tensor:
@@ -181,17 +238,135 @@ class ChainFile:
             yield file, attributes
 
 
-def dataset_of(attributes: Mapping[str, Any]) -> str:
-    """Return the name of the dataset of configurations in an ensemble with these attributes.
+class ChainWriter:
+    """An ensemble that updates are appended to; the file holds the committed ones at every moment.
 
-    Example:
-        >>> dataset_of({}), dataset_of({"field": "scalar"})
-        ('links', 'scalars')
+    A kill, a full disk or an exception leaves it as the last `commit` did, and a later writer goes on from there.
+    Writers of one file must exclude each other.
+
+    Args:
+        path: a file that `create_chains` made.
+
+    Raises:
+        InvalidInput: the file is no ensemble of this version.
+        LatticeFlowsError: the file cannot be written.
     """
-    field = attributes.get("field", "gauge")
-    return DATASETS.get(field, field)
+
+    def __init__(self, path: str | Path) -> None:
+        stored = ChainFile(path)
+        with files.writing(Path(path)):
+            self._disk = TransactionFile(path, writable=True)
+        self._file = h5py.File(self._disk, "r+")
+        self._every, self._updates = stored.every, stored.n_updates
+        self._configurations = self._file[stored.dataset]
+        last = {chain: row for row, chain in enumerate(self._file["chain"][:].tolist())}
+        self._last = {chain: torch.from_numpy(self._configurations[row]) for chain, row in last.items()}
+        self._state = stored.end()[0]
+        self._columns = {name: self._file[name].shape[1:] for name in _numbers(self._file)}
+        self._ends = {name: torch.from_numpy(self._file["end"][name][:0]) for name in ChainState._fields}
+        self._waiting: list[tuple[ChainState, dict[str, Tensor]]] = []
+        self._most = max(1, WAITING // (stored.chains * _row_bytes(self._configurations)))
+
+    def append(self, state: ChainState, acceptance: Tensor, proposals: Mapping[str, Tensor] | None = None) -> None:
+        """Add one update of all chains; its tensors must not change before the next commit.
+
+        Args:
+            state: of the chains after the update.
+            acceptance: `(chains,)`, the share of accepted changes.
+            proposals: log_w, action and accepted `(chains, proposals)` of the proposals of a flow in this update.
+
+        Raises:
+            InvalidInput: shapes or dtypes differ from those in the file, or proposals are missing or unexpected.
+        """
+        row = {"action": state.action, "acceptance": acceptance}
+        row |= {f"proposals/{name}": value for name, value in (proposals or {}).items()}
+        if row.keys() != self._columns.keys():
+            raise InvalidInput(f"an update of this ensemble has {sorted(self._columns)}, got {sorted(row)}")
+        for name, value in row.items():
+            if tuple(value.shape) != self._columns[name]:
+                raise InvalidInput(
+                    f"{name} of an update must have the shape {self._columns[name]}, got {tuple(value.shape)}"
+                )
+        for name, value in state._asdict().items():
+            dtype, shape = self._ends[name].dtype, self._ends[name].shape[1:]
+            if value is not None and (value.dtype, value.shape[1:]) != (dtype, shape):
+                raise InvalidInput(
+                    f"{name} must be {dtype} {tuple(shape)} for each chain, got {value.dtype} {value.shape}"
+                )
+        self._waiting.append((state, row))
+        if len(self._waiting) >= self._most:
+            self._flush()
+        self._state = state
+
+    def commit(self, streams: Tensor) -> None:
+        """Make all updates so far, and the state of the streams, the content of the file: durably.
+
+        Args:
+            streams: `Streams.get_state`, of all chains.
+
+        Raises:
+            LatticeFlowsError: the disk is full or failed; the file is then as the last commit left it.
+        """
+        self._flush()
+        for name, value in _end(self._state, streams).items():
+            stored = self._file["end"][name]
+            stored.resize(len(value), axis=0)
+            stored[:] = value
+        self._file.flush()
+        self._disk.commit()
+
+    def close(self) -> None:
+        """Close the file, and drop updates that were not committed."""
+        self._file.close()
+        self._disk.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def _flush(self) -> None:
+        """Write the updates that wait."""
+        if not self._waiting:
+            return
+        moved = []
+        for state, _ in self._waiting:
+            self._updates += 1
+            if self._updates % self._every == 0:
+                for k, now in enumerate(state.x.detach().cpu()):
+                    if k not in self._last or not torch.equal(self._last[k], now):
+                        self._last[k] = now
+                        moved.append((now, k, self._updates))
+        if moved:
+            configurations, chain, update = zip(*moved, strict=True)
+            _extend(self._configurations, torch.stack(configurations).numpy())
+            _extend(self._file["chain"], chain)
+            _extend(self._file["update"], update)
+            # copies, because parts would keep whole blocks of configurations in memory
+            self._last = {k: last.clone() for k, last in self._last.items()}
+        for name in self._columns:
+            rows = torch.stack([row[name] for _, row in self._waiting])
+            _extend(self._file[name], rows.detach().cpu().numpy())
+        self._waiting.clear()
 
 
-def numbers(file: h5py.File) -> list[str]:
+def _end(state: ChainState, streams: Tensor) -> dict[str, np.ndarray]:
+    """Return the content of /end; fields that the state lacks have length 0."""
+    absent = {"log_w": state.action[:0], "offered": torch.empty(0, dtype=torch.long)}
+    end = {name: absent[name] if value is None else value for name, value in state._asdict().items()}
+    return {name: value.detach().cpu().numpy() for name, value in (end | {"streams": streams}).items()}
+
+
+def _numbers(file: h5py.File) -> list[str]:
     """Return the names of the datasets that hold numbers of each update."""
     return [*NUMBERS, *(f"proposals/{name}" for name in PROPOSALS if "proposals" in file)]
+
+
+def _row_bytes(data: h5py.Dataset | np.ndarray) -> int:
+    return data.dtype.itemsize * math.prod(data.shape[1:])
+
+
+def _extend(stored: h5py.Dataset, rows: Sequence[int] | np.ndarray) -> None:
+    stored.resize(len(stored) + len(rows), axis=0)
+    stored[-len(rows) :] = rows
