@@ -62,8 +62,8 @@ def create_chains(
     Args:
         state: of the chains at the start.
         streams: the state `(chains, k)` of their random streams: `Streams.get_state`.
-        attributes: of the run, stored beside the data: numbers, strings and lists of them. `field`, by default
-            `gauge`, names the dataset of configurations.
+        attributes: of the run: numbers, strings and lists of them. `field`, by default `gauge`, names the dataset of
+            configurations.
         every: configurations are stored at updates that are multiples of it.
         proposals: the number of proposals of a flow that each chain meets in an update.
 
@@ -135,10 +135,12 @@ class ChainFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        with self._open() as (file, attributes):
-            self.attributes: dict[str, Any] = attributes
-            self.every = int(attributes["every"])
-            field = attributes.get("field", "gauge")
+        with self._open() as file:
+            self.attributes: dict[str, Any] = dict(file.attrs)
+            found = self.attributes.pop("format", None), self.attributes.pop("version", None)
+            files.check_format("an ensemble", found, (FORMAT, VERSION), path, "is another HDF5 file")
+            self.every = int(self.attributes["every"])
+            field = self.attributes.get("field", "gauge")
             self.dataset = DATASETS.get(field, field)
             self.n_updates, self.chains = file["action"].shape
             self.n_distinct = len(file[self.dataset])
@@ -156,7 +158,7 @@ class ChainFile:
         Raises:
             InvalidInput: the file has no such numbers.
         """
-        with self._open() as (file, _):
+        with self._open() as file:
             if name not in (known := _numbers(file)):
                 raise InvalidInput(f"unknown numbers {name!r}; there are {', '.join(known)} ({self.path})")
             begin, end, _ = slice(start, stop).indices(self.n_updates)
@@ -170,7 +172,7 @@ class ChainFile:
         """
         if not 0 <= chain < self.chains:
             raise InvalidInput(f"chain must be from 0 to {self.chains - 1}, got {chain} ({self.path})")
-        with self._open() as (file, _):
+        with self._open() as file:
             rows = np.flatnonzero(file["chain"][: self.n_distinct] == chain)
             reached = file["update"][: self.n_distinct][rows]
         after = self.n_updates // self.every * self.every + self.every
@@ -182,14 +184,14 @@ class ChainFile:
 
     def parts(self) -> list[np.ndarray]:
         """Return all rows, in parts of 64 MiB of configurations."""
-        with self._open() as (file, _):
+        with self._open() as file:
             stored = file[self.dataset]
             size = max(1, BLOCK // _row_bytes(stored))
         return [np.arange(start, min(start + size, self.n_distinct)) for start in range(0, self.n_distinct, size)]
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return the configurations `(len(rows), *shape)` in rows that rise."""
-        with self._open() as (file, _):
+        with self._open() as file:
             return torch.from_numpy(file[self.dataset][rows])
 
     def configuration(self, chain: int, update: int | None = None) -> Tensor:
@@ -214,28 +216,24 @@ class ChainFile:
 
     def end(self) -> tuple[ChainState, Tensor]:
         """Return the state of the chains and of their streams, from which they go on bit for bit."""
-        with self._open() as (file, _):
+        with self._open() as file:
             stored = {name: torch.from_numpy(file["end"][name][:]) for name in (*ChainState._fields, "streams")}
         log_w, offered = (stored[name] if len(stored[name]) else None for name in ("log_w", "offered"))
         return ChainState(stored["x"], stored["action"], log_w, offered), stored["streams"]
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+    def _open(self) -> Iterator[h5py.File]:
+        files.read(self.path, "ensemble", 0)  # because errors of HDF5 do not give the reason of the system
         with contextlib.ExitStack() as stack:
             try:
                 disk = stack.enter_context(TransactionFile(self.path, writable=False))
                 file = stack.enter_context(h5py.File(disk, "r"))
-            except FileNotFoundError as error:
-                raise InvalidInput(f"cannot read the ensemble: {error.strerror} ({self.path})") from error
             except OSError as error:
                 raise InvalidInput(
                     "an ensemble of lattice_flows is expected, this file is truncated or something else: "
                     f"restore it from a copy, or remove it to sample from the start ({self.path})"
                 ) from error
-            attributes = dict(file.attrs)
-            found = attributes.pop("format", None), attributes.pop("version", None)
-            files.check_format("an ensemble", found, (FORMAT, VERSION), self.path, "is another HDF5 file")
-            yield file, attributes
+            yield file
 
 
 class ChainWriter:
@@ -278,8 +276,8 @@ class ChainWriter:
         Raises:
             InvalidInput: shapes or dtypes differ from those in the file, or proposals are missing or unexpected.
         """
-        row = {"action": state.action, "acceptance": acceptance}
-        row |= {f"proposals/{name}": value for name, value in (proposals or {}).items()}
+        offers = {f"proposals/{name}": value for name, value in (proposals or {}).items()}
+        row = {"action": state.action, "acceptance": acceptance, **offers}
         if row.keys() != self._columns.keys():
             raise InvalidInput(f"an update of this ensemble has {sorted(self._columns)}, got {sorted(row)}")
         for name, value in row.items():
