@@ -1,5 +1,6 @@
 """Single configurations in the formats of NERSC and ILDG, which the first bytes of a file tell apart."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import files, lime, nersc
-from lattice_flows.io.ildg import read_ildg, write_ildg
-from lattice_flows.io.nersc import read_nersc, write_nersc
+from lattice_flows.io import files, ildg, nersc
 
 WRITERS: dict[str, Callable[..., None]] = {
-    "nersc": write_nersc,
-    "nersc-short": lambda path, links, words: write_nersc(path, links, words, short=True),
-    "ildg": write_ildg,
+    "nersc": nersc.write_nersc,
+    "nersc-short": functools.partial(nersc.write_nersc, short=True),
+    "ildg": ildg.write_ildg,
 }
 
 
@@ -40,9 +39,9 @@ def read_configuration(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     path = Path(path)
     head = files.read(path, "configuration", 16)
     if head.startswith(nersc.MAGIC):
-        return read_nersc(path)
-    if head.startswith((lime.MAGIC, lime.MAGIC[::-1])):
-        return read_ildg(path)
+        return nersc.read_nersc(path)
+    if head.startswith((ildg.MAGIC, ildg.MAGIC[::-1])):
+        return ildg.read_ildg(path)
     if head.startswith(b"\x89HDF\r\n"):
         raise InvalidInput(f"one configuration is expected, this HDF5 file is an ensemble: measure it alone ({path})")
     raise InvalidInput(f"a NERSC or ILDG file is expected, this one begins with {head!r} ({path})")

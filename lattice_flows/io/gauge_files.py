@@ -4,6 +4,7 @@ Files run over sites with x fastest, then y, z, t. At each site they run over th
 matrix over columns, then rows. Our directions and axes 0, 1, 2, 3 are x, y, z, t of the file: the last one is time.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,12 @@ AXES = (4, 3, 2, 1, 0, 5, 6)
 # of files in 32 bits, whose headers may hold sums that were made in 32 bits
 TOLERANCE = 1e-5
 DEFECT = 1e-4
+# the kind of checksums, for `as_number`
+hexadecimal = functools.partial(int, base=16)
 
 
 def to_file_order(links: Tensor) -> np.ndarray:
-    """Return links `(4, x, y, z, t, N, N)` as big-endian data `(t, z, y, x, 4, N, N)`.
-
-    Raises:
-        InvalidInput: the links are no single configuration of SU(N) in four dimensions.
-    """
+    """Return links `(4, x, y, z, t, N, N)` as big-endian data `(t, z, y, x, 4, N, N)`; refuse all other links."""
     shape = tuple(links.shape)
     if len(shape) != 7 or shape[0] != 4 or shape[5] != shape[6] or shape[5] < 2 or not links.is_complex():
         raise InvalidInput(
@@ -90,11 +89,7 @@ def measure(links: Tensor) -> dict[str, float]:
 
 
 def as_number(name: str, text: str | None, path: Path, kind: Callable[[Any], Any] = float) -> Any:
-    """Return a number in a header.
-
-    Raises:
-        InvalidInput: it is missing, or no number.
-    """
+    """Return a number in a header; raise InvalidInput if it is missing, or none."""
     try:
         return kind(text)
     except (TypeError, ValueError):
@@ -102,17 +97,8 @@ def as_number(name: str, text: str | None, path: Path, kind: Callable[[Any], Any
         raise InvalidInput(f"the header must state {name} as a number, got {word}: get another copy ({path})") from None
 
 
-def hexadecimal(text: str) -> int:
-    """Return a checksum in a header, for `as_number`."""
-    return int(text, 16)
-
-
 def file_extents(names: Sequence[str], header: dict[str, str], path: Path) -> tuple[int, ...]:
-    """Return the four extents that a header states.
-
-    Raises:
-        InvalidInput: they are missing or less than 2.
-    """
+    """Return the four extents that a header states; raise InvalidInput if they are missing or less than 2."""
     extents = [as_number(name, header.get(name), path, int) for name in names]
     with naming(str(path)):
         lattice = Lattice(extents)
@@ -120,11 +106,7 @@ def file_extents(names: Sequence[str], header: dict[str, str], path: Path) -> tu
 
 
 def matrices(data, dtype: np.dtype, extents: tuple[int, ...], rows: int, n: int, path: Path) -> np.ndarray:
-    """Return the bytes of a file as `(t, z, y, x, 4, rows, N)`.
-
-    Raises:
-        InvalidInput: there are more or fewer.
-    """
+    """Return the bytes of a file as `(t, z, y, x, 4, rows, N)`; raise InvalidInput if there are more or fewer."""
     shape = (*reversed(extents), 4, rows, n)
     expected = int(np.prod(shape)) * dtype.itemsize
     if len(data) != expected:

@@ -8,13 +8,21 @@
 
 The two sums are the exclusive or of the CRC-32 of site k, turned left by k mod 29 bits and by k mod 31 bits.
 
-Source: ILDG Binary File Format, Rev. 1.1, International Lattice Data Grid; for scidac-checksum and scidac-record-xml:
-QIO, USQCD.
+LIME packs records into messages. A record is a header of 144 bytes, its data, and zeros up to a multiple of 8 bytes.
+The header holds, big-endian:
+
+    uint32 0x456789ab | uint16 version 1 | uint16 flags | uint64 length of the data | 128 bytes: type, then zeros
+
+The highest bit of the flags marks the first record of a message, the next one the last.
+
+Source: ILDG Binary File Format, Rev. 1.1, International Lattice Data Grid; the manual of c-lime 1.2, USQCD; for
+scidac-checksum and scidac-record-xml: QIO, USQCD.
 """
 
+import struct
 import xml.etree.ElementTree as ElementTree
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -23,8 +31,12 @@ import numpy as np
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import files, gauge_files, lime
+from lattice_flows.io import files, gauge_files
 
+MAGIC = b"\x45\x67\x89\xab"
+VERSION = 1
+HEADER = struct.Struct(">4sHHQ128s")
+BEGIN, END = 0x8000, 0x4000
 EXTENTS = ["lx", "ly", "lz", "lt"]
 # the averages that are verified, by their names in facts and in XML
 AVERAGES = {"plaquette": "plaq", "link_trace": "linktr"}
@@ -33,7 +45,7 @@ AVERAGES = {"plaquette": "plaq", "link_trace": "linktr"}
 def read_ildg(path: Path) -> tuple[Tensor, dict[str, Any]]:
     """Read an ILDG file; see `lattice_flows.io.read_configuration`."""
     records: dict[str, memoryview] = {}
-    for kind, data in lime.read_records(files.read(path, "configuration"), path):
+    for kind, data in read_records(files.read(path, "configuration"), path):
         if kind.startswith("ildg-") and kind in records:
             raise InvalidInput(f"one configuration is expected, there are two of {kind}: split the file ({path})")
         records[kind] = data
@@ -78,22 +90,63 @@ def write_ildg(path: Path, links: Tensor, words: Mapping[str, Any]) -> None:
         ("scidac-checksum", _to_xml("scidacChecksum", {"version": "1.0", "suma": f"{suma:x}", "sumb": f"{sumb:x}"})),
     ]
     # a record that says nothing is left out
-    files.write(path, lime.pack_message([record for record in message if record[1]]))
+    files.write(path, pack_message([record for record in message if record[1]]))
+
+
+def read_records(content: bytes, path: Path) -> list[tuple[str, memoryview]]:
+    """Return the types and the data of all records in the content of a LIME file, in order."""
+    records, offset, whole, ends = [], 0, memoryview(content), False
+    while offset < len(whole):
+        if len(whole) - offset < HEADER.size:
+            raise InvalidInput(_broken(f"{HEADER.size} bytes of header, got {len(whole) - offset}", offset, path))
+        magic, version, flags, length, name = HEADER.unpack_from(whole, offset)
+        if magic == MAGIC[::-1]:
+            raise InvalidInput(f"LIME files are big-endian, this one is little-endian: write it again ({path})")
+        if magic != MAGIC or version != VERSION:
+            raise InvalidInput(
+                _broken(f"LIME {MAGIC.hex()} version {VERSION}, got {magic.hex()} {version}", offset, path)
+            )
+        start = offset + HEADER.size
+        padded = length + -length % 8
+        if padded > len(whole) - start:
+            raise InvalidInput(_broken(f"{length} bytes of data, got {len(whole) - start}", offset, path))
+        kind = bytes(name).partition(b"\0")[0].decode("ascii", "replace")
+        records.append((kind, whole[start : start + length]))
+        offset, ends = start + padded, bool(flags & END)
+    if not ends:
+        raise InvalidInput(_broken("the rest of a message, got nothing", offset, path))
+    return records
+
+
+def pack_message(records: Sequence[tuple[str, bytes]]) -> bytes:
+    """Return a LIME file of one message: the types and the data of its records.
+
+    Example:
+        >>> file = pack_message([("greeting", b"hello"), ("farewell", b"bye")])
+        >>> len(file), [(kind, bytes(data)) for kind, data in read_records(file, Path("file"))]
+        (304, [('greeting', b'hello'), ('farewell', b'bye')])
+    """
+    parts = []
+    for place, (kind, data) in enumerate(records):
+        flags = (BEGIN if place == 0 else 0) | (END if place == len(records) - 1 else 0)
+        parts += [HEADER.pack(MAGIC, VERSION, flags, len(data), kind.encode("ascii")), data, bytes(-len(data) % 8)]
+    return b"".join(parts)
+
+
+def _broken(expected: str, offset: int, path: Path) -> str:
+    return (
+        f"at byte {offset} are expected {expected}: the file is truncated, damaged or other, get another copy ({path})"
+    )
 
 
 def scidac_checksum(stored: np.ndarray) -> tuple[int, int]:
     """Return the two sums over the bytes of data `(t, z, y, x, ...)`."""
     sites = np.ascontiguousarray(stored).reshape(int(np.prod(stored.shape[:4])), -1).view(np.uint8)
-    crc = np.fromiter((zlib.crc32(site.data) for site in sites), np.uint32, len(sites))
-    turns = (np.arange(len(sites)) % period for period in (29, 31))
-    suma, sumb = (np.bitwise_xor.reduce(_turned(crc, turn.astype(np.uint32))) for turn in turns)
-    return int(suma), int(sumb)
-
-
-def _turned(words: np.ndarray, bits: np.ndarray) -> np.ndarray:
-    # shifts in 64 bits, because one by 32 bits of 32 is undefined
-    wide = words.astype(np.uint64) << bits
-    return ((wide | wide >> np.uint64(32)) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    crc = np.fromiter((zlib.crc32(site.data) for site in sites), np.uint64, len(sites))
+    # shifted in 64 bits; the upper half holds the bits that a turn of 32 bits brings back
+    turns = (np.arange(len(sites), dtype=np.uint64) % np.uint64(period) for period in (29, 31))
+    suma, sumb = (int(np.bitwise_xor.reduce(crc << turn)) for turn in turns)
+    return suma >> 32 ^ suma & 0xFFFFFFFF, sumb >> 32 ^ sumb & 0xFFFFFFFF
 
 
 def _verify_checksum(stated: dict[str, str], stored: np.ndarray, path: Path) -> list[str]:

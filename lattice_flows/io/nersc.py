@@ -27,6 +27,7 @@ from lattice_flows.io import files, gauge_files
 
 MAGIC = b"BEGIN_HEADER"
 DIMENSIONS = [f"DIMENSION_{k}" for k in (1, 2, 3, 4)]
+DTYPES = {"IEEE32BIG": ">c8", "IEEE64BIG": ">c16", "IEEE32LITTLE": "<c8", "IEEE64LITTLE": "<c16"}
 # the words of a writer about the ensemble, and their defaults
 WORDS = {"ensemble_id": "lattice_flows", "ensemble_label": "", "sequence_number": "0"}
 
@@ -41,10 +42,15 @@ def read_nersc(path: Path) -> tuple[Tensor, dict[str, Any]]:
             f"DATATYPE must be 4D_SU3_GAUGE, 4D_SU3_GAUGE_3x3 or the same of another SU(N), "
             f"got {header.get('DATATYPE')!r} ({path})"
         )
-    dtype = _dtype(header.get("FLOATING_POINT", ""), path)
+    if (floating_point := header.get("FLOATING_POINT", "")) not in DTYPES:
+        raise InvalidInput(
+            f"FLOATING_POINT must be IEEE32BIG, IEEE64BIG, IEEE32LITTLE or IEEE64LITTLE, got {floating_point!r}: "
+            f"correct the header ({path})"
+        )
+    dtype = np.dtype(DTYPES[floating_point])
     extents = gauge_files.file_extents(DIMENSIONS, header, path)
     stored = gauge_files.matrices(data, dtype, extents, n if found[2] else n - 1, n, path)
-    _verify_checksum(header, data, dtype, path)
+    _verify_checksum(header, data, dtype.str[0], path)
     form, whole = ("nersc", stored) if found[2] else ("nersc-short", complete(stored))
     stated = {name: (name.upper(), header.get(name.upper(), "")) for name in ("plaquette", "link_trace")}
     words = {name: header.get(name.upper(), default) for name, default in WORDS.items()}
@@ -80,7 +86,7 @@ def write_nersc(path: Path, links: Tensor, words: Mapping[str, Any], *, short: b
 
 def checksum(data, order: str) -> int:
     """Return the sum of data as unsigned 32-bit words in a byte order, `<` or `>`, modulo 2^32."""
-    return int(np.frombuffer(data, f"{order}u4").sum(dtype=np.uint64)) % 2**32
+    return int(np.frombuffer(data, f"{order}u4").sum(dtype=np.uint32))
 
 
 def complete(rows: np.ndarray) -> np.ndarray:
@@ -88,10 +94,8 @@ def complete(rows: np.ndarray) -> np.ndarray:
 
     The last row holds the complex conjugates of its cofactors, because the inverse of a unitary matrix is its adjoint.
     """
-    n = rows.shape[-1]
-    exact = torch.from_numpy(rows.astype(np.complex128))
-    columns = [[k for k in range(n) if k != column] for column in range(n)]
-    minors = [torch.linalg.det(exact[..., others]) for others in columns]
+    n, exact = rows.shape[-1], rows.astype(np.complex128)
+    minors = [torch.linalg.det(torch.from_numpy(np.delete(exact, k, axis=-1))) for k in range(n)]
     last = torch.stack([(-1) ** (n - 1 + k) * minor.conj() for k, minor in enumerate(minors)], dim=-1)
     return np.concatenate([rows, last.unsqueeze(-2).numpy().astype(rows.dtype)], axis=-2)
 
@@ -107,23 +111,11 @@ def _split(content: bytes, path: Path) -> tuple[dict[str, str], memoryview]:
     return {key.strip(): value.strip() for key, _, value in pairs}, memoryview(content)[match.end() :]
 
 
-def _dtype(floating_point: str, path: Path) -> np.dtype:
-    match = re.fullmatch(r"IEEE(32|64)(BIG|LITTLE)", floating_point)
-    if not match:
-        raise InvalidInput(
-            f"FLOATING_POINT must be IEEE32BIG, IEEE64BIG, IEEE32LITTLE or IEEE64LITTLE, got {floating_point!r}: "
-            f"correct the header ({path})"
-        )
-    return np.dtype(f"{'>' if match[2] == 'BIG' else '<'}c{int(match[1]) // 4}")
-
-
-def _verify_checksum(header: dict[str, str], data, dtype: np.dtype, path: Path) -> None:
+def _verify_checksum(header: dict[str, str], data, order: str, path: Path) -> None:
     stated = gauge_files.as_number("CHECKSUM", header.get("CHECKSUM"), path, gauge_files.hexadecimal)
-    order, other = (">", "<") if dtype.str[0] == ">" else ("<", ">")
     found = checksum(data, order)
     if found != stated:
-        fits = checksum(data, other) == stated
-        remedy = (
-            "it fits the other byte order, correct FLOATING_POINT" if fits else "the file is damaged, get another copy"
-        )
+        remedy = "the file is damaged, get another copy"
+        if checksum(data, "<" if order == ">" else ">") == stated:
+            remedy = "it fits the other byte order, correct FLOATING_POINT"
         raise InvalidInput(f"CHECKSUM is {stated:x} in the header and {found:x} of the links: {remedy} ({path})")
