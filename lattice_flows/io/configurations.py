@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.io import files, ildg, nersc
 
-WRITERS: dict[str, Callable[..., None]] = {
-    "nersc": nersc.write_nersc,
-    "nersc-short": functools.partial(nersc.write_nersc, short=True),
-    "ildg": ildg.write_ildg,
+PACK: dict[str, Callable[[Tensor, Mapping[str, Any]], bytes]] = {
+    "nersc": nersc.pack,
+    "nersc-short": functools.partial(nersc.pack, short=True),
+    "ildg": ildg.pack,
 }
 
 
@@ -36,15 +36,16 @@ def read_configuration(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
         >>> tuple(links.shape), facts["group"], facts["extents"], facts["verified"]
         ((4, 2, 2, 2, 4, 2, 2), 'SU(2)', (2, 2, 2, 4), ('checksum', 'plaquette', 'link_trace'))
     """
-    path = Path(path)
     head = files.read(path, "configuration", 16)
-    if head.startswith(nersc.MAGIC):
-        return nersc.read_nersc(path)
-    if head.startswith((ildg.MAGIC, ildg.MAGIC[::-1])):
-        return ildg.read_ildg(path)
     if head.startswith(b"\x89HDF\r\n"):
         raise InvalidInput(f"one configuration is expected, this HDF5 file is an ensemble: measure it alone ({path})")
-    raise InvalidInput(f"a NERSC or ILDG file is expected, this one begins with {head!r} ({path})")
+    if not head.startswith((nersc.MAGIC, ildg.MAGIC, ildg.MAGIC[::-1])):
+        raise InvalidInput(f"a NERSC or ILDG file is expected, this one begins with {head!r} ({path})")
+    read = nersc.read if head.startswith(nersc.MAGIC) else ildg.read
+    content = files.read(path, "configuration")
+    with naming(str(path)):
+        links, facts = read(content)
+    return links, facts
 
 
 def write_configuration(path: str | Path, links: Tensor, format: str, facts: Mapping[str, Any] | None = None) -> None:
@@ -59,6 +60,6 @@ def write_configuration(path: str | Path, links: Tensor, format: str, facts: Map
         InvalidInput: another format, not one configuration of SU(N) in four dimensions, or a word of several lines.
         LatticeFlowsError: the disk is full or the folder not writable.
     """
-    if format not in WRITERS:
-        raise InvalidInput(f"unknown format {format!r}; available: {', '.join(WRITERS)}")
-    WRITERS[format](Path(path), links, facts or {})
+    if format not in PACK:
+        raise InvalidInput(f"unknown format {format!r}; available: {', '.join(PACK)}")
+    files.write(Path(path), PACK[format](links, facts or {}))

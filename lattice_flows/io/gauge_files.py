@@ -6,14 +6,13 @@ matrix over columns, then rows. Our directions and axes 0, 1, 2, 3 are x, y, z, 
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput, naming
+from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import SU
 from lattice_flows.lattice import GaugeField, Lattice
 from lattice_flows.observables import average_plaquette
@@ -44,7 +43,6 @@ def verified_links(
     data: np.ndarray,
     stated: Mapping[str, tuple[str, str]],
     verified: Sequence[str],
-    path: Path,
     **words: str,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return the links and the facts that `read_configuration` promises, from the content of a file.
@@ -58,13 +56,13 @@ def verified_links(
         InvalidInput: some matrix is not in SU(N), or an average is not that of the links.
     """
     links = torch.from_numpy(data.astype(data.dtype.newbyteorder("="))).permute(AXES).contiguous()
-    _check_group(links, f"the file is damaged or of another byte order or group ({path})")
+    _check_group(links, "the file is damaged or of another byte order or group")
     measured = measure(links)
     for fact, (name, text) in stated.items():
-        if not abs(as_number(name, text, path) - measured[fact]) <= TOLERANCE:
+        if not abs(as_number(name, text) - measured[fact]) <= TOLERANCE:
             raise InvalidInput(
                 f"{name} is {text} in the header and {measured[fact]:.8f} of the links: "
-                f"the file is damaged, get another copy ({path})"
+                "the file is damaged, get another copy"
             )
     facts = {
         "format": form,
@@ -88,31 +86,28 @@ def measure(links: Tensor) -> dict[str, float]:
     }
 
 
-def as_number(name: str, text: str | None, path: Path, kind: Callable[[Any], Any] = float) -> Any:
+def as_number(name: str, text: str | None, kind: Callable[[Any], Any] = float) -> Any:
     """Return a number in a header; raise InvalidInput if it is missing, or none."""
     try:
         return kind(text)
     except (TypeError, ValueError):
         word = "nothing" if text is None else repr(text)
-        raise InvalidInput(f"the header must state {name} as a number, got {word}: get another copy ({path})") from None
+        raise InvalidInput(f"the header must state {name} as a number, got {word}: get another copy") from None
 
 
-def file_extents(names: Sequence[str], header: dict[str, str], path: Path) -> tuple[int, ...]:
+def file_extents(names: Sequence[str], header: dict[str, str]) -> tuple[int, ...]:
     """Return the four extents that a header states; raise InvalidInput if they are missing or less than 2."""
-    extents = [as_number(name, header.get(name), path, int) for name in names]
-    with naming(str(path)):
-        lattice = Lattice(extents)
-    return lattice.extents
+    return Lattice([as_number(name, header.get(name), int) for name in names]).extents
 
 
-def matrices(data, dtype: np.dtype, extents: tuple[int, ...], rows: int, n: int, path: Path) -> np.ndarray:
+def matrices(data, dtype: np.dtype, extents: tuple[int, ...], rows: int, n: int) -> np.ndarray:
     """Return the bytes of a file as `(t, z, y, x, 4, rows, N)`; raise InvalidInput if there are more or fewer."""
     shape = (*reversed(extents), 4, rows, n)
     expected = int(np.prod(shape)) * dtype.itemsize
     if len(data) != expected:
         raise InvalidInput(
             f"{expected} bytes of links are expected on {Lattice(extents)} sites, got {len(data)}: "
-            f"the file is truncated or its header wrong, get another copy ({path})"
+            "the file is truncated or its header wrong, get another copy"
         )
     return np.frombuffer(data, dtype).reshape(shape)
 
