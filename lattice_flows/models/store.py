@@ -17,8 +17,7 @@ from lattice_flows.config import Config, loads, to_toml
 from lattice_flows.config.rules import FINITE, Settings, at_least
 from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.flows import Flow
-from lattice_flows.io import files
-from lattice_flows.io.weights import load_weights, read_about, save_weights
+from lattice_flows.io import files, load_weights, read_about, save_weights
 from lattice_flows.models.build import build_run, dtype
 
 FORMAT = "lattice_flows model"
