@@ -6,6 +6,7 @@ processes have found each other. Without a launcher nothing here imports MPI.
 
 import atexit
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,8 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 
+# the number of processes, as a batch script and as launchers say it: MPICH and Slurm's pmi2, Open MPI, a step of Slurm
 RANKS = "LATTICE_FLOWS_RANKS"
-"""The environment variable for the number of processes that a batch script starts."""
-
-# those of launchers: MPICH and Slurm's pmi2, Open MPI, and a job step of Slurm
 _LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
@@ -32,11 +31,7 @@ def share(n: int, part: int, parts: int) -> range:
 
 
 class World:
-    """A world of one process, and the interface of all worlds.
-
-    Attributes:
-        rank: the number of this process, 0 <= rank < size.
-        size: the number of processes.
+    """A world of one process, and the interface of all worlds: process `rank` of `size`.
 
     Example:
         >>> world = World()
@@ -142,9 +137,7 @@ class MPIWorld(World):
         return self._comm.allreduce(value)
 
     def any(self, flag: bool) -> bool:
-        out = np.array([flag])
-        self._comm.Allreduce(self._mpi.IN_PLACE, out, op=self._mpi.LOR)
-        return bool(out[0])
+        return self._comm.allreduce(flag, op=self._mpi.LOR)
 
     def barrier(self) -> None:
         self._comm.Barrier()
@@ -159,25 +152,22 @@ class MPIWorld(World):
     def gather(self, rows: Tensor, axis: int = 0) -> Tensor | None:
         own = np.ascontiguousarray(rows.detach().cpu().numpy())
         shapes = self._comm.gather(own.shape)
-        sizes = [int(np.prod(shape)) * own.itemsize for shape in shapes or ()]
         if not self.first:
             self._comm.Send(own.reshape(-1).view(np.uint8), dest=0)
             return None
-        parts = [own]
-        for source in range(1, self.size):
-            received = np.empty(sizes[source], np.uint8)
-            self._comm.Recv(received, source=source)
-            parts.append(received.view(own.dtype).reshape(shapes[source]))
+        parts = [own, *(np.empty(shape, own.dtype) for shape in shapes[1:])]
+        for source, part in enumerate(parts[1:], 1):
+            self._comm.Recv(part.reshape(-1).view(np.uint8), source=source)
         return torch.from_numpy(np.concatenate(parts, axis))
 
     def scatter(self, rows: Tensor | None) -> Tensor:
         if not self.first:
             return self._comm.recv(source=0)
         assert rows is not None
-        parts = [rows[own.start : own.stop] for own in (share(len(rows), rank, self.size) for rank in range(self.size))]
-        for rank, part in enumerate(parts[1:], 1):
-            self._comm.send(part.clone(), dest=rank)  # not the whole storage
-        return parts[0]
+        for rank in range(1, self.size):
+            own = share(len(rows), rank, self.size)
+            self._comm.send(rows[own.start : own.stop].clone(), dest=rank)  # not the whole storage
+        return rows[: len(self.share(len(rows)))]
 
     def send(self, value: Any, rank: int) -> None:
         self._comm.ssend(value, dest=rank)
@@ -225,14 +215,13 @@ class MPIWorld(World):
         self.barrier()
 
 
-def world(environment: dict[str, str] | None = None) -> World:
+def world(environment: Mapping[str, str] = os.environ) -> World:
     """The world of this process, from its environment variables.
 
     Raises:
         InvalidInput: the launcher has started more processes than have found each other, or mpi4py is missing.
     """
-    variables = dict(os.environ) if environment is None else environment
-    said = {name: int(variables[name]) for name in (RANKS, *_LAUNCHERS) if variables.get(name, "").isdecimal()}
+    said = {name: int(environment[name]) for name in (RANKS, *_LAUNCHERS) if environment.get(name, "").isdecimal()}
     if max(said.values(), default=1) == 1:
         return SERIAL
     name, expected = next(iter(said.items()))
