@@ -9,16 +9,6 @@ from lattice_flows.io.metrics import MetricsFile, read_metrics
 from lattice_flows.io.tensors import load_checkpoint, load_weights, read_about, save_checkpoint, save_weights
 
 __all__ = [
-    "ChainFile",
-    "ChainWriter",
-    "MetricsFile",
-    "create_chains",
-    "load_checkpoint",
-    "load_weights",
-    "read_about",
-    "read_configuration",
-    "read_metrics",
-    "save_checkpoint",
-    "save_weights",
-    "write_configuration",
-]
+    "ChainFile", "ChainWriter", "MetricsFile", "create_chains", "load_checkpoint", "load_weights", "read_about",
+    "read_configuration", "read_metrics", "save_checkpoint", "save_weights", "write_configuration",
+]  # fmt: skip

@@ -50,14 +50,12 @@ class TransactionFile(io.RawIOBase):
         self._file = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         size = os.fstat(self._file).st_size
         self._pages, self._committed = _journal(self._file, size) or ({}, size)
-        if writable:
-            with files.writing(self._path):
-                if self._pages:
-                    self._put_in_place()
-                else:
-                    head = os.pread(self._file, _END_OF_FILE.size, 0).ljust(_END_OF_FILE.size, b"\0")
-                    self._committed = min(size, _END_OF_FILE.unpack(head)[0])
-                    os.ftruncate(self._file, self._committed)
+        if writable and self._pages:
+            self._put_in_place()
+        elif writable:
+            head = os.pread(self._file, _END_OF_FILE.size, 0).ljust(_END_OF_FILE.size, b"\0")
+            self._committed = min(size, _END_OF_FILE.unpack(head)[0])
+            os.ftruncate(self._file, self._committed)
         self._end = self._kept = self._committed
 
     def commit(self) -> None:
