@@ -82,7 +82,8 @@ def create_chains(
         raise InvalidInput(f"the field of an ensemble must not be called {configurations!r}, as other data are")
     chains = len(state.x)
     # first the data that change with each commit: they lie in the first page, which is put in place last
-    data = dict.fromkeys(NUMBERS, np.empty((0, chains))) | dict.fromkeys(ROWS, np.empty(0, np.int64))
+    data: dict[str, np.ndarray] = {name: np.empty((0, chains)) for name in NUMBERS}
+    data |= {name: np.empty(0, np.int64) for name in ROWS}
     for name in PROPOSALS if proposals else ():
         data[f"proposals/{name}"] = np.empty((0, chains, proposals), bool if name == "accepted" else float)
     data[configurations] = state.x[:0].cpu().numpy()
@@ -237,13 +238,10 @@ class ChainFile:
 
 
 class ChainWriter:
-    """An ensemble that updates are appended to; the file holds the committed ones at every moment.
+    """An ensemble of `create_chains` that updates are appended to; the file holds the committed ones at every moment.
 
     A kill, a full disk or an exception leaves it as the last `commit` did, and a later writer goes on from there.
     Writers of one file must exclude each other.
-
-    Args:
-        path: a file that `create_chains` made.
 
     Raises:
         InvalidInput: the file is no ensemble of this version.
@@ -297,10 +295,7 @@ class ChainWriter:
         self._state = state
 
     def commit(self, streams: Tensor) -> None:
-        """Make all updates so far, and the state of the streams, the content of the file: durably.
-
-        Args:
-            streams: `Streams.get_state`, of all chains.
+        """Make all updates so far, and `Streams.get_state` of all chains, the content of the file: durably.
 
         Raises:
             LatticeFlowsError: the disk is full or failed; the file is then as the last commit left it.

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 
@@ -23,11 +22,7 @@ def read(path: str | Path, what: str, size: int = -1) -> bytes:
 
 
 def check_format(
-    what: str,
-    found: tuple[Any, Any],
-    expected: tuple[Any, Any],
-    path: str | Path,
-    other: str = "file is from another program",
+    what: str, found: tuple, expected: tuple, path: str | Path, other: str = "file is from another program"
 ) -> None:
     """Raise InvalidInput unless a file has the expected format and version."""
     if found[0] != expected[0]:

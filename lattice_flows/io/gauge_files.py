@@ -39,21 +39,14 @@ def to_file_order(links: Tensor) -> np.ndarray:
 
 
 def verified_links(
-    form: str,
-    data: np.ndarray,
-    stated: Mapping[str, tuple[str, str]],
-    verified: Sequence[str],
-    **words: str,
+    form: str, data: np.ndarray, stated: Mapping[str, tuple[str, str]], verified: Sequence[str], **words: str
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Return the links and the facts that `read_configuration` promises, from the content of a file.
+    """Return the links and the facts that `read_configuration` promises; refuse links that contradict the file.
 
     Args:
         data: `(t, z, y, x, 4, N, N)` in any byte order.
         stated: the averages in the header: name of a fact -> name and text in the file.
         verified: statements of the file that were checked before.
-
-    Raises:
-        InvalidInput: some matrix is not in SU(N), or an average is not that of the links.
     """
     links = torch.from_numpy(data.astype(data.dtype.newbyteorder("="))).permute(AXES).contiguous()
     _check_group(links, "the file is damaged or of another byte order or group")

@@ -28,10 +28,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 class MetricsFile:
-    """A file that records are appended to.
-
-    Args:
-        keep: the number of records to keep; opening the file drops those that a killed process wrote beyond.
+    """A file that records are appended to; opening it keeps the first `keep` and drops later ones of a killed process.
 
     Example:
         >>> import tempfile

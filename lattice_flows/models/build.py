@@ -29,10 +29,7 @@ def build_space(config: Config) -> Space:
 
 
 def build_action(config: Config, source: str) -> tuple[Config, Action]:
-    """Return the config with the group's own name, and the action.
-
-    Args:
-        source: names the config in errors.
+    """Return the config with the group's own name, and the action; errors name the `source` of the config.
 
     Raises:
         InvalidInput: no such group, or an action that the space cannot have.
@@ -46,10 +43,7 @@ def build_action(config: Config, source: str) -> tuple[Config, Action]:
 
 
 def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
-    """Return the config with the group's own name, the untrained flow, and the action.
-
-    Args:
-        source: names the config in errors.
+    """Return the config with the group's own name, the untrained flow, and the action; `source` as `build_action`.
 
     Raises:
         InvalidInput: as `build_action`, or a space and settings that the architecture cannot have.

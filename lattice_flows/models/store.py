@@ -191,8 +191,7 @@ def read_header(path: str | Path) -> Header:
 def carried(model: Model, config: Config, source: str) -> Flow:
     """Copy a model's flow for a config of the same field and ``[flow]``, if need be to another lattice.
 
-    Args:
-        source: names the config in errors.
+    Errors name the `source` of the config.
 
     Raises:
         InvalidInput: another field, group or architecture, or a lattice or coupling that the flow cannot have.
