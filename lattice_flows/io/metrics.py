@@ -27,6 +27,15 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         raise InvalidInput(f"metrics must be one JSON object a line: {error} ({path})") from error
 
 
+def finite(value: Any) -> Any:
+    """Replace the numbers in dicts and lists that are not finite by None, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: finite(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 class MetricsFile:
     """A file that records are appended to; opening it keeps the first `keep` and drops later ones of a killed process.
 
@@ -56,11 +65,7 @@ class MetricsFile:
         Raises:
             LatticeFlowsError: the disk is full; no part of the record is then in the file.
         """
-        finite = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in record.items()
-        }
-        line = json.dumps(finite).encode() + b"\n"
+        line = json.dumps(finite(dict(record))).encode() + b"\n"
         with files.writing(self._path):
             try:
                 written = 0

@@ -1,7 +1,6 @@
 """The measurements of a run's ensemble: its tables and figures."""
 
 import json
-import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, files, read_metrics
+from lattice_flows.io.metrics import finite
 from lattice_flows.models import build_space
 from lattice_flows.observables import standard_observables
 from lattice_flows.reports.configurations import measure_configurations
@@ -109,7 +109,7 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
     from lattice_flows.reports import figures
 
     loops, flow = report.get("loops"), report.get("flow")
-    files.write(folder / REPORT, (json.dumps(_finite(report), indent=2) + "\n").encode())
+    files.write(folder / REPORT, (json.dumps(finite(report), indent=2) + "\n").encode())
     files.write(folder / "report.txt", _text(config, report).encode())
     files.make_folder(folder / "figures")
 
@@ -136,12 +136,3 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
 def _text(config: Config, report: Report) -> str:
     parts = {"loops": loops_table, "flow": flow_table}
     return "\n".join([table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)])
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that are not finite by None, since JSON has none."""
-    if isinstance(value, dict):
-        return {key: _finite(own) for key, own in value.items()}
-    if isinstance(value, list):
-        return [_finite(own) for own in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
