@@ -107,13 +107,12 @@ SERIAL = World()
 
 
 class MPIWorld(World):
-    """The processes of an MPI communicator.
+    """The processes of a communicator of mpi4py.
 
     MPI sums tensors on the CPU in place, without a copy. NCCL sums those on CUDA devices; its processes meet at an
     address that MPI carries.
 
     Args:
-        communicator: one of mpi4py.
         backend: that of torch.distributed for `sum_`; default: NCCL on CUDA devices, none on the CPU.
     """
 
@@ -125,11 +124,11 @@ class MPIWorld(World):
         node = communicator.Split_type(MPI.COMM_TYPE_SHARED)
         self._local_rank, self._local_size = node.rank, node.size
         node.Free()
-        self._group: Any = None
 
     def sum_(self, tensor: Tensor) -> None:
         if tensor.is_cuda or self._backend:
-            torch.distributed.all_reduce(tensor, group=self._torch_group())
+            self._meet()
+            torch.distributed.all_reduce(tensor)
         else:
             self._comm.Allreduce(self._mpi.IN_PLACE, tensor.detach().numpy())
 
@@ -191,22 +190,20 @@ class MPIWorld(World):
         torch.cuda.set_device(own)
         return own
 
-    def _torch_group(self) -> Any:
-        """The process group of torch, made on first use."""
-        if self._group is None:
-            from torch.distributed import PrefixStore, TCPStore
+    def _meet(self) -> None:
+        """Make the process group of torch, on first use."""
+        if torch.distributed.is_initialized():
+            return
+        from torch.distributed import PrefixStore, TCPStore
 
-            host = os.uname().nodename
-            # port 0: the system picks a free one, so two jobs on a node never share it
-            store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
-            host, port = self._comm.bcast((host, store.port if store else None))
-            store = store or TCPStore(host, port, is_master=False)
-            torch.distributed.init_process_group(
-                self._backend or "nccl", store=PrefixStore("lattice_flows", store), rank=self.rank, world_size=self.size
-            )
-            self._group = torch.distributed.group.WORLD
-            atexit.register(self._leave)
-        return self._group
+        host = os.uname().nodename
+        # port 0: the system picks a free one, so two jobs on a node never share it
+        store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
+        host, port = self._comm.bcast((host, store.port if store else None))
+        store = PrefixStore("lattice_flows", store or TCPStore(host, port, is_master=False))
+        backend = self._backend or "nccl"
+        torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.size)
+        atexit.register(self._leave)
 
     def _leave(self) -> None:
         """End the process group before MPI, after the last rank has left the store of rank 0."""

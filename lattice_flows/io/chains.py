@@ -186,8 +186,7 @@ class ChainFile:
     def parts(self) -> list[np.ndarray]:
         """Return all rows, in parts of 64 MiB of configurations."""
         with self._open() as file:
-            stored = file[self.dataset]
-            size = max(1, BLOCK // _row_bytes(stored))
+            size = max(1, BLOCK // _row_bytes(file[self.dataset]))
         return [np.arange(start, min(start + size, self.n_distinct)) for start in range(0, self.n_distinct, size)]
 
     def read(self, rows: np.ndarray) -> Tensor:

@@ -60,10 +60,9 @@ def write(path: Path, data: bytes | memoryview) -> None:
             sync(partial)
             os.replace(partial, path)
             sync(path.parent)
-        except BaseException:
+        finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-            raise
 
 
 def sync(path: Path) -> None:
