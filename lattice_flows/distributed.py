@@ -39,8 +39,7 @@ class World:
         (3.0, False, [0, 1, 2, 3])
     """
 
-    rank = 0
-    size = 1
+    rank, size = 0, 1
 
     @property
     def first(self) -> bool:

@@ -1,7 +1,4 @@
-"""Files: checkpoints, weights, ensembles in HDF5, configurations of NERSC and ILDG, metrics.
-
-A kill at any moment costs little of each.
-"""
+"""Files that outlive a kill: checkpoints, weights, ensembles, metrics, and configurations of NERSC and ILDG."""
 
 from lattice_flows.io.chains import ChainFile, ChainWriter, create_chains
 from lattice_flows.io.configurations import read_configuration, write_configuration

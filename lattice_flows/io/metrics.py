@@ -68,9 +68,9 @@ class MetricsFile:
         line = json.dumps(finite(dict(record))).encode() + b"\n"
         with files.writing(self._path):
             try:
-                written = 0
-                while written < len(line):
-                    written += self._file.write(line[written:])
+                rest = line
+                while rest:
+                    rest = rest[self._file.write(rest) :]
             except OSError:
                 os.ftruncate(self._file.fileno(), self._end)
                 raise

@@ -85,11 +85,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_about(path: str | Path) -> dict[str, str]:
-    """Return the text in the header of a safetensors file, without reading its tensors.
-
-    Raises:
-        InvalidInput: as `load_weights`.
-    """
+    """Return the text in the header of a safetensors file, without reading its tensors; errors as `load_weights`."""
     with _open(path) as file:
         return file.metadata() or {}
 

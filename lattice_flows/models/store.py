@@ -181,11 +181,8 @@ def read_header(path: str | Path) -> Header:
             raise ValueError("not an object")
     except ValueError as error:
         raise InvalidInput(f"the facts of the model must be a JSON object: {error} ({path})") from error
-    return Header(
-        about["name"],
-        loads(about["config"], str(path)),
-        Facts.from_table(facts, lambda key: f"{path}: {key or 'facts'}"),
-    )
+    config = loads(about["config"], str(path))
+    return Header(about["name"], config, Facts.from_table(facts, lambda key: f"{path}: {key or 'facts'}"))
 
 
 def carried(model: Model, config: Config, source: str) -> Flow:
