@@ -135,7 +135,9 @@ class MPIWorld(World):
         return self._comm.allreduce(value)
 
     def any(self, flag: bool) -> bool:
-        return self._comm.allreduce(flag, op=self._mpi.LOR)
+        out = np.array([flag])
+        self._comm.Allreduce(self._mpi.IN_PLACE, out, op=self._mpi.LOR)
+        return bool(out[0])
 
     def barrier(self) -> None:
         self._comm.Barrier()
