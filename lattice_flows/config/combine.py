@@ -2,11 +2,10 @@
 
 import functools
 import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from lattice_flows.config.rules import Settings, hints
+from lattice_flows.config.rules import Settings, keys
 from lattice_flows.errors import InvalidInput
 
 
@@ -30,47 +29,37 @@ def combined(base: type[Settings], *parts: type[Settings] | None) -> type[Settin
         >>> combined(Section, Coupling, Coupling)(beta=2)
         Section(name='wilson', beta=2.0)
     """
-    given = [base, *(part for part in parts if part is not None and part is not Settings)]
+    given = [base, *(part for part in parts if part not in (None, Settings))]
     for kind in given:
         if not (isinstance(kind, type) and issubclass(kind, Settings) and is_dataclass(kind) and _frozen(kind)):
             raise InvalidInput(f"settings must be a frozen dataclass that derives from config.Settings, got {kind}")
-    kinds = _minimal(given)
+    once = dict.fromkeys(given)
+    kinds = [kind for kind in once if not any(other is not kind and issubclass(other, kind) for other in once)]
     return kinds[0] if len(kinds) == 1 else _combined(*kinds)
-
-
-@functools.cache
-def _combined(*kinds: Any) -> Any:
-    _check_keys(kinds)
-    base = kinds[0]
-    # of dataclasses the last base has the first fields
-    methods = {"__doc__": base.__doc__, "__module__": base.__module__, "__reduce__": _reduce, "_kinds": kinds}
-    return dataclass(frozen=True, kw_only=True)(type(base.__name__, tuple(reversed(kinds)), methods))
-
-
-def _minimal(kinds: list[Any]) -> list[Any]:
-    """The classes without those that another of them derives from, each once."""
-    once = list(dict.fromkeys(kinds))
-    return [kind for kind in once if not any(other is not kind and issubclass(other, kind) for other in once)]
 
 
 def _frozen(kind: Any) -> bool:
     return bool(kind.__dataclass_params__.frozen)
 
 
-def _check_keys(kinds: Sequence[Any]) -> None:
+@functools.cache
+def _combined(*kinds: Any) -> Any:
+    base = kinds[0]
     owners: dict[str, Any] = {}
-    taken = set(dir(kinds[0])) - {field.name for field in fields(kinds[0])}
+    taken = set(dir(base)) - base.__dataclass_fields__.keys()
     for kind in kinds:
-        for field in fields(kind):
-            key = field.name.removesuffix("_")
-            if field.name in taken:
+        for key, (name, *_) in keys(kind).items():
+            if name in taken:
                 raise InvalidInput(f"a key cannot be called {key!r}, the name of a method: rename it")
-            definition = next(owner for owner in kind.__mro__ if field.name in inspect.get_annotations(owner))
+            definition = next(owner for owner in kind.__mro__ if name in inspect.get_annotations(owner))
             if owners.setdefault(key, definition) is not definition:
                 raise InvalidInput(
                     f"{owners[key].__qualname__} and {definition.__qualname__} both have a key {key!r}: "
                     "rename one, or let them share a class"
                 )
+    # of dataclasses the last base has the first fields
+    methods = {"__doc__": base.__doc__, "__module__": base.__module__, "__reduce__": _reduce, "_kinds": kinds}
+    return dataclass(frozen=True, kw_only=True)(type(base.__name__, kinds[::-1], methods))
 
 
 def _reduce(self: Any) -> tuple[Any, ...]:
@@ -80,8 +69,3 @@ def _reduce(self: Any) -> tuple[Any, ...]:
 
 def _restored(kinds: tuple[type[Settings], ...], values: dict[str, Any]) -> Settings:
     return combined(*kinds)(**values)
-
-
-def keys(kind: type[Settings] | None) -> list[str]:
-    """The keys of a class of settings."""
-    return [] if kind in (None, Settings) else list(hints(kind))  # type: ignore[arg-type]
