@@ -29,7 +29,7 @@ def combined(base: type[Settings], *parts: type[Settings] | None) -> type[Settin
         >>> combined(Section, Coupling, Coupling)(beta=2)
         Section(name='wilson', beta=2.0)
     """
-    given = [base, *(part for part in parts if part not in (None, Settings))]
+    given: list[Any] = [base, *(part for part in parts if part not in (None, Settings))]
     for kind in given:
         if not (isinstance(kind, type) and issubclass(kind, Settings) and is_dataclass(kind) and _frozen(kind)):
             raise InvalidInput(f"settings must be a frozen dataclass that derives from config.Settings, got {kind}")

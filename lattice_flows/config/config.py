@@ -208,7 +208,7 @@ def _named(
     lattice: LatticeConfig, action: ActionConfig, flow: FlowConfig, sampling: SamplingConfig
 ) -> dict[str, tuple[str, ...]]:
     """The names of the entries in each section; of the architecture "auto" the first that suits, or none."""
-    names = (flow.architecture,)
+    names: tuple[str, ...] = (flow.architecture,)
     if flow.architecture == "auto":
         dim = len(lattice.extents)
         names = next(((name,) for name, recipe in ARCHITECTURES.items() if recipe.suits(lattice.field, dim)), ())

@@ -128,9 +128,13 @@ class Key(NamedTuple):
     required: bool
 
 
-@functools.cache
 def keys(kind: Any) -> dict[str, Key]:
     """The keys of a class of settings, in order; `Settings` itself and None have none."""
+    return _keys(kind)
+
+
+@functools.cache
+def _keys(kind: Any) -> dict[str, Key]:
     if not is_dataclass(kind):
         return {}
     hints = get_type_hints(kind, include_extras=True)
