@@ -1,6 +1,7 @@
 """The words of the command line: the commands, their options, and their help."""
 
 import argparse
+import contextlib
 import inspect
 import math
 import sys
@@ -54,7 +55,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="begin from these weights instead of random ones: a model (lattice-flows models), a .safetensors file, or "
         "the folder of a run, of the same [flow]; a flow that can is carried to the extents of the config",
     )
-    _add_overrides(train, "settings that replace those in the file")
+    train.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="settings that replace those in the file"
+    )
 
     sample = command(commands.sample)
     sample.usage = (
@@ -112,7 +115,9 @@ def make_parser() -> argparse.ArgumentParser:
     bring = command(commands.bring, "import")
     bring.add_argument("file", metavar="FILE", help="a NERSC or ILDG file")
     bring.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, which must not be one yet")
-    _add_overrides(bring, "settings of the run; action.beta at least")
+    bring.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="settings of the run; action.beta at least"
+    )
 
     command(commands.models)
 
@@ -142,7 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
     submit.add_argument("--after", metavar="JOB", help="begin when this job has succeeded")
     submit.add_argument("--site", metavar="FILE", help="site profile, in TOML")
     submit.add_argument("--dry-run", action="store_true", help="print the scripts and do nothing; needs no Slurm")
-    _add_overrides(submit, "settings that replace those there")
+    submit.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that replace those there")
 
     command(commands.status).add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
 
@@ -174,14 +179,7 @@ def _loops(text: str) -> tuple[int, int]:
 
 
 def _flow_time(text: str) -> float:
-    try:
-        time = float(text)
-    except ValueError:
-        time = math.nan
-    if not 0 < time < math.inf:
-        raise argparse.ArgumentTypeError(f"a flow time > 0 such as 2.0 is expected, got {text!r}")
-    return time
-
-
-def _add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=meaning)
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"a flow time > 0 such as 2.0 is expected, got {text!r}")

@@ -23,15 +23,7 @@ OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job that was submitted.
-
-    Attributes:
-        job: its id.
-        kind: train, sample or measure.
-        ranks: how many processes it has.
-        array: its tasks, if it is an array.
-        after: the job that it waits for.
-    """
+    """A job that was submitted: its id, its part of the run, its tasks if it is an array, the job that it waits for."""
 
     job: str
     kind: str

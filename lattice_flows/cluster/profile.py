@@ -92,11 +92,7 @@ class Profile:
     tables: Mapping[str, Mapping[str, Any]]
 
     def resources(self, kind: str, options: Mapping[str, Any]) -> Resources:
-        """The resources of a job: options go before the section of the job, and that before ``[defaults]``.
-
-        Args:
-            kind: of the job: train, sample or measure.
-            options: of the command line, by their names in `Resources`.
+        """The resources of a job: options of the command line, else those of its section, else ``[defaults]``.
 
         Raises:
             InvalidInput: a wrong value, with its place.

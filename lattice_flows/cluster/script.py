@@ -28,15 +28,7 @@ def template(kind: str) -> str:
 def fill(
     kind: str, run: Path, arguments: Sequence[str], asks: Resources, environment: Environment, array: str | None = None
 ) -> str:
-    """The job script of a run.
-
-    Args:
-        kind: train, sample or measure.
-        run: its folder, which the output goes to.
-        arguments: of the template, as by hand.
-        asks: the resources of the job.
-        environment: of the site.
-        array: the tasks of a job array, such as ``0-7``.
+    """The job script of a run: the template of its kind, with `arguments` as by hand, and its output in `run`.
 
     Raises:
         InvalidInput: a path or an argument that no line of a script can hold.

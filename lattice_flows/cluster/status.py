@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,20 +17,15 @@ from lattice_flows.runs.folder import CHECKPOINT, CONFIG, COSTS, ENSEMBLE, METRI
 HEADER = ("run", "job", "id", "state", "step", "ESS", "rate", "remaining", "time left")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """The progress of one part of a run.
-
-    Attributes:
-        done, total: steps of the training or updates of the chains; of a measurement 0 or 1, of 1.
-        rate: of them in a second; nan where it is not known.
-        ess: that of recent training steps; nan where there is none.
-    """
+class Progress(NamedTuple):
+    """The steps of a training, the updates of chains, or a measurement as 0 or 1 of 1; nan is a number not known."""
 
     done: int
     total: int
     rate: float = math.nan
+    """Steps or updates a second."""
     ess: float = math.nan
+    """That of recent training steps."""
 
     @property
     def complete(self) -> bool:
@@ -84,19 +78,19 @@ def _rows(folder: Path) -> Iterator[Row]:
         job = last.get(kind)
         if job is None:
             if there:
-                yield Row(folder, kind, None, "-", read_progress(folder, kind))
+                yield Row(folder, kind, None, "-", _progress(folder, kind))
         elif job.array is None:
-            yield Row(folder, kind, job, job.job, read_progress(folder, kind, job.ranks))
+            yield Row(folder, kind, job, job.job, _progress(folder, kind, job.ranks))
         else:
             for task in jobs.tasks(job.array):
                 own = folder / f"seed-{task}"
-                yield Row(own, kind, job, f"{job.job}_{task}", read_progress(own, kind, job.ranks))
+                yield Row(own, kind, job, f"{job.job}_{task}", _progress(own, kind, job.ranks))
 
 
 def _words(row: Row, known: dict[str, Queued] | None) -> Sequence[str]:
     queued = (known or {}).get(row.name)
     step = ess = rate = remaining = "-"
-    if progress := row.progress:
+    if (progress := row.progress) is not None:
         step = "-" if row.kind == "measure" else f"{progress.done}/{progress.total}"
         ess = "-" if math.isnan(progress.ess) else f"{progress.ess:.3f}"
         rate = "-" if math.isnan(progress.rate) else f"{progress.rate:.3g}/s"
@@ -111,39 +105,31 @@ def _state(row: Row, queued: Queued | None, asked: bool) -> str:
     if row.job is None or not asked:
         return "no job" if asked else "-"
     if queued is None:
-        return "gone, complete" if row.progress and row.progress.complete else "gone, not complete"
+        return "gone, complete" if row.progress is not None and row.progress.complete else "gone, not complete"
     return queued.state if queued.reason in ("None", "") else f"{queued.state} ({queued.reason})"
 
 
-def read_progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
-    """The progress of the training, the sampling or the measuring of a run; None before there is a run.
-
-    Args:
-        kind: train, sample or measure.
-        ranks: that sampling is shared by, since its records are of the time of all of them together.
-
-    Raises:
-        InvalidInput: a broken file.
-    """
+def _progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
+    """The progress of one part of a run; None before there is a run. Records are of the time of all ranks together."""
     if kind == "measure":
-        return Progress(done=int((folder / REPORT).exists()), total=1)
+        return Progress(int((folder / REPORT).exists()), 1)
     if not (folder / CONFIG).exists():
         return None
     config = load_run(folder)
     if kind == "train":
         found = training_progress(read_metrics(folder / METRICS), beginning(folder, config))
         rate = 1 / found.seconds if found.seconds > 0 else math.nan
-        return Progress(done=found.steps, total=found.total, rate=rate, ess=found.ess)
+        return Progress(found.steps, found.total, rate, found.ess)
     path, total = folder / ENSEMBLE, config.sampling.n * config.sampling.every
     if not path.exists():
-        return Progress(done=0, total=total)
+        return Progress(0, total)
     stored = ChainFile(path)
     if "config" in stored.attributes:  # the settings of the chains: those in the config of a model's run may differ
         total = loads(stored.attributes["config"], str(path)).sampling.n * stored.every
     recent = [record for record in read_metrics(folder / COSTS) if record["made"]][-5:]
     seconds = sum(record.get("seconds", record["cpu_seconds"] / ranks) for record in recent)
     rate = sum(record["made"] for record in recent) / seconds if seconds > 0 else math.nan
-    return Progress(done=stored.n_updates, total=total, rate=rate)
+    return Progress(stored.n_updates, total, rate)
 
 
 def _duration(seconds: float) -> str:

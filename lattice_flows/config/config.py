@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from lattice_flows.config.combine import combined
 from lattice_flows.config.registry import ACTIONS, ARCHITECTURES, SAMPLERS, Registry
-from lattice_flows.config.rules import Settings, keys, placed, within
+from lattice_flows.config.rules import Settings, combined, keys, placed, within
 from lattice_flows.config.sections import ActionConfig, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig
 from lattice_flows.errors import InvalidInput
 
@@ -156,10 +155,7 @@ def configured(given: Tables, changes: Tables, place: Callable[[str], str], impo
     """The config of some tables after changes.
 
     Keys of `given` are left out where they belong to an entry that the changes took away. Those of `changes` are all
-    checked.
-
-    Args:
-        place: of a section or of ``section.key``, for errors; of "" the place of the whole.
+    checked. Errors end in the `place` of a section or of ``section.key``; of "" it is the place of the whole.
 
     Raises:
         InvalidInput: a section, a key or a value that does not fit, with its place.
@@ -217,13 +213,11 @@ def _named(
 
 def _plain(sections: Mapping[str, Table | Settings | None]) -> dict[str, dict[str, Any]]:
     """Tables with the names of TOML."""
-    tables = {
-        name: section.table() if isinstance(section, Settings) else section or {} for name, section in sections.items()
-    }
-    return {
-        name: renamed(name, {key.removesuffix("_"): value for key, value in table.items()})
-        for name, table in tables.items()
-    }
+    plain = {}
+    for name, section in sections.items():
+        table = section.table() if isinstance(section, Settings) else section or {}
+        plain[name] = renamed(name, {key.removesuffix("_"): value for key, value in table.items()})
+    return plain
 
 
 def renamed(section: str, table: Table) -> dict[str, Any]:
@@ -243,11 +237,8 @@ def resume_conflicts(old: Config, new: Config, *, longer: bool = True) -> list[s
     """The settings, in words, that keep a run made with `old` from going on with `new`.
 
     Free to change are ``[sampling]``, ``imports`` and, in ``[training]``, device, checkpoint_every and max_bad_steps.
-    ``steps`` may grow. The cosine schedule then ends later, so the run differs from one with the longer schedule from
-    its start.
-
-    Args:
-        longer: whether ``steps`` may grow.
+    With `longer`, ``steps`` may grow. The cosine schedule then ends later, so the run differs from one with the longer
+    schedule from its start.
 
     Example:
         >>> old = Config.of(lattice={"group": "U(1)", "extents": (8, 8)}, action={"beta": 2.0})

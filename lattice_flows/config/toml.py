@@ -57,11 +57,7 @@ def loads(text: str, where: str, overrides: Iterable[str] = (), imports: Sequenc
     tables, named = _parsed(text, where)
     named = tuple(dict.fromkeys((*named, *imports)))
     places: dict[str, str] = {}
-    given: dict[str, dict[str, Any]] = {}
-    for section, table in tables.items():
-        if not isinstance(table, dict):
-            raise InvalidInput(f"{section} must be a section [{section}], got {table!r} ({where}: {section})")
-        given[section] = _table(section, table, where, places)
+    given = {section: _table(section, table, where, places) for section, table in tables.items()}
     changes = _changes(overrides, places)
     try:
         return configured(given, changes, lambda key: places.get(key, f"{where}: {key}" if key else where), named)
@@ -124,9 +120,11 @@ def _changes(overrides: Iterable[str], places: dict[str, str]) -> dict[str, dict
     return changes
 
 
-def _table(section: str, table: dict[str, Any], where: str, places: dict[str, str]) -> dict[str, Any]:
+def _table(section: str, table: Any, where: str, places: dict[str, str]) -> dict[str, Any]:
     """The table of a section, with the places of its keys as they are written there."""
     with placed(f"{where}: {section}"):
+        if not isinstance(table, dict):
+            raise InvalidInput(f"{section} must be a section [{section}], got {table!r}")
         known = renamed(section, table)
     for written, key in zip(table, known, strict=True):
         places[f"{section}.{key}"] = f"{where}: {section}.{written}"
