@@ -13,8 +13,6 @@ from lattice_flows.errors import InvalidInput
 
 KINDS = ("train", "sample", "measure")
 VARIABLE = "LATTICE_FLOWS_SITE"
-PLACE = "~/.config/lattice-flows/site.toml"
-LAUNCHER = "srun --mpi=pmi2 --kill-on-bad-exit=1"
 
 
 def _one_line(text: str) -> bool:
@@ -46,7 +44,7 @@ class Environment(Settings):
 
     modules: Annotated[tuple[str, ...], Rule("names of modules", lambda v: all(map(_one_line, v)))] = ()
     setup: Lines = ()
-    launcher: Annotated[str, Rule("words of one line", _words)] = LAUNCHER
+    launcher: Annotated[str, Rule("words of one line", _words)] = "srun --mpi=pmi2 --kill-on-bad-exit=1"
     signal_seconds: Annotated[int, Rule("from 1 to 65535", lambda v: 1 <= v <= 65535)] = 120
 
 
@@ -127,7 +125,7 @@ def load_profile(path: str | Path | None = None) -> Profile:
     elif path := os.environ.get(VARIABLE):
         source = f"${VARIABLE}: {path}"
     else:
-        path = Path(PLACE).expanduser()
+        path = Path("~/.config/lattice-flows/site.toml").expanduser()
         source = str(path)
         if not path.exists():
             return Profile(source="built-in site profile", environment=Environment(), tables={})

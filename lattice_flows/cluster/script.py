@@ -44,25 +44,8 @@ def fill(
     for word in (str(run), os.getcwd(), *arguments):
         if not word.isprintable():
             raise InvalidInput(f"a job script cannot hold the control characters of {word!r}")
-    modules = [f"module load {shlex.quote(name)}" for name in environment.modules]
-    setup = "".join(f"{line}\n" for line in (*modules, *environment.setup))
-    options = "".join(f"#SBATCH {option}\n" for option in _options(kind, run.absolute(), asks, environment, array))
-    text = template(kind)
-    for pattern, filled in (
-        (r"(?:^#SBATCH .*\n)+", options),
-        (r"^launcher=\(.*\)\n", f"launcher=({environment.launcher})\n"),
-        (r"^# Setup: .*\n", f"# Setup, from the site profile:\n{setup}"),
-        (r"^# Arguments: .*\n", f"# Arguments, from the command line:\nset -- {shlex.join(arguments)}\n"),
-    ):
-        text, n = re.subn(pattern, lambda _, filled=filled: filled, text, flags=re.MULTILINE)  # type: ignore[misc]
-        assert n == 1, f"{kind}.sbatch has {n} places for {pattern}"
-    return text
-
-
-def _options(kind: str, run: Path, asks: Resources, environment: Environment, array: str | None) -> list[str]:
-    output = str(run).replace("%", "%%") + (f"/{kind}-%A_%a.out" if array else f"/{kind}-%j.out")
     values: dict[str, str | int | None] = {
-        "job-name": f"{run.name}-{kind}",
+        "job-name": f"{run.absolute().name}-{kind}",
         "partition": asks.partition,
         "account": asks.account,
         "nodes": asks.nodes,
@@ -72,8 +55,19 @@ def _options(kind: str, run: Path, asks: Resources, environment: Environment, ar
         "time": asks.time,
         "array": array,
         "chdir": os.getcwd(),
-        "output": output,
+        "output": str(run.absolute()).replace("%", "%%") + f"/{kind}-{'%A_%a' if array else '%j'}.out",
         "signal": None if kind == "measure" else f"B:USR1@{environment.signal_seconds}",
     }
     named = [f"--{name}={shlex.quote(str(value))}" for name, value in values.items() if value is not None]
-    return [*named, "--requeue", "--open-mode=append", *asks.options]
+    options = (*named, "--requeue", "--open-mode=append", *asks.options)
+    setup = (*(f"module load {shlex.quote(name)}" for name in environment.modules), *environment.setup)
+    text = template(kind)
+    for pattern, filled in (
+        (r"(?:^#SBATCH .*\n)+", "".join(f"#SBATCH {option}\n" for option in options)),
+        (r"^launcher=\(.*\)\n", f"launcher=({environment.launcher})\n"),
+        (r"^# Setup: .*\n", "".join(f"{line}\n" for line in ("# Setup, from the site profile:", *setup))),
+        (r"^# Arguments: .*\n", f"# Arguments, from the command line:\nset -- {shlex.join(arguments)}\n"),
+    ):
+        text, n = re.subn(pattern, lambda _, filled=filled: filled, text, flags=re.MULTILINE)  # type: ignore[misc]
+        assert n == 1, f"{kind}.sbatch has {n} places for {pattern}"
+    return text

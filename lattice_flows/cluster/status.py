@@ -14,8 +14,6 @@ from lattice_flows.reports.columns import columns
 from lattice_flows.runs import training_progress
 from lattice_flows.runs.folder import CHECKPOINT, CONFIG, COSTS, ENSEMBLE, METRICS, REPORT, beginning, load_run
 
-HEADER = ("run", "job", "id", "state", "step", "ESS", "rate", "remaining", "time left")
-
 
 class Progress(NamedTuple):
     """The steps of a training, the updates of chains, or a measurement as 0 or 1 of 1; nan is a number not known."""
@@ -59,7 +57,8 @@ def status_table(folders: Iterable[str | Path]) -> str:
     if not rows and wrong:
         raise wrong[0]
     known = jobs.queue(row.job.job for row in rows if row.job)
-    table = columns([HEADER, *(_words(row, known) for row in rows)])
+    header = ("run", "job", "id", "state", "step", "ESS", "rate", "remaining", "time left")
+    table = columns([header, *(_words(row, known) for row in rows)])
     return table + "".join(f"error: {error}\n" for error in wrong)
 
 

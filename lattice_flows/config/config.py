@@ -16,14 +16,12 @@ Tables = Mapping[str, Table]
 
 
 class SectionKind(NamedTuple):
-    """A section, which has its own keys, and those of the entries that it names."""
+    """A section: its own keys, the entries that add keys, their attribute with these, and the key that names them."""
 
     own: type[Settings]
     registry: Registry | Mapping[str, Any]
     attribute: str
-    """The attribute of an entry that is its settings in this section."""
     naming: str
-    """The key that names the entries, with its section."""
 
     def settings(self, names: Iterable[str]) -> type[Settings]:
         """The class of the section where it names these entries.

@@ -1,8 +1,4 @@
-"""Names in configs: one line here and one file make an action, an architecture, an update or an observable.
-
-A name leads to an entry, `module:NAME`, which is imported on first use. Other packages add names through entry points;
-a module that a config imports adds names by `register`.
-"""
+"""Names in configs: one line here and one file make an action, an architecture, an update or an observable."""
 
 import contextlib
 import importlib
@@ -19,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Registry:
-    """Entries by name, in the order in which they are listed.
+    """Entries by name, in the order in which they are listed; each is imported on first use.
 
     To add an entry, add one line to this file; in another package, declare an entry point of the `group`; in a module
     of your own, call `register` and name the module in the `imports` of a config.

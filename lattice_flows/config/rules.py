@@ -207,15 +207,12 @@ def combined(base: type[Settings], *parts: type[Settings] | None) -> type[Settin
     """
     given: list[Any] = [base, *(part for part in parts if part not in (None, Settings))]
     for kind in given:
-        if not (isinstance(kind, type) and issubclass(kind, Settings) and is_dataclass(kind) and _frozen(kind)):
+        params = getattr(kind, "__dataclass_params__", None)
+        if not (isinstance(kind, type) and issubclass(kind, Settings) and params and params.frozen):
             raise InvalidInput(f"settings must be a frozen dataclass that derives from config.Settings, got {kind}")
     once = dict.fromkeys(given)
     kinds = [kind for kind in once if not any(other is not kind and issubclass(other, kind) for other in once)]
     return kinds[0] if len(kinds) == 1 else _combined(*kinds)
-
-
-def _frozen(kind: Any) -> bool:
-    return bool(kind.__dataclass_params__.frozen)
 
 
 @functools.cache
