@@ -151,19 +151,17 @@ def export(arguments: argparse.Namespace) -> str:
     from lattice_flows import runs
     from lattice_flows.reports import report
 
-    words = ""
+    words, file = "", arguments.file
     if arguments.format is None:
         if arguments.chain is not None or arguments.update is not None:
             raise InvalidInput("--chain and --update name a configuration: say with --format how it is to be written")
-        model = runs.export_run(arguments.run, arguments.file, 10_000 if arguments.n is None else arguments.n)
+        model = runs.export_run(arguments.run, file, 10_000 if arguments.n is None else arguments.n)
         words = f"{report.in_words(model.name, model.facts)}\n"
     else:
         if arguments.n is not None:
             raise InvalidInput("-n is of the model of a run, --format of a configuration: leave one of them out")
-        runs.export_configuration(
-            arguments.run, arguments.file, arguments.format, arguments.chain or 0, arguments.update
-        )
-    return f"{words}{arguments.file}: {Path(arguments.file).stat().st_size:,} bytes\n"
+        runs.export_configuration(arguments.run, file, arguments.format, arguments.chain or 0, arguments.update)
+    return f"{words}{file}: {Path(file).stat().st_size:,} bytes\n"
 
 
 def bring(arguments: argparse.Namespace) -> str:
@@ -177,9 +175,8 @@ def bring(arguments: argparse.Namespace) -> str:
     from lattice_flows.reports import words
 
     config = runs.import_configuration(arguments.file, arguments.out, arguments.overrides)
-    return (
-        f"{words.system(config)}; next: lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}\n"
-    )
+    further = f"lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}"
+    return f"{words.system(config)}; next: {further}\n"
 
 
 def models(arguments: argparse.Namespace) -> str:

@@ -120,10 +120,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     command(commands.models)
-
     demo = command(commands.demo)
     demo.add_argument("--out", default="lattice-flows-demo", metavar="FOLDER", help="folder of the run (%(default)s)")
-
     command(commands.kernels)
 
     submit = command(commands.submit)

@@ -40,11 +40,6 @@ class Queued(NamedTuple):
     reason: str
     left: str
 
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self.state in OVER
-
 
 def read_jobs(folder: Path) -> list[Job]:
     """The jobs of a run in the order of their submission.

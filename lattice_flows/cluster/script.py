@@ -9,8 +9,6 @@ from pathlib import Path
 from lattice_flows.cluster.profile import Environment, Resources
 from lattice_flows.errors import InvalidInput
 
-PACKAGE = Path(__file__).parents[1]
-
 
 def template(kind: str) -> str:
     """The text of train.sbatch, sample.sbatch or measure.sbatch.
@@ -19,9 +17,10 @@ def template(kind: str) -> str:
         >>> template("train").splitlines()[0]
         '#!/bin/bash'
     """
-    folder = PACKAGE / "slurm"
+    package = Path(__file__).parents[1]
+    folder = package / "slurm"
     if not folder.is_dir():  # a link, which an unpacked zip of the checkout holds as a text file
-        folder = PACKAGE.parent / "slurm"
+        folder = package.parent / "slurm"
     return (folder / f"{kind}.sbatch").read_text(encoding="utf-8")
 
 

@@ -75,11 +75,9 @@ def _rows(folder: Path) -> Iterator[Row]:
         present["train" if uses_flow else "sample"] = True
     for kind, there in present.items():
         job = last.get(kind)
-        if job is None:
-            if there:
-                yield Row(folder, kind, None, "-", _progress(folder, kind))
-        elif job.array is None:
-            yield Row(folder, kind, job, job.job, _progress(folder, kind, job.ranks))
+        if job is None or job.array is None:
+            if job or there:
+                yield Row(folder, kind, job, job.job if job else "-", _progress(folder, kind, job.ranks if job else 1))
         else:
             for task in jobs.tasks(job.array):
                 own = folder / f"seed-{task}"

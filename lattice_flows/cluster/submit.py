@@ -66,11 +66,11 @@ def submit_run(
     if config.imports:  # modules beside the config: jobs load its copy in the folder of the run
         line = f"export PYTHONPATH={shlex.quote(str(Path(source).parent.absolute()))}${{PYTHONPATH:+:$PYTHONPATH}}"
         environment = dataclasses.replace(environment, setup=(*environment.setup, line))
-    copy = [str(folder / CONFIG), str(folder)]
+    copy, run = str(folder / CONFIG), str(folder)
     arguments = {
-        "train": copy,
-        "sample": copy[1:] if config.sampling.uses_flow or array is None else copy,
-        "measure": copy[1:],
+        "train": [copy, run],
+        "sample": [run] if config.sampling.uses_flow or array is None else [copy, run],
+        "measure": [run],
     }
     arrays = {kind: None if kind == "train" else array for kind in kinds}
     scripts = {kind: fill(kind, folder, arguments[kind], asks[kind], environment, arrays[kind]) for kind in kinds}
@@ -123,7 +123,7 @@ def _check_idle(folder: Path, after: str | None) -> None:
     queued = jobs.queue(recorded) or {}
     for job in recorded.values():
         for name, state in queued.items():
-            if name.partition("_")[0] == job.job and not state.over:
+            if name.partition("_")[0] == job.job and state.state not in jobs.OVER:
                 raise InvalidInput(
                     f"job {name} of {folder} ({job.kind}) is {state.state}: wait for it, submit --after {job.job}, or "
                     f"scancel {job.job}"

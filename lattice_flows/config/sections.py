@@ -152,6 +152,5 @@ class SamplingConfig(Section):
     @property
     def dropped(self) -> int:
         """The number of updates that are dropped first."""
-        if self.thermalise is None:
-            return 0 if self.names == ("flow",) else 200
-        return self.thermalise
+        default = 0 if self.names == ("flow",) else 200
+        return default if self.thermalise is None else self.thermalise
