@@ -58,10 +58,8 @@ def path(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> Di
 def reinforce(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> Divergence:
     """The score-function estimator with the batch mean as control variate (P. Bialas et al., 2202.01314).
 
-    It differentiates log q of given configurations alone, neither the action nor the configurations.
-
-    Raises:
-        InvalidInput: fewer than two samples on all ranks.
+    It differentiates log q of given configurations alone, neither the action nor the configurations. Fewer than two
+    samples on all ranks are an InvalidInput.
     """
     n = world.total(len(x))
     if n < 2:
@@ -85,9 +83,7 @@ def forward_path(flow: Flow, action: ActionLike, y: Tensor) -> Divergence:
     """The path gradient of the forward divergence, which is the reverse divergence of the inverse flow.
 
     The inverse flow takes independent samples y of the target to prior configurations z. The derivative goes through z
-    alone. It vanishes with the divergence, noise included.
-
-    Source: L. Vaitl et al., 2207.08219.
+    alone. It vanishes with the divergence, noise included (L. Vaitl et al., 2207.08219).
     """
     z, _ = flow.inverse(y)
     fixed = z.detach().requires_grad_()
@@ -101,9 +97,8 @@ def forward_path(flow: Flow, action: ActionLike, y: Tensor) -> Divergence:
 def log_ratio(flow: Flow, action: ActionLike, y: Tensor) -> Divergence:
     """Least squares of log p / q on given configurations, for a normalised target: Huber's loss, of width 1.
 
-    The configurations may have any density. The gradient vanishes, noise included, where the model is exact.
-
-    Source: L. Richter et al., 2010.10436, for losses of the log-ratio on other samples than the model's.
+    The configurations may have any density. The gradient vanishes, noise included, where the model is exact. For losses
+    of the log-ratio on other samples than the model's see L. Richter et al., 2010.10436.
     """
     log_w = -action(y) - flow.log_prob(y)
     return Divergence(functional.huber_loss(log_w, torch.zeros_like(log_w)), log_w.detach(), forward=True)
