@@ -138,5 +138,4 @@ def _derived(f: Function, samples: Samples, bin_size: int | None, error: Callabl
     value, spread = (np.asarray(x, dtype=np.float64) for x in (f(sums.sum(0) / sizes.sum()), error(sums, sizes)))
     # the share of the error that short bins lose, and the relative error of the error
     doubt = (tau - 0.5) / size + 1 / math.sqrt(2 * count)
-    reliable = all(one.reliable for one in moving) and doubt < 0.25
-    return Derived(value, spread, size, count, tau, reliable)
+    return Derived(value, spread, size, count, tau, all(one.reliable for one in moving) and doubt < 0.25)

@@ -51,8 +51,7 @@ def path(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> Di
     fixed = y.detach().requires_grad_()
     terms = flow.log_prob(fixed) + action(fixed)
     (gradient,) = torch.autograd.grad(terms.sum(), fixed)
-    surrogate = (gradient.conj() * y).real.sum() / len(x)
-    return Divergence(surrogate, -terms.detach())
+    return Divergence((gradient.conj() * y).real.sum() / len(x), -terms.detach())
 
 
 def reinforce(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> Divergence:
@@ -90,8 +89,7 @@ def forward_path(flow: Flow, action: ActionLike, y: Tensor) -> Divergence:
     there, logdet = flow(fixed)
     log_pulled_back = logdet - action(there) - flow.log_prior(fixed)
     (gradient,) = torch.autograd.grad(log_pulled_back.sum(), fixed)
-    surrogate = (gradient.conj() * z).real.sum() / len(y)
-    return Divergence(surrogate, log_pulled_back.detach(), forward=True)
+    return Divergence((gradient.conj() * z).real.sum() / len(y), log_pulled_back.detach(), forward=True)
 
 
 def log_ratio(flow: Flow, action: ActionLike, y: Tensor) -> Divergence:
