@@ -1,5 +1,6 @@
 """The field strength by the clover, and the density of the classical action by the clover or the plaquette."""
 
+import functools
 import itertools
 
 import torch
@@ -39,12 +40,8 @@ def clover(links: Tensor, mu: int, nu: int, space: GaugeField) -> Tensor:
 def action_density(space: GaugeField) -> Observable:
     """The mean over x of E = sum_{mu < nu} inner(F_{mu nu}, F_{mu nu}) / 2, F that of `clover`.
 
-    In the continuum E = F^a_{mu nu} F^a_{mu nu} / 4, summed over a, mu and nu.
-
-    Shapes: links `(*batch, dim, *sites, *element)` -> `(*batch,)`.
-
-    Raises:
-        InvalidInput: the space is not one of links, or the links do not fit it.
+    In the continuum E = F^a_{mu nu} F^a_{mu nu} / 4, summed over a, mu and nu. Shapes and errors: as
+    `average_plaquette`.
 
     Source: M. Luscher, 1006.4518, eq. 2.1 and section 3.
 
@@ -58,11 +55,8 @@ def action_density(space: GaugeField) -> Observable:
     group, dim = gauge_field(space).group, space.dim
 
     def observable(links: Tensor) -> Tensor:
-        total = torch.zeros((), device=links.device)
-        for mu, nu in itertools.combinations(range(dim), 2):
-            strength = clover(links, mu, nu, space)
-            total = total + group.inner(strength, strength).flatten(-dim).mean(-1) / 2
-        return total
+        strengths = (clover(links, *plane, space) for plane in itertools.combinations(range(dim), 2))
+        return functools.reduce(torch.add, (group.inner(F, F).flatten(-dim).mean(-1) / 2 for F in strengths))
 
     return observable
 
@@ -70,12 +64,7 @@ def action_density(space: GaugeField) -> Observable:
 def plaquette_density(space: GaugeField) -> Observable:
     """The mean over x of E = beta g^2 sum_{mu < nu} (1 - Re tr P_{mu nu} / N): 2 sum Re tr(1 - P) for SU(N).
 
-    It differs from `action_density` by lattice artefacts.
-
-    Shapes: links `(*batch, dim, *sites, *element)` -> `(*batch,)`.
-
-    Raises:
-        InvalidInput: the space is not one of links, or the links do not fit it.
+    It differs from `action_density` by lattice artefacts. Shapes and errors: as `average_plaquette`.
 
     Source: M. Luscher, 1006.4518, eq. 3.1.
 

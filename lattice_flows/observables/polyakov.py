@@ -15,7 +15,7 @@ from lattice_flows.observables.base import Observable, ObservableEntry, of_links
 def polyakov_loop(space: GaugeField, direction: int) -> Observable:
     """tr L / N, averaged over the loops L that wind once around the lattice along `direction`.
 
-    It is the order parameter of the centre symmetry, which turns its phase. `polyakov_loop_modulus` is real.
+    It is the order parameter of the centre symmetry, which turns its phase.
 
     Shapes: links `(*batch, dim, *sites, *element)` -> `(*batch,)`, complex.
 
@@ -38,12 +38,7 @@ def polyakov_loop(space: GaugeField, direction: int) -> Observable:
 
 
 def polyakov_loop_modulus(space: GaugeField, direction: int) -> Observable:
-    """The modulus of `polyakov_loop`, that is, of the average.
-
-    Shapes: links `(*batch, dim, *sites, *element)` -> `(*batch,)`.
-
-    Raises:
-        InvalidInput: as `polyakov_loop`.
+    """The modulus of `polyakov_loop`, that is, of the average: real `(*batch,)`. Errors: as there.
 
     Example:
         >>> from lattice_flows import U1
@@ -62,10 +57,7 @@ def polyakov_correlator(space: GaugeField, direction: int) -> Observable:
     charges at the temperature 1 / T.
 
     Shapes: links `(*batch, dim, *sites, *element)` -> `(*batch, *r)`, complex. The axes of r are those of the sites
-    without `direction`.
-
-    Raises:
-        InvalidInput: as `polyakov_loop`.
+    without `direction`. Errors: as `polyakov_loop`.
 
     Source: L. D. McLerran and B. Svetitsky, Phys. Rev. D 24 (1981) 450.
 

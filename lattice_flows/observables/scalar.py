@@ -54,10 +54,7 @@ def magnetisation_modulus(space: Space) -> Observable:
 
 
 def phi_squared(space: Space) -> Observable:
-    """(1/V) sum_x phi(x)^2 = G(0).
-
-    Shapes and errors: as `magnetisation`.
-    """
+    """(1/V) sum_x phi(x)^2 = G(0). Shapes and errors: as `magnetisation`."""
     average = magnetisation(space)
     return lambda phi: average(phi.square())
 
@@ -101,8 +98,7 @@ def zero_momentum_correlator(space: Space, direction: int = -1) -> Callable[[Ten
     Args:
         direction: mu, 0 ... dim - 1, or counted from the end.
 
-    Raises:
-        InvalidInput: as `magnetisation`, or the lattice has no such direction.
+    Errors: as `magnetisation`, or the lattice has no such direction.
 
     Source: M. S. Albergo, G. Kanwar, P. E. Shanahan, 1904.12072; here C is not divided by V_s.
 
