@@ -60,15 +60,12 @@ def lay(path: Path, lattice: Lattice, start: Path = ()) -> Walk:
     position = lattice.coordinates()
     for mu, steps in start:
         position[mu] += steps
-    rows, forward = [], []
-    for mu, sign in unit_steps(path):
-        if sign < 0:
-            position[mu] -= 1
+    rows, units = [], unit_steps(path)
+    for mu, sign in units:
+        position[mu] += min(sign, 0)  # a step backwards follows the link that ends here
         rows.append(mu * lattice.volume + lattice.index(position))
-        forward.append(sign > 0)
-        if sign > 0:
-            position[mu] += 1
-    return Walk(torch.stack(rows), tuple(forward))
+        position[mu] += max(sign, 0)
+    return Walk(torch.stack(rows), tuple(sign > 0 for _, sign in units))
 
 
 @functools.lru_cache(maxsize=512)

@@ -1,9 +1,9 @@
-"""Spaces: the fields that are sampled, with their prior, their moves and their momenta."""
+"""Spaces: the fields that are sampled, with their prior, their moves and their momenta; gauge transformations."""
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -20,7 +20,8 @@ class Space(ABC):
 
     A configuration is a tensor `(*batch, *shape)`. Tangent vectors, such as forces and momenta, have the same shape.
 
-    To add a kind of field, implement the abstract methods; samplers, flows, training and files then work on it.
+    To add a kind of field, write a frozen dataclass with the abstract methods; samplers, flows, training and files then
+    work on it.
     """
 
     lattice: Lattice
@@ -99,14 +100,14 @@ class Space(ABC):
     def restore(self, x: Tensor) -> Tensor:
         """x without the rounding errors that took it out of the space."""
 
-    @abstractmethod
-    def on(self, lattice: Lattice | Sequence[int]) -> Self:
-        """The same field on another lattice."""
-
     @property
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """The section `[lattice]` of a config that names this space."""
+
+    def on(self, lattice: Lattice | Sequence[int]) -> Self:
+        """The same field on another lattice."""
+        return dataclasses.replace(self, lattice=Lattice(lattice))  # type: ignore[type-var]
 
     def move(self, x: Tensor, tangent: Tensor) -> Tensor:
         """The configuration after the step of a tangent vector X from x: exp(X) x for links, x + X for scalars."""
@@ -151,7 +152,7 @@ class Space(ABC):
         return x
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class GaugeField(Space):
     """Links of a gauge group on a lattice. Haar's measure is both the measure and the prior.
 
@@ -227,9 +228,6 @@ class GaugeField(Space):
     def restore(self, x: Tensor) -> Tensor:
         return self.group.restore(x)
 
-    def on(self, lattice) -> "GaugeField":
-        return GaugeField(self.group, lattice)
-
     @property
     def facts(self) -> dict[str, Any]:
         return {"field": "gauge", "group": self.group.name, "extents": self.lattice.extents}
@@ -243,7 +241,7 @@ class GaugeField(Space):
         return f"GaugeField({self.group}, {self.lattice})"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ScalarField(Space):
     """A real scalar field on a lattice. The measure is Lebesgue's, the prior a standard normal at each site.
 
@@ -312,9 +310,6 @@ class ScalarField(Space):
     def restore(self, x: Tensor) -> Tensor:
         return x
 
-    def on(self, lattice) -> "ScalarField":
-        return ScalarField(lattice)
-
     @property
     def facts(self) -> dict[str, Any]:
         return {"field": "scalar", "extents": self.lattice.extents}
@@ -330,8 +325,33 @@ def gauge_field(space: Any) -> GaugeField:
         InvalidInput: it is not.
     """
     if not isinstance(space, GaugeField):
-        raise InvalidInput(
-            f"a space of links is needed, such as GaugeField(SU(3), (8, 8)), got {space!r}: nothing is guessed from "
-            "the shape of links"
-        )
+        needed = "a space of links is needed, such as GaugeField(SU(3), (8, 8))"
+        raise InvalidInput(f"{needed}, got {space!r}: nothing is guessed from the shape of links")
     return space
+
+
+def gauge_transform(links: Tensor, V: Tensor, space: GaugeField) -> Tensor:
+    """U_mu(x) -> V(x) U_mu(x) V(x+mu)^-1.
+
+    Args:
+        V: the gauge function, a loop field `(*batch, *sites, *element)`; its batch axes broadcast.
+
+    Raises:
+        InvalidInput: links or gauge function do not fit the space.
+
+    Example:
+        >>> from lattice_flows import SU
+        >>> from lattice_flows.lattice import plaquette
+        >>> space, generator = GaugeField(SU(3), (4, 4)), torch.Generator().manual_seed(0)
+        >>> links, V = space.prior(2, generator), space.group.haar(4, 4, generator=generator)
+        >>> before, after = (plaquette(x, 0, 1, space) for x in (links, gauge_transform(links, V, space)))
+        >>> bool(torch.allclose(space.group.retrace(before), space.group.retrace(after), atol=1e-5))
+        True
+    """
+    group, dim = gauge_field(space).group, space.dim
+    shape = (*space.lattice.extents, *group.element_shape)
+    if V.shape[max(0, V.ndim - len(shape)) :] != shape:
+        raise InvalidInput(f"the gauge function must be (*batch, {', '.join(map(str, shape))}), got {tuple(V.shape)}")
+    axis = dim - space.site_axis  # of the directions, counted from the right
+    ahead = torch.stack([torch.roll(V, -1, mu - axis + 1) for mu in range(dim)], dim=-axis)
+    return group.compose(group.compose(V.unsqueeze(-axis), space.check(links)), group.inverse(ahead))
