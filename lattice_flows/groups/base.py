@@ -9,11 +9,9 @@ import torch
 from torch import Generator, Tensor
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.link_sums import Orientations
 
 Device = torch.device | str | None
-
-Orientations = Sequence[Sequence[bool]]
-"""For each walk and step: True where the step follows a link, False where it goes against one."""
 
 
 class Group(ABC):
@@ -147,17 +145,14 @@ class Group(ABC):
         Args:
             links: `(*batch, n_links, *element)`.
             table: the links of every walk `(steps, n)`, int64.
-            forward: the orientation of every step.
+            forward: for every step, whether it follows a link or goes against one.
         """
 
     @abstractmethod
     def link_sums(self, links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
         """Sums S `(*batch, n, *element)` over walks of products of links, such as staples; complex for every group.
 
-        Args:
-            links: `(*batch, n_links, *element)`.
-            tables: the links of every walk `(walks, steps, n)`, int64.
-            forward: the orientations of the steps.
+        Arguments are as those of `link_products`, with one `(steps, n)` table and its orientations for each walk.
         """
 
     @abstractmethod
@@ -166,13 +161,9 @@ class Group(ABC):
 
     @abstractmethod
     def link_forces(self, links: Tensor, tables: Tensor, forward: Orientations, active: Tensor) -> Tensor:
-        """The sum over walks of `retrace_gradient` of the loops that they close.
+        """The sum of `retrace_gradient` over the loops of the links `active` `(n,)` and the walks that close them."""
 
-        Args:
-            active: the links `(n,)` that the walks of `tables` close: the first steps of the loops.
-        """
-
-    # Methods that a group may lack.
+    # methods that a group may lack
 
     def heat_bath_numbers(self) -> tuple[int, ...]:
         """The shape of the uniform numbers of one link in `heat_bath`."""

@@ -70,12 +70,8 @@ class SU(MatrixGroup):
         """
         if self.N == 2:
             return self.retrace(a).unsqueeze(-1)
-        power, features = a, []
-        for k in range(1, self.N // 2 + 1):
-            power = a if k == 1 else power @ a
-            trace = self.trace(power)
-            features += [trace.real, trace.imag]
-        return torch.stack(features, dim=-1)
+        traces = [self.trace(power) for power in itertools.accumulate([a] * (self.N // 2), torch.matmul)]
+        return torch.view_as_real(torch.stack(traces, dim=-1)).flatten(-2)
 
     @property
     def n_class_features(self) -> int:
@@ -128,27 +124,16 @@ class SU(MatrixGroup):
         return (math.comb(self.N, 2), ATTEMPTS, 4)
 
     def heat_bath(self, a: Tensor, sums: Tensor, strength: float, uniforms: Tensor) -> Tensor:
-        """Draw in all SU(2) subgroups, one after the other.
-
-        A subgroup stays where all attempts in it are rejected; the chance of that depends on S alone.
-
-        Source: N. Cabibbo and E. Marinari, Phys. Lett. B 119 (1982) 387; A. D. Kennedy and B. J. Pendleton, Phys. Lett.
-        B 156 (1985) 393.
-        """
         return heat_bath(a, sums, strength, uniforms)
 
     def over_relaxation(self, a: Tensor, sums: Tensor) -> Tensor:
-        """Reflect in all SU(2) subgroups.
-
-        Source: M. Creutz, Phys. Rev. D 36 (1987) 515; F. R. Brown and T. J. Woch, Phys. Rev. Lett. 58 (1987) 2394.
-        """
         return over_relaxation(a, sums)
-
-    def n_spectral_params(self, bins: int) -> int:
-        return n_params(self.N, bins)
 
     def spectral_flow(self, a: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
         return spectral_flow(a, params, bins, inverse=inverse)
+
+    def n_spectral_params(self, bins: int) -> int:
+        return n_params(self.N, bins)
 
     def character_indices(self, labels: Tensor) -> Tensor:
         """The indices `(n, N - 1, N - 1)` of h_k in the determinants, from the Dynkin labels `(n, N - 1)`."""
@@ -166,10 +151,8 @@ class SU(MatrixGroup):
 
     def _symmetric(self, a: Tensor, largest: int) -> Tensor:
         """h_0, h_1, ..., h_largest, then zeros for the negative indices, `(..., largest + N)`."""
-        power, traces = a, []
-        for k in range(self.N):
-            power = power @ a if k else a
-            traces.append(power.diagonal(dim1=-2, dim2=-1).sum(-1))
+        powers = itertools.accumulate([a] * self.N, torch.matmul)
+        traces = [power.diagonal(dim1=-2, dim2=-1).sum(-1) for power in powers]
         one = torch.ones_like(traces[0])
         e = [one]
         for k in range(1, self.N + 1):  # Newton's identities
