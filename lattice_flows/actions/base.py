@@ -5,13 +5,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from lattice_flows.actions.local import Cell, Conditional
-from lattice_flows.config.rules import FINITE, POSITIVE, Settings
+from lattice_flows.config.rules import POSITIVE, Positive, Rule, Settings, at_least
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import Lattice, Space
 from lattice_flows.operators.base import Operator, autograd_force
@@ -57,7 +57,7 @@ class Action(nn.Module):
                 f"an action needs the space of its fields, such as GaugeField(SU(3), (8, 8)), got {space!r}"
             )
         self.space = space
-        self.beta = None if beta is None else _checked(beta, zero=False)
+        self.beta = None if beta is None else coupling("beta", beta, POSITIVE)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class Action(nn.Module):
         if self.beta is None:
             raise InvalidInput(f"{self} has no coupling beta that could change")
         other = copy.copy(self)
-        other.beta = _checked(beta, zero=True)
+        other.beta = coupling("beta", beta, at_least(0))
         return other
 
     def on(self, lattice: Lattice | Sequence[int]) -> Self:
@@ -123,10 +123,8 @@ class OperatorAction(Action):
         """Coefficients, at the present beta, and operators."""
 
     def forward(self, x: Tensor) -> Tensor:
-        total = torch.zeros((), device=x.device)
-        for coefficient, operator in self.terms():
-            total = total + coefficient * operator.value(x)
-        return total
+        values = (coefficient * operator.value(x) for coefficient, operator in self.terms())
+        return sum(values, start=torch.zeros((), device=x.device))
 
     def force(self, x: Tensor) -> Tensor:
         force = torch.zeros_like(self.space.check(x))
@@ -139,24 +137,25 @@ class OperatorAction(Action):
 class BetaSettings(Settings):
     """The coupling `beta` of an action."""
 
-    beta: Annotated[float, FINITE, POSITIVE]
+    beta: Positive
 
 
 class ActionEntry(NamedTuple):
     """A named action of `[action]` in configs.
 
-    To add one: a file with the action and its entry, and one line in `lattice_flows/config/registry.py`. `settings`
-    has one field for each coupling, and `build(space, settings)` gives the action.
+    To add one: a file with the action and its entry, and one line in `lattice_flows/config/registry.py`.
     """
 
     settings: type[Settings]
-    """The keys of `[action]` beside `name`."""
+    """The keys of `[action]` beside `name`, one for each coupling."""
     build: Callable[[Any, Any], Action]
     """`(space, settings) -> Action`."""
 
 
-def _checked(beta: float, zero: bool) -> float:
-    number = isinstance(beta, int | float) and not isinstance(beta, bool) and math.isfinite(beta)
-    if not number or beta < 0 or (beta == 0 and not zero):
-        raise InvalidInput(f"beta must be a finite number {'>=' if zero else '>'} 0, got {beta!r}")
-    return float(beta)
+def coupling(name: str, value: float, *rules: Rule) -> float:
+    """The value, if it is a finite number that fits the rules; else InvalidInput."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not all(rule.holds(value) for rule in rules):
+        words = " ".join(["a finite number", *(rule.expectation for rule in rules)])
+        raise InvalidInput(f"{name} must be {words}, got {value!r}")
+    return float(value)

@@ -99,10 +99,10 @@ class Registry:
 ACTIONS = Registry(
     "action",
     {
-        "wilson": "actions.wilson:WILSON",
-        "symanzik": "actions.improved:SYMANZIK",
-        "iwasaki": "actions.improved:IWASAKI",
-        "dbw2": "actions.improved:DBW2_ENTRY",
+        "wilson": "actions.loops:WILSON",
+        "symanzik": "actions.loops:SYMANZIK",
+        "iwasaki": "actions.loops:IWASAKI",
+        "dbw2": "actions.loops:DBW2_ENTRY",
         "phi4": "actions.phi4:PHI4",
     },
     "lattice_flows.actions",
