@@ -14,6 +14,7 @@ from lattice_flows.actions.local import Cell, Conditional
 from lattice_flows.config.rules import POSITIVE, Positive, Rule, Settings, at_least
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import Lattice, Space
+from lattice_flows.lattice.space import check_space
 from lattice_flows.operators.base import Operator, autograd_force
 from lattice_flows.streams import Streams
 
@@ -52,11 +53,7 @@ class Action(nn.Module):
 
     def __init__(self, space: Space, beta: float | None = None):
         super().__init__()
-        if not isinstance(space, Space):
-            raise InvalidInput(
-                f"an action needs the space of its fields, such as GaugeField(SU(3), (8, 8)), got {space!r}"
-            )
-        self.space = space
+        self.space = check_space(space, "an action")
         self.beta = None if beta is None else coupling("beta", beta, POSITIVE)
 
     @abstractmethod

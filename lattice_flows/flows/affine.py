@@ -11,7 +11,7 @@ from lattice_flows.actions import Action
 from lattice_flows.config.rules import Count, Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Recipe, Widths
+from lattice_flows.flows.recipe import Recipe, Widths, keywords
 from lattice_flows.flows.seeding import seeded
 from lattice_flows.lattice import Lattice, ScalarField, Space
 from lattice_flows.layers.affine import AffineCoupling
@@ -80,24 +80,10 @@ class AffineSettings(Settings):
     kernel_size: Annotated[int, Rule("odd and >= 3", lambda v: v >= 3 and v % 2 == 1)] = 5
 
 
-def _build(
-    space: Space,
-    settings: AffineSettings,
-    action: Action | None = None,
-    *,
-    seed: int | None = None,
-    dtype: torch.dtype | None = None,
-) -> Flow:
+def _build(space: Space, settings: AffineSettings, action: Action | None = None, **weights) -> Flow:
     if not isinstance(space, ScalarField):
         raise InvalidInput(f"affine couplings move a scalar field, got {space}; take stripes or checkerboard")
-    return affine(
-        space.lattice,
-        layers=settings.layers,
-        hidden=settings.hidden,
-        kernel_size=settings.kernel_size,
-        seed=seed,
-        dtype=dtype,
-    )
+    return affine(space.lattice, **keywords(settings, AffineSettings), **weights)
 
 
 AFFINE = Recipe(AffineSettings, _build, suits=lambda field, dim: field == "scalar")

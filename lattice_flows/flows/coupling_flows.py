@@ -15,7 +15,7 @@ from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords
 from lattice_flows.flows.seeding import seeded
 from lattice_flows.groups import Group
-from lattice_flows.lattice import GaugeField, Lattice, Space
+from lattice_flows.lattice import Lattice, Space
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.conjugation import SpectralMap
 from lattice_flows.layers.context import ConvContext
@@ -59,7 +59,8 @@ def stripes(
     lattice = Lattice(lattice)
     if lattice.dim != 2:
         raise InvalidInput(f"stripes are for two dimensions, got lattice {lattice}; use checkerboard")
-    offsets = max(_widest(stripe_lines(extent), extent) for extent in lattice.extents)
+    gaps = (itertools.pairwise([*stripe_lines(extent), extent]) for extent in lattice.extents)
+    offsets = max(after - before for lines in gaps for before, after in lines)
     # Downwards: a line's passive loops are those of the line below, which is moved next and not again.
     partitions = [LinkPartition.stripes(lattice, mu, offset) for mu in (0, 1) for offset in reversed(range(offsets))]
     return _flow(stripes, group, partitions, layers, bins, hidden, kernel_size, seed).to(dtype)
@@ -88,25 +89,12 @@ def checkerboard(
     """
     lattice = Lattice(lattice)
     dim = lattice.dim
-    partitions = [
-        LinkPartition.checkerboard(lattice, mu, parity, (mu + turn) % dim)
-        for turn in range(1, dim)
-        for mu in range(dim)
-        for parity in (0, 1)
-    ]
+    turns = itertools.product(range(1, dim), range(dim), (0, 1))
+    partitions = [LinkPartition.checkerboard(lattice, mu, parity, (mu + turn) % dim) for turn, mu, parity in turns]
     return _flow(checkerboard, group, partitions, layers, bins, hidden, kernel_size, seed).to(dtype)
 
 
-def _flow(
-    builder: Callable[..., Flow],
-    group: Group,
-    partitions: Sequence[LinkPartition],
-    layers: int,
-    bins: int,
-    hidden: Sequence[int],
-    kernel_size: int,
-    seed: int | None,
-) -> Flow:
+def _flow(builder, group: Group, partitions, layers: int, bins: int, hidden, kernel_size: int, seed) -> Flow:
     """Couplings on partitions in turn; `builder` makes the like on another lattice."""
     if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
         raise InvalidInput(f"layers must be an integer >= 1, got {layers!r}")
@@ -117,23 +105,18 @@ def _flow(
             context = ConvContext(partition, group, conjugation.n_params, hidden, kernel_size)
             couplings.append(GaugeCoupling(group, partition, conjugation, context))
     same = functools.partial(builder, group, layers=layers, bins=bins, hidden=hidden, kernel_size=kernel_size)
-    lattice, directions = partitions[0].lattice, [coupling.partition.mu for coupling in couplings]
-    return Flow(GaugeField(group, lattice), couplings, rebuild=functools.partial(_on, same, lattice, directions))
+    return Flow(couplings[0].space, couplings, rebuild=functools.partial(_on, same, couplings))
 
 
-def _on(same: Callable[..., Flow], original: Lattice, directions: list[int], lattice: Lattice) -> Flow:
+def _on(same: Callable[..., Flow], own: list[GaugeCoupling], lattice: Lattice) -> Flow:
     """The flow on another lattice; its layers must move links along the same directions."""
-    flow = same(lattice, seed=0)
-    if [coupling.partition.mu for coupling in flow.layers] != directions:  # type: ignore[union-attr]
+    flow, original = same(lattice, seed=0), own[0].space.lattice
+    if any(a.partition.mu != b.partition.mu for a, b in zip(flow.layers, own, strict=True)):  # type: ignore[union-attr]
         raise InvalidInput(
             f"the layers of a flow on {original} would move other directions on {lattice}: "
             "take extents with the same remainder of 4, or train on this lattice"
         )
     return flow
-
-
-def _widest(lines: list[int], extent: int) -> int:
-    return max(after - before for before, after in itertools.pairwise([*lines, extent]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,17 +129,9 @@ class CouplingSettings(Settings):
     kernel_size: Annotated[int, Rule("odd and >= 1", lambda v: v >= 1 and v % 2 == 1)] = 3
 
 
-def _build(
-    builder: Callable[..., Flow],
-    space: Space,
-    settings: CouplingSettings,
-    action: Action | None = None,
-    *,
-    seed: int | None = None,
-    dtype: torch.dtype | None = None,
-) -> Flow:
+def _build(builder, space: Space, settings: CouplingSettings, action: Action | None = None, **weights) -> Flow:
     space = gauge_field(space)
-    return builder(space.group, space.lattice, **keywords(settings, CouplingSettings), seed=seed, dtype=dtype)
+    return builder(space.group, space.lattice, **keywords(settings, CouplingSettings), **weights)
 
 
 STRIPES = Recipe(

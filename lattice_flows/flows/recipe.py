@@ -16,8 +16,6 @@ class Recipe(NamedTuple):
     """A named architecture of `[flow]` in configs.
 
     To add one: a file with a builder, its settings and a `Recipe`, and one line in `lattice_flows/config/registry.py`.
-    `build(space, settings, action, *, seed, dtype)` gives an untrained `Flow`. `suits(field, dim)` says whether "auto"
-    may choose it; field is "gauge" or "scalar". `stages(flow, action, training_settings)` lists stages of training.
     """
 
     settings: type[Settings]
@@ -25,7 +23,7 @@ class Recipe(NamedTuple):
     build: Callable[..., Any]
     """`(space, settings, action, *, seed, dtype) -> Flow`: an untrained flow."""
     suits: Callable[[str, int], bool]
-    """`(field, dim) -> bool`: whether "auto" may choose it for a kind of field and a number of dimensions."""
+    """`(field, dim) -> bool`: whether "auto" may choose it; field is "gauge" or "scalar"."""
     stages: Callable[..., Any] | None = None
     """`(flow, action, training_settings) -> list[Stage]`: the stages of a training. None: the whole flow alone."""
     training: type[Settings] | None = None

@@ -318,6 +318,13 @@ class ScalarField(Space):
         return f"ScalarField({self.lattice})"
 
 
+def check_space(space: Any, who: str) -> Space:
+    """Return the space, if it is one; else raise InvalidInput, which says that `who` needs one."""
+    if not isinstance(space, Space):
+        raise InvalidInput(f"{who} needs the space of its fields, such as GaugeField(SU(3), (8, 8)), got {space!r}")
+    return space
+
+
 def gauge_field(space: Any) -> GaugeField:
     """Return the space, if it is one of links.
 

@@ -49,11 +49,7 @@ class AffineCoupling(Transform):
     frozen: Tensor
 
     def __init__(
-        self,
-        lattice: Lattice | Sequence[int],
-        colour: int,
-        hidden: Sequence[int] = (16, 16),
-        kernel_size: int = 5,
+        self, lattice: Lattice | Sequence[int], colour: int, hidden: Sequence[int] = (16, 16), kernel_size: int = 5
     ):
         super().__init__()
         self.space = ScalarField(Lattice(lattice))
