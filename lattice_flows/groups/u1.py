@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lattice_flows.groups.base import Group, Orientations, check_precision
+from lattice_flows.groups.base import Group, Orientations, Reals
 from lattice_flows.kernels.circular_spline import circular_spline, n_params
 from lattice_flows.kernels.circular_spline.reference import wrap
 
@@ -20,7 +20,7 @@ ATTEMPTS = 6
 
 
 @dataclass(frozen=True)
-class U1(Group):
+class U1(Reals, Group):
     """The group of phases e^{i a}. An element is the angle a in [-pi, pi), and the algebra is the real line.
 
     Example:
@@ -36,20 +36,13 @@ class U1(Group):
 
     name = "U(1)"
     n = 1
-    element_shape = ()
     n_class_features = 2
     abelian = True
     bare_coupling = 1.0
 
-    def element_dtype(self, dtype=None) -> torch.dtype:
-        return check_precision(dtype)
-
     def haar(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
         uniform = torch.rand(shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
         return (2 * uniform - 1) * math.pi
-
-    def identity(self, *shape, dtype=None, device=None) -> Tensor:
-        return torch.zeros(shape, dtype=self.element_dtype(dtype), device=device)
 
     def compose(self, a: Tensor, b: Tensor) -> Tensor:
         return wrap(a + b)
@@ -73,20 +66,8 @@ class U1(Group):
         """The sine of the angle: the imaginary part of e^{i a}."""
         return m.sin()
 
-    def random_algebra(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
-
-    def generators(self, *, dtype=None, device=None) -> Tensor:
-        return torch.ones(1, dtype=self.element_dtype(dtype), device=device)
-
-    def inner(self, x: Tensor, y: Tensor) -> Tensor:
-        return x * y
-
     def retrace_gradient(self, a: Tensor) -> Tensor:
         return -a.sin()
-
-    def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
-        return gradient
 
     def defect(self, a: Tensor) -> Tensor:
         return (a.abs() - math.pi).clamp_min(0)
@@ -96,9 +77,6 @@ class U1(Group):
 
     def power(self, a: Tensor, exponent: float) -> Tensor:
         return wrap(a * exponent)
-
-    def restore(self, a: Tensor) -> Tensor:
-        return a
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """The angle between a and b."""

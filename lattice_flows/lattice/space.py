@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
-from lattice_flows.groups.base import Device, check_precision
+from lattice_flows.groups.base import Device, Elements, Reals
 from lattice_flows.lattice.layout import Lattice
 
 
@@ -28,12 +28,13 @@ class Space(ABC):
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """The axes of one configuration."""
+    def elements(self) -> Elements:
+        """The values of the field: a gauge group for links, the real numbers for scalars."""
 
+    @property
     @abstractmethod
-    def dtype(self, precision: torch.dtype | None = None) -> torch.dtype:
-        """The dtype of configurations in the precision of a dtype (default: torch's)."""
+    def axes(self) -> tuple[int, ...]:
+        """The axes of the elements of a configuration: directions and sites for links, sites for scalars."""
 
     @abstractmethod
     def prior(
@@ -45,73 +46,45 @@ class Space(ABC):
     def log_prior(self, x: Tensor) -> Tensor:
         """log r `(*batch,)`, relative to the measure of the space: Haar's for links, Lebesgue's for scalars."""
 
-    @abstractmethod
-    def cold(self, n: int, *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
-        """n copies `(n, *shape)` of the ordered configuration."""
-
-    @abstractmethod
-    def exp(self, tangent: Tensor) -> Tensor:
-        """The finite step of a tangent vector X: exp(X) for links, X for scalars."""
-
-    @abstractmethod
-    def apply(self, step: Tensor, x: Tensor) -> Tensor:
-        """The configuration after a finite step from x: the product for links, the sum for scalars."""
-
-    @abstractmethod
-    def inner(self, a: Tensor, b: Tensor) -> Tensor:
-        """The inner product `(*batch,)` of tangent vectors, summed over the lattice in float64."""
-
-    @property
-    @abstractmethod
-    def axes(self) -> tuple[int, ...]:
-        """The axes of the elements of a configuration: directions and sites for links, sites for scalars."""
-
-    @abstractmethod
-    def random_tangents(
-        self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
-    ) -> Tensor:
-        """Tangent vectors X `(*shape, *element)` of single elements, with density exp(-inner(X, X) / 2)."""
-
-    @abstractmethod
-    def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
-        """The tangent vector F with L(move(x, t X)) = L(x) + t inner(X, F) + O(t^2).
-
-        Args:
-            derivative: the result of `torch.autograd.grad(L, x)`.
-        """
-
-    @abstractmethod
-    def directions(self, x: Tensor, components: Tensor) -> Tensor:
-        """The tangent vector at x with these components `(*batch, *axes, n_components)` in an orthonormal basis."""
-
-    @abstractmethod
-    def components(self, tangent: Tensor) -> Tensor:
-        """The components `(*batch, *axes, n_components)` of a tangent vector: the inverse of `directions`."""
-
-    @abstractmethod
-    def difference(self, a: Tensor, b: Tensor) -> Tensor:
-        """The tangent vector from b to a, to first order in their distance."""
-
-    @abstractmethod
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """The largest distance `(*batch,)` between elements of two configurations."""
-
-    @abstractmethod
-    def restore(self, x: Tensor) -> Tensor:
-        """x without the rounding errors that took it out of the space."""
-
     @property
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """The section `[lattice]` of a config that names this space."""
 
-    def on(self, lattice: Lattice | Sequence[int]) -> Self:
-        """The same field on another lattice."""
-        return dataclasses.replace(self, lattice=Lattice(lattice))  # type: ignore[type-var]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The axes of one configuration."""
+        return (*self.axes, *self.elements.element_shape)
+
+    def dtype(self, precision: torch.dtype | None = None) -> torch.dtype:
+        """The dtype of configurations in the precision of a dtype (default: torch's)."""
+        return self.elements.element_dtype(precision)
+
+    def cold(self, n: int, *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+        """n copies `(n, *shape)` of the ordered configuration."""
+        return self.elements.identity(n, *self.axes, dtype=dtype, device=device)
+
+    def exp(self, tangent: Tensor) -> Tensor:
+        """The finite step of a tangent vector X: exp(X) for links, X for scalars."""
+        return self.elements.exp(tangent)
+
+    def apply(self, step: Tensor, x: Tensor) -> Tensor:
+        """The configuration after a finite step from x: the product for links, the sum for scalars."""
+        return self.elements.compose(step, x)
 
     def move(self, x: Tensor, tangent: Tensor) -> Tensor:
         """The configuration after the step of a tangent vector X from x: exp(X) x for links, x + X for scalars."""
         return self.apply(self.exp(tangent), x)
+
+    def inner(self, a: Tensor, b: Tensor) -> Tensor:
+        """The inner product `(*batch,)` of tangent vectors, summed over the lattice in float64."""
+        return self.elements.inner(a, b).flatten(-len(self.axes)).double().sum(-1)
+
+    def random_tangents(
+        self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
+    ) -> Tensor:
+        """Tangent vectors X `(*shape, *element)` of single elements, with density exp(-inner(X, X) / 2)."""
+        return self.elements.random_algebra(*shape, generator=generator, dtype=dtype, device=device)
 
     def momenta(
         self, generator: Generator | None = None, *, dtype: torch.dtype | None = None, device: Device = None
@@ -119,10 +92,49 @@ class Space(ABC):
         """One tangent vector P `(*shape)` with density exp(-inner(P, P) / 2)."""
         return self.random_tangents(*self.axes, generator=generator, dtype=dtype, device=device)
 
+    def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
+        """The tangent vector F with L(move(x, t X)) = L(x) + t inner(X, F) + O(t^2).
+
+        Args:
+            derivative: the result of `torch.autograd.grad(L, x)`.
+        """
+        return self.elements.algebra_gradient(x, derivative)
+
+    def directions(self, x: Tensor, components: Tensor) -> Tensor:
+        """The tangent vector at x with these components `(*batch, *axes, n_components)` in an orthonormal basis."""
+        generators = self.elements.generators(dtype=x.real.dtype, device=x.device)
+        return torch.tensordot(components.to(x.dtype), generators, dims=1)
+
+    def components(self, tangent: Tensor) -> Tensor:
+        """The components `(*batch, *axes, n_components)` of a tangent vector: the inverse of `directions`."""
+        generators = self.elements.generators(dtype=tangent.real.dtype, device=tangent.device)
+        return self.elements.inner(tangent.unsqueeze(self.site_axis), generators)
+
+    def difference(self, a: Tensor, b: Tensor) -> Tensor:
+        """The tangent vector from b to a, to first order in their distance."""
+        return self.elements.project_algebra(self.elements.compose(a, self.elements.inverse(b)))
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """The largest distance `(*batch,)` between elements of two configurations."""
+        return self.elements.distance(a, b).flatten(-len(self.axes)).amax(-1)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """x without the rounding errors that took it out of the space."""
+        return self.elements.restore(x)
+
+    def on(self, lattice: Lattice | Sequence[int]) -> Self:
+        """The same field on another lattice."""
+        return dataclasses.replace(self, lattice=Lattice(lattice))  # type: ignore[type-var]
+
     def flatten(self, x: Tensor) -> Tensor:
         """Configurations as `(*batch, n_elements, *element)`, elements in the order of their flat index."""
         first = x.ndim - len(self.shape)
         return x.flatten(first, first + len(self.axes) - 1)
+
+    @property
+    def site_axis(self) -> int:
+        """The axis of flat sites or links, counted from the right."""
+        return -1 - len(self.elements.element_shape)
 
     @property
     def volume(self) -> int:
@@ -176,66 +188,23 @@ class GaugeField(Space):
         object.__setattr__(self, "group", group)
         object.__setattr__(self, "lattice", Lattice(lattice))
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (*self.axes, *self.group.element_shape)
-
-    def dtype(self, precision=None) -> torch.dtype:
-        return self.group.element_dtype(precision)
-
     def prior(self, n, generator=None, *, dtype=None, device=None) -> Tensor:
         return self.group.haar(n, *self.axes, generator=generator, dtype=dtype, device=device)
 
     def log_prior(self, x: Tensor) -> Tensor:
         return x.real.new_zeros(self.batch(x))
 
-    def cold(self, n, *, dtype=None, device=None) -> Tensor:
-        return self.group.identity(n, *self.axes, dtype=dtype, device=device)
-
-    def exp(self, tangent: Tensor) -> Tensor:
-        return self.group.exp(tangent)
-
-    def apply(self, step: Tensor, x: Tensor) -> Tensor:
-        return self.group.compose(step, x)
-
-    def inner(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.group.inner(a, b).flatten(-1 - self.dim).double().sum(-1)
+    @property
+    def elements(self) -> Group:
+        return self.group
 
     @property
     def axes(self) -> tuple[int, ...]:
         return (self.lattice.dim, *self.lattice.extents)
 
-    def random_tangents(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return self.group.random_algebra(*shape, generator=generator, dtype=dtype, device=device)
-
-    def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
-        return self.group.algebra_gradient(x, derivative)
-
-    def directions(self, x: Tensor, components: Tensor) -> Tensor:
-        generators = self.group.generators(dtype=x.real.dtype, device=x.device)
-        return torch.tensordot(components.to(x.dtype), generators, dims=1)
-
-    def components(self, tangent: Tensor) -> Tensor:
-        generators = self.group.generators(dtype=tangent.real.dtype, device=tangent.device)
-        return self.group.inner(tangent.unsqueeze(-1 - len(self.group.element_shape)), generators)
-
-    def difference(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.group.project_algebra(self.group.compose(a, self.group.inverse(b)))
-
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.group.distance(a, b).flatten(-1 - self.dim).amax(-1)
-
-    def restore(self, x: Tensor) -> Tensor:
-        return self.group.restore(x)
-
     @property
     def facts(self) -> dict[str, Any]:
         return {"field": "gauge", "group": self.group.name, "extents": self.lattice.extents}
-
-    @property
-    def site_axis(self) -> int:
-        """The axis of flat sites or links, counted from the right."""
-        return -1 - len(self.group.element_shape)
 
     def __repr__(self) -> str:
         return f"GaugeField({self.group}, {self.lattice})"
@@ -256,16 +225,10 @@ class ScalarField(Space):
     """
 
     lattice: Lattice
+    elements = Reals()
 
     def __init__(self, lattice: Lattice | Sequence[int]):
         object.__setattr__(self, "lattice", Lattice(lattice))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.lattice.extents
-
-    def dtype(self, precision=None) -> torch.dtype:
-        return check_precision(precision)
 
     def prior(self, n, generator=None, *, dtype=None, device=None) -> Tensor:
         return torch.randn(n, *self.shape, generator=generator, dtype=self.dtype(dtype), device=device)
@@ -273,42 +236,9 @@ class ScalarField(Space):
     def log_prior(self, x: Tensor) -> Tensor:
         return -(x.square() + math.log(2 * math.pi)).flatten(-self.dim).sum(-1) / 2
 
-    def cold(self, n, *, dtype=None, device=None) -> Tensor:
-        return torch.zeros(n, *self.shape, dtype=self.dtype(dtype), device=device)
-
-    def exp(self, tangent: Tensor) -> Tensor:
-        return tangent
-
-    def apply(self, step: Tensor, x: Tensor) -> Tensor:
-        return x + step
-
-    def inner(self, a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).flatten(-self.dim).double().sum(-1)
-
     @property
     def axes(self) -> tuple[int, ...]:
         return self.lattice.extents
-
-    def random_tangents(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=self.dtype(dtype), device=device)
-
-    def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
-        return derivative
-
-    def directions(self, x: Tensor, components: Tensor) -> Tensor:
-        return components.squeeze(-1)
-
-    def components(self, tangent: Tensor) -> Tensor:
-        return tangent.unsqueeze(-1)
-
-    def difference(self, a: Tensor, b: Tensor) -> Tensor:
-        return a - b
-
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        return (a - b).abs().flatten(-self.dim).amax(-1)
-
-    def restore(self, x: Tensor) -> Tensor:
-        return x
 
     @property
     def facts(self) -> dict[str, Any]:
