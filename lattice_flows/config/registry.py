@@ -114,7 +114,7 @@ ARCHITECTURES = Registry(
         "stripes": "flows.coupling_flows:STRIPES",
         "checkerboard": "flows.coupling_flows:CHECKERBOARD",
         "hierarchical": "planar.hierarchical:HIERARCHICAL",
-        "affine": "flows.affine:AFFINE",
+        "affine": "flows.coupling_flows:AFFINE",
     },
     "lattice_flows.architectures",
 )
@@ -137,9 +137,9 @@ OBSERVABLES = Registry(
     {
         "plaquette": "observables.loops:PLAQUETTE",
         "wilson_loop_2x2": "observables.loops:WILSON_LOOP_2X2",
-        "topological_charge": "observables.charge:TOPOLOGICAL_CHARGE",
-        "topological_charge_squared": "observables.charge:TOPOLOGICAL_CHARGE_SQUARED",
-        "polyakov_loop": "observables.polyakov:POLYAKOV_LOOP",
+        "topological_charge": "observables.field_strength:TOPOLOGICAL_CHARGE",
+        "topological_charge_squared": "observables.field_strength:TOPOLOGICAL_CHARGE_SQUARED",
+        "polyakov_loop": "observables.loops:POLYAKOV_LOOP",
         "magnetisation": "observables.scalar:MAGNETISATION",
         "phi_squared": "observables.scalar:PHI_SQUARED",
         "susceptibility": "observables.scalar:SUSCEPTIBILITY",

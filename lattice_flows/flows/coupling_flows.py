@@ -1,10 +1,10 @@
-"""Flows of gauge couplings: stripes in two dimensions, checkerboards in three and four."""
+"""Flows of couplings: stripes of links in two dimensions, checkerboards in three and four; affine ones of scalars."""
 
 import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 
@@ -15,8 +15,9 @@ from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords
 from lattice_flows.flows.seeding import seeded
 from lattice_flows.groups import Group
-from lattice_flows.lattice import Lattice, Space
+from lattice_flows.lattice import Lattice, ScalarField, Space
 from lattice_flows.lattice.space import gauge_field
+from lattice_flows.layers.affine import AffineCoupling, FreeField
 from lattice_flows.layers.conjugation import SpectralMap
 from lattice_flows.layers.context import ConvContext
 from lattice_flows.layers.coupling import GaugeCoupling
@@ -96,27 +97,81 @@ def checkerboard(
 
 def _flow(builder, group: Group, partitions, layers: int, bins: int, hidden, kernel_size: int, seed) -> Flow:
     """Couplings on partitions in turn; `builder` makes the like on another lattice."""
-    if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
-        raise InvalidInput(f"layers must be an integer >= 1, got {layers!r}")
-    couplings = []
-    with seeded(seed):
-        for partition in itertools.islice(itertools.cycle(partitions), layers):
-            conjugation = SpectralMap(group, bins)
-            context = ConvContext(partition, group, conjugation.n_params, hidden, kernel_size)
-            couplings.append(GaugeCoupling(group, partition, conjugation, context))
-    same = functools.partial(builder, group, layers=layers, bins=bins, hidden=hidden, kernel_size=kernel_size)
-    return Flow(couplings[0].space, couplings, rebuild=functools.partial(_on, same, couplings))
+
+    def coupling(k: int) -> GaugeCoupling:
+        partition, conjugation = partitions[k % len(partitions)], SpectralMap(group, bins)
+        context = ConvContext(partition, group, conjugation.n_params, hidden, kernel_size)
+        return GaugeCoupling(group, partition, conjugation, context)
+
+    couplings = _stack(coupling, layers, seed)
+    same = functools.partial(builder, group, layers=layers, bins=bins, hidden=hidden, kernel_size=kernel_size, seed=0)
+    return Flow(couplings[0].space, couplings, rebuild=functools.partial(_on_same_directions, same, couplings))
 
 
-def _on(same: Callable[..., Flow], own: list[GaugeCoupling], lattice: Lattice) -> Flow:
+def _on_same_directions(same: Callable[..., Flow], own: list[GaugeCoupling], lattice: Lattice) -> Flow:
     """The flow on another lattice; its layers must move links along the same directions."""
-    flow, original = same(lattice, seed=0), own[0].space.lattice
+    flow, original = same(lattice), own[0].space.lattice
     if any(a.partition.mu != b.partition.mu for a, b in zip(flow.layers, own, strict=True)):  # type: ignore[union-attr]
         raise InvalidInput(
             f"the layers of a flow on {original} would move other directions on {lattice}: "
             "take extents with the same remainder of 4, or train on this lattice"
         )
     return flow
+
+
+def affine(
+    lattice: Lattice | Sequence[int],
+    *,
+    layers: int = 8,
+    hidden: Sequence[int] = (16, 16),
+    kernel_size: int = 5,
+    seed: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """White noise becomes a free field with a learned spectrum, then affine couplings act on one colour after another.
+
+    The density of the flow is even under phi -> -phi. It is near a free field at first. Its parameters fit any lattice
+    of the same dimension whose extents are all even, or not all.
+
+    Source: M. S. Albergo, G. Kanwar, P. E. Shanahan, 1904.12072, for affine couplings; the free field is added here.
+
+    Args:
+        lattice: a `Lattice`, or its extents.
+        layers: the number of couplings; two move every site once, or three where an extent is odd.
+        hidden: channels of the convolution in each coupling, then widths of the layers after it.
+        kernel_size, seed, dtype: as for `stripes`.
+
+    Raises:
+        InvalidInput: numbers out of range.
+
+    Example:
+        >>> affine((6, 6), layers=8, hidden=(16, 16), seed=0)
+        Flow: scalar field on 6x6, 9 layers (FreeField, AffineCoupling), 3,854 parameters
+    """
+    lattice = Lattice(lattice)
+    colours = int(lattice.colours().max()) + 1
+    same = functools.partial(affine, layers=layers, hidden=hidden, kernel_size=kernel_size, seed=0)
+    couplings = _stack(lambda k: AffineCoupling(lattice, k % colours, hidden, kernel_size), layers, seed)
+    rebuild = functools.partial(_on_same_colours, same, colours)
+    return Flow(ScalarField(lattice), [FreeField(lattice), *couplings], rebuild=rebuild).to(dtype)
+
+
+def _on_same_colours(same, colours: int, lattice: Lattice) -> Flow:
+    """The flow on another lattice, whose layers move as many colours."""
+    if int(lattice.colours().max()) + 1 != colours:
+        raise InvalidInput(
+            f"a flow whose couplings move {colours} colours in turn does not fit {lattice}: a lattice has 2 colours "
+            "where all extents are even, else 3; train on this lattice"
+        )
+    return same(lattice)
+
+
+def _stack(make: Callable[[int], Any], layers: int, seed: int | None) -> list[Any]:
+    """make(k) for every k below the number of layers, with initial weights from the seed."""
+    if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
+        raise InvalidInput(f"layers must be an integer >= 1, got {layers!r}")
+    with seeded(seed):
+        return [make(k) for k in range(layers)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +184,24 @@ class CouplingSettings(Settings):
     kernel_size: Annotated[int, Rule("odd and >= 1", lambda v: v >= 1 and v % 2 == 1)] = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class AffineSettings(Settings):
+    """The number of couplings; the widths of the network in each and the odd extent of its convolution."""
+
+    layers: Count = 8
+    hidden: Widths = (16, 16)
+    kernel_size: Annotated[int, Rule("odd and >= 3", lambda v: v >= 3 and v % 2 == 1)] = 5
+
+
 def _build(builder, space: Space, settings: CouplingSettings, action: Action | None = None, **weights) -> Flow:
     space = gauge_field(space)
     return builder(space.group, space.lattice, **keywords(settings, CouplingSettings), **weights)
+
+
+def _build_affine(space: Space, settings: AffineSettings, action: Action | None = None, **weights) -> Flow:
+    if not isinstance(space, ScalarField):
+        raise InvalidInput(f"affine couplings move a scalar field, got {space}; take stripes or checkerboard")
+    return affine(space.lattice, **keywords(settings, AffineSettings), **weights)
 
 
 STRIPES = Recipe(
@@ -140,3 +210,4 @@ STRIPES = Recipe(
 CHECKERBOARD = Recipe(
     CouplingSettings, functools.partial(_build, checkerboard), suits=lambda field, dim: field == "gauge" and dim > 2
 )
+AFFINE = Recipe(AffineSettings, _build_affine, suits=lambda field, dim: field == "scalar")

@@ -12,8 +12,13 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.observables.base import Observable
-from lattice_flows.observables.charge import clover_charge, has_geometric_charge, topological_charge
-from lattice_flows.observables.field_strength import action_density, plaquette_density
+from lattice_flows.observables.field_strength import (
+    action_density,
+    clover_charge,
+    has_geometric_charge,
+    plaquette_density,
+    topological_charge,
+)
 
 # the third-order Runge-Kutta method is stable for decay rates below 2.51 / step; the fastest mode decays at 4 dim
 _STABLE = 2.51
