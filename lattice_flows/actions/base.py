@@ -26,11 +26,8 @@ class Action(nn.Module):
     """S(x); the target density is p = exp(-S) / Z relative to the measure of the space.
 
     To add one, implement `forward`; the force follows by autograd. `forward` must read the coupling from `self.beta`
-    at each call, or the action must override `at`. Further couplings are attributes of your own.
-
-    Args:
-        space: that of the configurations x.
-        beta: the coupling, where the action has one.
+    at each call, or the action must override `at`. Further couplings are attributes of your own. Without a coupling
+    beta is None.
 
     Raises:
         InvalidInput: `space` is no space, or beta is not a finite number > 0.
@@ -65,11 +62,7 @@ class Action(nn.Module):
         return autograd_force(self, x, self.space)
 
     def at(self, beta: float) -> Self:
-        """The same action at another coupling.
-
-        Raises:
-            InvalidInput: the action has no coupling beta, or beta is not a finite number >= 0.
-        """
+        """The same action at another coupling; InvalidInput if it has none, or beta is not a finite number >= 0."""
         if self.beta is None:
             raise InvalidInput(f"{self} has no coupling beta that could change")
         other = copy.copy(self)
@@ -98,13 +91,9 @@ class Action(nn.Module):
         raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
 
     def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
-        """The density of the active elements of a cell, given all others.
+        """The density of the active elements of a cell, given all others; errors as for `cells`.
 
-        Args:
-            flat: configurations `(*batch, n_elements, *element)`, as `Space.flatten` gives them.
-
-        Raises:
-            InvalidInput: the action has no local updates.
+        Shapes: flat `(*batch, n_elements, *element)`, as `Space.flatten` gives it.
         """
         raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
 

@@ -65,7 +65,6 @@ class Phi4(Action):
         return _site_cells(self.space.lattice, torch.device(device))
 
     def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
-        """The density of the field at some sites, given their neighbours."""
         neighbours = (flat.index_select(-1, step) for step in cell.walks[:, 0])
         # not sum: its order of additions can depend on the batch
         return SiteConditional(functools.reduce(torch.add, neighbours), 2 * self.space.dim + self.m2, self.lambda_)

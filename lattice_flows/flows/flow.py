@@ -85,11 +85,7 @@ class Flow(nn.Module):
 
     @property
     def group(self) -> Group:
-        """The gauge group.
-
-        Raises:
-            InvalidInput: the configurations are not links.
-        """
+        """The gauge group; InvalidInput if the configurations are not links."""
         return gauge_field(self.space).group
 
     @property
@@ -136,11 +132,7 @@ class Flow(nn.Module):
         return self.log_prior(origin) + logdet
 
     def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
-        """n independent samples and log w = -log q, from the one generator of `streams`.
-
-        Raises:
-            InvalidInput: `streams` has more than one.
-        """
+        """n independent samples and log w = -log q, from streams of one generator; else InvalidInput."""
         if not isinstance(streams, Streams):
             raise InvalidInput(
                 f"a proposal is drawn from streams, got {streams!r}; flow.sample_prior(n, generator) gives prior "
@@ -183,10 +175,7 @@ class Flow(nn.Module):
     def __repr__(self) -> str:
         facts = self.space.facts
         field = facts.get("group", f"{facts['field']} field")
-        kinds = ", ".join(dict.fromkeys(map(_describe, self.layers)))
-        return f"Flow: {field} on {self.lattice}, {len(self.layers)} layers ({kinds}), {self.n_parameters:,} parameters"
-
-
-def _describe(layer: nn.Module) -> str:
-    conjugation = getattr(layer, "conjugation", None)
-    return type(layer).__name__ + (f" with {conjugation}" if conjugation is not None else "")
+        maps = [f" with {layer.conjugation}" if hasattr(layer, "conjugation") else "" for layer in self.layers]
+        names = [type(layer).__name__ + words for layer, words in zip(self.layers, maps, strict=True)]
+        kinds = f"{len(names)} layers ({', '.join(dict.fromkeys(names))})"
+        return f"Flow: {field} on {self.lattice}, {kinds}, {self.n_parameters:,} parameters"

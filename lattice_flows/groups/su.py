@@ -65,8 +65,8 @@ class SU(MatrixGroup):
     def class_features(self, a: Tensor) -> Tensor:
         """Real and imaginary part of tr(a^k) / N for k = 1 ... N // 2 (the real part alone for SU(2)).
 
-        They determine the characteristic polynomial. Newton's identities give its first N // 2 coefficients; the others
-        are their complex conjugates, as the determinant is 1.
+        Newton's identities give the first N // 2 coefficients of the characteristic polynomial; the others are their
+        complex conjugates, as the determinant is 1.
         """
         if self.N == 2:
             return self.retrace(a).unsqueeze(-1)

@@ -93,11 +93,7 @@ class Space(ABC):
         return self.random_tangents(*self.axes, generator=generator, dtype=dtype, device=device)
 
     def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
-        """The tangent vector F with L(move(x, t X)) = L(x) + t inner(X, F) + O(t^2).
-
-        Args:
-            derivative: the result of `torch.autograd.grad(L, x)`.
-        """
+        """The tangent vector F with L(move(x, t X)) = L(x) + t inner(X, F) + O(t^2), from autograd's `derivative`."""
         return self.elements.algebra_gradient(x, derivative)
 
     def directions(self, x: Tensor, components: Tensor) -> Tensor:
@@ -256,11 +252,7 @@ def check_space(space: Any, who: str) -> Space:
 
 
 def gauge_field(space: Any) -> GaugeField:
-    """Return the space, if it is one of links.
-
-    Raises:
-        InvalidInput: it is not.
-    """
+    """Return the space, if it is one of links; else raise InvalidInput."""
     if not isinstance(space, GaugeField):
         needed = "a space of links is needed, such as GaugeField(SU(3), (8, 8))"
         raise InvalidInput(f"{needed}, got {space!r}: nothing is guessed from the shape of links")

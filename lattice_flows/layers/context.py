@@ -22,8 +22,7 @@ def n_frozen_features(partition: LinkPartition, group: Group) -> int:
 def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) -> Tensor:
     """The class features `(*batch, channels, *sites)` of frozen loops, where they begin; 0 elsewhere.
 
-    Args:
-        flat_links: links `(*batch, dim * V, *element)`.
+    Shapes: flat_links `(*batch, dim * V, *element)`.
     """
     batch = flat_links.shape[: flat_links.ndim - 1 - len(group.element_shape)]
     channels = []
@@ -42,8 +41,6 @@ class PeriodicConv(nn.Module):
     In four dimensions it is a sum of three-dimensional convolutions, one a place along the first axis.
 
     Args:
-        dim: the lattice dimension.
-        in_channels, out_channels: the numbers of channels.
         kernel_size: the odd extent of the kernel in every direction.
 
     Example:
@@ -108,10 +105,8 @@ class ConvContext(nn.Module):
 
     Args:
         partition: its frozen loops give the features, its active sites get the parameters.
-        group: the gauge group.
         n_params: parameters per active link.
-        hidden: channels of the convolutions.
-        kernel_size: their odd extent.
+        hidden, kernel_size: the channels of the convolutions, and their odd extent.
     """
 
     active_sites: Tensor

@@ -47,10 +47,7 @@ def of_links(build: Callable[[GaugeField], Observable | None]) -> Callable[[Spac
 
 
 def standard_observables(space: Space) -> dict[str, Observable]:
-    """The observables that a run measures on a space, by their names in the registry.
-
-    On links they are `plaquette`, `wilson_loop_2x2` if the lattice is large enough, `topological_charge` and its square
-    for U(1) in two dimensions, and `polyakov_loop`, the modulus along the last direction.
+    """The observables that a run measures on a space, by their names in the registry: all that apply.
 
     Example:
         >>> from lattice_flows import SU

@@ -92,11 +92,8 @@ def flow_history(
 def flow_observables(space: GaugeField) -> dict[str, Observable]:
     """The usual observables along the Wilson flow, by name, for `flow_history`.
 
-    They are `action_density` and `plaquette_density`, with a difference that vanishes on smooth links, and
-    `topological_charge`: the geometric one of U(1) in two dimensions, that of the clover in four.
-
-    Raises:
-        InvalidInput: the space is not one of links.
+    They are `action_density`, `plaquette_density`, and the charge: the geometric one of U(1) in two dimensions, that of
+    the clover in four. Errors: as `average_plaquette`.
 
     Example:
         >>> from lattice_flows import SU
