@@ -31,12 +31,10 @@ class Action(nn.Module):
 
     Raises:
         InvalidInput: `space` is no space, or beta is not a finite number > 0.
-
-    Attributes:
-        batch_invariant: whether all digits of S and of the force are independent of the rest of a batch.
     """
 
     batch_invariant = False
+    """Whether all digits of S and of the force are independent of the rest of a batch."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Take local updates from an action whose S is another than theirs: it must bring its own."""

@@ -12,8 +12,7 @@ from lattice_flows.actions import Action
 from lattice_flows.config.rules import Count, Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords
-from lattice_flows.flows.seeding import seeded
+from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords, seeded
 from lattice_flows.groups import Group
 from lattice_flows.lattice import Lattice, ScalarField, Space
 from lattice_flows.lattice.space import gauge_field
@@ -40,7 +39,6 @@ def stripes(
     Source: G. Kanwar et al., 2003.06413 (U(1)); D. Boyda et al., 2008.05456 (SU(N)).
 
     Args:
-        group: the gauge group.
         lattice: a `Lattice` of two extents >= 3, best multiples of 4, or these extents.
         layers: the number of couplings; eight move every link once where extents are multiples of 4.
         bins: spline bins.
@@ -136,7 +134,6 @@ def affine(
     Source: M. S. Albergo, G. Kanwar, P. E. Shanahan, 1904.12072, for affine couplings; the free field is added here.
 
     Args:
-        lattice: a `Lattice`, or its extents.
         layers: the number of couplings; two move every site once, or three where an extent is odd.
         hidden: channels of the convolution in each coupling, then widths of the layers after it.
         kernel_size, seed, dtype: as for `stripes`.

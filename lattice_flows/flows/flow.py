@@ -36,11 +36,9 @@ class Prior(Protocol):
         self, n: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
     ) -> Tensor:
         """n independent configurations `(n, *shape)`."""
-        ...
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log r `(*batch,)`."""
-        ...
 
 
 class Flow(nn.Module):
@@ -58,7 +56,6 @@ class Flow(nn.Module):
         InvalidInput: `space` is none, or no layer has parameters.
 
     Example:
-        >>> import torch
         >>> from lattice_flows import flows, U1
         >>> flow = flows.stripes(U1(), (8, 8), layers=8, seed=0)
         >>> sample = flow.sample(10, generator=torch.Generator().manual_seed(0))

@@ -1,8 +1,11 @@
-"""Recipes: named architectures with their settings."""
+"""Recipes: named architectures with their settings, and initial weights that depend on a seed alone."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Annotated, Any, NamedTuple
+
+import torch
 
 from lattice_flows.config.rules import Rule, Settings, at_least
 
@@ -33,3 +36,15 @@ class Recipe(NamedTuple):
 def keywords(settings: Settings, kind: type[Settings]) -> dict[str, Any]:
     """The keys of `kind` and their values in settings that may have more, for a builder with the same arguments."""
     return {field.name: getattr(settings, field.name) for field in fields(kind)}  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Let the initialisers of torch.nn draw from this seed, or without one from torch's global stream.
+
+    They know the global stream alone, so that a copy of it is seeded. The caller's stream does not move.
+    """
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield

@@ -25,7 +25,6 @@ class SU(MatrixGroup):
         InvalidInput: N is not an integer >= 2.
 
     Example:
-        >>> import torch
         >>> from lattice_flows import SU
         >>> group = SU(3)
         >>> links = group.haar(4, 2, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -146,18 +145,13 @@ class SU(MatrixGroup):
 
         Source: W. Fulton and J. Harris, Representation Theory (1991), eq. (A.5).
         """
-        h = self._symmetric(a.to(torch.complex128), int(indices.max()))
-        return torch.linalg.det(h[..., indices]).real
-
-    def _symmetric(self, a: Tensor, largest: int) -> Tensor:
-        """h_0, h_1, ..., h_largest, then zeros for the negative indices, `(..., largest + N)`."""
-        powers = itertools.accumulate([a] * self.N, torch.matmul)
+        powers = itertools.accumulate([a.to(torch.complex128)] * self.N, torch.matmul)
         traces = [power.diagonal(dim1=-2, dim2=-1).sum(-1) for power in powers]
         one = torch.ones_like(traces[0])
-        e = [one]
+        e, h = [one], [one]
         for k in range(1, self.N + 1):  # Newton's identities
             e.append(sum((-1) ** (i - 1) * e[k - i] * traces[i - 1] for i in range(1, k + 1)) / k)  # type: ignore[arg-type]
-        h = [one]
-        for k in range(1, largest + 1):
+        for k in range(1, int(indices.max()) + 1):
             h.append(sum((-1) ** (i - 1) * e[i] * h[k - i] for i in range(1, min(k, self.N) + 1)))  # type: ignore[arg-type]
-        return torch.stack([*h, *[torch.zeros_like(one)] * (self.N - 1)], dim=-1)
+        h += [torch.zeros_like(one)] * (self.N - 1)  # those of negative indices
+        return torch.linalg.det(torch.stack(h, dim=-1)[..., indices]).real

@@ -24,7 +24,6 @@ class U1(Reals, Group):
     """The group of phases e^{i a}. An element is the angle a in [-pi, pi), and the algebra is the real line.
 
     Example:
-        >>> import torch
         >>> from lattice_flows import U1
         >>> group = U1()
         >>> links = group.haar(2, 8, 8, generator=torch.Generator().manual_seed(0))

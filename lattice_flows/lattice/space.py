@@ -162,11 +162,7 @@ class Space(ABC):
 
 @dataclasses.dataclass(frozen=True)
 class GaugeField(Space):
-    """Links of a gauge group on a lattice. Haar's measure is both the measure and the prior.
-
-    Args:
-        group: the gauge group.
-        lattice: a `Lattice`, or its extents.
+    """Links of a gauge group on a `Lattice`, or on its extents. Haar's measure is both the measure and the prior.
 
     Example:
         >>> from lattice_flows import SU
@@ -208,10 +204,7 @@ class GaugeField(Space):
 
 @dataclasses.dataclass(frozen=True)
 class ScalarField(Space):
-    """A real scalar field on a lattice. The measure is Lebesgue's, the prior a standard normal at each site.
-
-    Args:
-        lattice: a `Lattice`, or its extents.
+    """A real scalar field on a `Lattice`, or on its extents: Lebesgue's measure, a standard normal prior at each site.
 
     Example:
         >>> space = ScalarField((4, 6))
@@ -260,10 +253,9 @@ def gauge_field(space: Any) -> GaugeField:
 
 
 def gauge_transform(links: Tensor, V: Tensor, space: GaugeField) -> Tensor:
-    """U_mu(x) -> V(x) U_mu(x) V(x+mu)^-1.
+    """U_mu(x) -> V(x) U_mu(x) V(x+mu)^-1 for a gauge function V.
 
-    Args:
-        V: the gauge function, a loop field `(*batch, *sites, *element)`; its batch axes broadcast.
+    Shapes: V is a loop field `(*batch, *sites, *element)`; its batch axes broadcast.
 
     Raises:
         InvalidInput: links or gauge function do not fit the space.

@@ -26,7 +26,6 @@ class AffineCoupling(Transform):
     linear map of gathered windows of frozen sites.
 
     Args:
-        lattice: a `Lattice`, or its extents.
         colour: of the active sites.
         hidden: channels of the convolution, then widths of the layers after it.
         kernel_size: the odd extent of the convolution.
@@ -118,11 +117,10 @@ class FreeField(Transform):
         s(k) = -log(k^2 + M^2) / 2 + sum_{j <= order} c_j T_j(z),
 
     M^2 > 0 and c_j learned. At c = 0 this is a free field of mass M. A free field has all the long-range correlations
-    that local couplings would have to build up layer by layer. The log-determinant is sum_k s(k), the same for every
-    field. The parameters do not depend on the lattice.
+    that local couplings would have to build up layer by layer. The log-determinant is sum_k s(k) for every field. The
+    parameters do not depend on the lattice.
 
     Args:
-        lattice: a `Lattice`, or its extents.
         order: of the polynomial.
 
     Raises:

@@ -25,13 +25,11 @@ def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) 
     Shapes: flat_links `(*batch, dim * V, *element)`.
     """
     batch = flat_links.shape[: flat_links.ndim - 1 - len(group.element_shape)]
-    channels = []
+    channels = [flat_links.real.new_zeros(*batch, 0, partition.lattice.volume)]
     for walk, sites in partition.frozen_loops():
         features = group.class_features(follow(flat_links, walk, group)).mT
         empty = features.new_zeros(*batch, group.n_class_features, partition.lattice.volume)
         channels.append(empty.index_copy(-1, sites, features))
-    if not channels:
-        return flat_links.real.new_zeros(*batch, 0, *partition.lattice.extents)
     return torch.cat(channels, dim=-2).unflatten(-1, partition.lattice.extents)
 
 
@@ -44,7 +42,6 @@ class PeriodicConv(nn.Module):
         kernel_size: the odd extent of the kernel in every direction.
 
     Example:
-        >>> import torch
         >>> PeriodicConv(4, 2, 3, kernel_size=3)(torch.zeros(5, 2, 4, 4, 4, 6)).shape
         torch.Size([5, 3, 4, 4, 4, 6])
     """

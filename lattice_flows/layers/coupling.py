@@ -20,7 +20,6 @@ class LinkCoupling(Transform):
     implement `arguments`.
 
     Args:
-        group: the gauge group.
         partition: active links and their loops.
         conjugation: the map, a module with `n_params`, `forward` and `inverse`; both give g and the log-determinant.
         context: a module that makes the parameters of the map.
@@ -74,7 +73,6 @@ class GaugeCoupling(LinkCoupling):
     commutes with it.
 
     Args:
-        group, partition: as for `LinkCoupling`.
         conjugation: the map h, a `ConjugationMap` such as `SpectralMap`.
         context: any module that turns `frozen_features` `(*batch, channels, *sites)` into parameters
             `(*batch, n_params, *sites)` or, for the active links alone, `(*batch, n_active, n_params)`.

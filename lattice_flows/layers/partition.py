@@ -18,7 +18,6 @@ class LinkPartition(nn.Module):
     frozen if it does not. Frozen loops are the context of the coupling.
 
     Args:
-        lattice: a `Lattice`, or its extents.
         mu: the direction of the active links.
         active: where they begin, bool `(*sites)`.
         path: the closed path of the active loops, beginning with a forward step along mu.
@@ -50,8 +49,7 @@ class LinkPartition(nn.Module):
         context: Sequence[Path] | None = None,
     ):
         super().__init__()
-        self.lattice = Lattice(lattice)
-        self.mu = mu
+        self.lattice, self.mu = Lattice(lattice), mu
         extents = self.lattice.extents
         if tuple(active.shape) != extents or active.dtype != torch.bool or not active.any():
             raise InvalidInput(f"active must mark at least one site of {extents}, as a bool tensor of that shape")
@@ -63,10 +61,10 @@ class LinkPartition(nn.Module):
         loops = lay(path, self.lattice)
         self.register_buffer("_loop_links", loops.links[:, active_sites], persistent=False)
         self._loop_forward = loops.forward
-        if (self._touches(path)[active_sites] != 1).any():
+        if (torch.isin(self._loop_links, self.active_links).sum(0) != 1).any():
             raise InvalidInput(
-                f"extents {extents} are too small, or of the wrong parity, for this partition: the loop {path} of "
-                f"an active link runs through another active link"
+                f"extents {extents} are too small, or of the wrong parity, for this partition: the loop {path} of an "
+                "active link runs through another active link"
             )
         paths = _small_loops(self.dim) if context is None else context
         self.frozen_paths = tuple(path for path in paths if self.frozen(path).any())
@@ -75,13 +73,10 @@ class LinkPartition(nn.Module):
             self.register_buffer(f"_frozen_sites_{k}", where, persistent=False)
             self.register_buffer(f"_frozen_links_{k}", lay(frozen_path, self.lattice).links[:, where], persistent=False)
 
-    def _touches(self, path: Path) -> Tensor:
-        """The number `(V,)` of steps through active links of the loop from each site."""
-        return torch.isin(lay(path, self.lattice).links, self.active_links).sum(0)
-
     def frozen(self, path: Path) -> Tensor:
         """A mask `(*sites)` of the sites where the loop along a path is frozen."""
-        return (self._touches(path) == 0).reshape(self.lattice.extents)
+        touched = torch.isin(lay(path, self.lattice).links, self.active_links).any(0)
+        return ~touched.reshape(self.lattice.extents)
 
     @property
     def dim(self) -> int:
@@ -119,8 +114,7 @@ class LinkPartition(nn.Module):
         lattice = Lattice(lattice)
         if lattice.dim != 2 or mu not in (0, 1):
             raise InvalidInput(f"stripes are for two dimensions and mu = 0 or 1, got {lattice} and mu = {mu}")
-        nu = 1 - mu
-        extent = lattice.extents[nu]
+        nu, extent = 1 - mu, lattice.extents[1 - mu]
         marked = torch.isin(lattice.coordinates()[nu], (torch.tensor(stripe_lines(extent)) + offset) % extent)
         return LinkPartition(lattice, mu, marked.reshape(lattice.extents), rectangle(mu, 1, nu, 1))
 

@@ -84,11 +84,6 @@ def plaquette_density(space: GaugeField) -> Observable:
     return lambda links: space.group.bare_coupling * planes * (1 - average(links))
 
 
-def has_geometric_charge(space: GaugeField) -> bool:
-    """Whether the group is abelian and the lattice two-dimensional, as `topological_charge` needs."""
-    return space.group.abelian and space.dim == 2
-
-
 def topological_charge(space: GaugeField) -> Observable:
     """The geometric charge Q = sum_x arg P(x) / 2 pi of U(1) in two dimensions, an integer without a gradient.
 
@@ -106,7 +101,7 @@ def topological_charge(space: GaugeField) -> Observable:
         >>> topological_charge(space)(links)
         tensor([-4.], dtype=torch.float64)
     """
-    if not has_geometric_charge(gauge_field(space)):
+    if not (gauge_field(space).group.abelian and space.dim == 2):
         raise InvalidInput(f"the geometric charge is defined for U(1) in two dimensions, got {space}")
 
     def observable(links: Tensor) -> Tensor:
@@ -148,18 +143,19 @@ def clover_charge(space: GaugeField) -> Observable:
     return observable
 
 
-def _charge(space: GaugeField) -> Observable | None:
-    return topological_charge(space) if has_geometric_charge(space) else None
+def geometric_charge(space: GaugeField) -> Observable | None:
+    """`topological_charge` where it is defined, or None."""
+    return topological_charge(space) if space.group.abelian and space.dim == 2 else None
 
 
-def _charge_squared(space: GaugeField) -> Observable | None:
-    charge = _charge(space)
+def _squared(space: GaugeField) -> Observable | None:
+    charge = geometric_charge(space)
     return charge and (lambda links: charge(links).square())
 
 
 TOPOLOGICAL_CHARGE = ObservableEntry(
-    "topological charge Q", of_links(_charge), "lattice_flows.planar.exact:mean_charge"
+    "topological charge Q", of_links(geometric_charge), "lattice_flows.planar.exact:mean_charge"
 )
 TOPOLOGICAL_CHARGE_SQUARED = ObservableEntry(
-    "<Q^2>", of_links(_charge_squared), "lattice_flows.planar.exact:mean_charge_squared"
+    "<Q^2>", of_links(_squared), "lattice_flows.planar.exact:mean_charge_squared"
 )
