@@ -13,8 +13,7 @@ from lattice_flows.actions import Action
 from lattice_flows.config.rules import Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords
-from lattice_flows.flows.seeding import seeded
+from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords, seeded
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice, Space
 from lattice_flows.lattice.space import gauge_field
