@@ -81,9 +81,8 @@ def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
         InvalidInput: the folder holds a run with other settings.
     """
     stored = [load(folder / CONFIG, beside=False)] if (folder / CONFIG).exists() else []
-    checkpoint = None
-    if (folder / CHECKPOINT).exists():
-        checkpoint = read_checkpoint(folder)
+    checkpoint = read_checkpoint(folder) if (folder / CHECKPOINT).exists() else None
+    if checkpoint is not None:
         stored.append(loads(checkpoint["config"], str(folder / CHECKPOINT)))
     for old in stored:
         if conflicts := resume_conflicts(old, config):
@@ -146,7 +145,11 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     config, flow, action, begun = beginning(folder, load_run(folder) if config is None else config)
     flow.to(device)
     if begun is not None and not (folder / CHECKPOINT).exists():
-        return Model(flow.eval(), action.to(device), config, begun.name, _begun_facts(begun, config))
+        facts = begun.facts
+        if (begun.config.lattice, begun.config.action) != (config.lattice, config.action):
+            # the ESS is that on its own extents, for its own action
+            facts = dataclasses.replace(facts, begun_from=begun.name, proposals=0, ess=None, ess_error=None)
+        return Model(flow.eval(), action.to(device), config, begun.name, facts)
     checkpoint = read_checkpoint(folder)
     trained = loads(checkpoint["config"], str(folder / CHECKPOINT))
     if conflicts := resume_conflicts(trained, load_run(folder)):
@@ -161,12 +164,10 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     # runs of earlier versions have no cpu_seconds
     records = read_metrics(folder / METRICS)[: state["step"]]
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
-    facts = Facts(
-        version=provenance()["version"],
-        step=state["step"] + (begun.facts.step if begun else 0),
-        training_cpu_minutes=minutes + (begun.facts.training_cpu_minutes if begun else 0.0),
-        begun_from=begun.name if begun else None,
-    )
+    facts = Facts(version=provenance()["version"], step=state["step"], training_cpu_minutes=minutes)
+    if begun is not None:
+        step, minutes = facts.step + begun.facts.step, minutes + begun.facts.training_cpu_minutes
+        facts = dataclasses.replace(facts, step=step, training_cpu_minutes=minutes, begun_from=begun.name)
     return Model(flow.eval(), action.to(device), config, folder.resolve().name, facts)
 
 
@@ -183,10 +184,3 @@ def load_model(source: str | Path) -> Model:
         check_weights(model, source)
         return model
     return models.load(source)
-
-
-def _begun_facts(model: Model, config: Config) -> Facts:
-    """Return the facts of a model in a run; its ESS holds on its own extents, for its own action."""
-    if (model.config.lattice, model.config.action) == (config.lattice, config.action):
-        return model.facts
-    return dataclasses.replace(model.facts, begun_from=model.name, proposals=0, ess=None, ess_error=None)
