@@ -25,7 +25,6 @@ from lattice_flows.io import (
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.words import action_settings
 from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
-from lattice_flows.runs.gather import Row, named
 from lattice_flows.runs.samplers import Tuned
 from lattice_flows.sampling import ChainState
 
@@ -80,9 +79,9 @@ class Keeper:
             self._costs = held.enter_context(MetricsFile(folder / COSTS, keep=keep))
             self._held = held.pop_all()
 
-    def save_thermalisation(self, state: ChainState, streams: Tensor, place: Place) -> None:
+    def save_thermalisation(self, state: ChainState, streams: Tensor, tuned: Tuned, dropped: int) -> None:
         """Write chains that are not in equilibrium yet."""
-        numbers = {"tuned": place.tuned, "dropped": place.dropped, "attributes": self.attributes}
+        numbers = {"tuned": tuned, "dropped": dropped, "attributes": self.attributes}
         save_checkpoint(self.thermalisation, {"state": named(state), "streams": streams, **numbers})
 
     def create(self, state: ChainState, streams: Tensor, tuned: Tuned, proposals: int) -> None:
@@ -92,22 +91,19 @@ class Keeper:
         create_chains(self.path, state, streams, self.attributes | steps, every=every, proposals=proposals)
         self.thermalisation.unlink(missing_ok=True)
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Add updates of all chains, to be committed."""
+    def append(self, rows: Iterable[dict[str, Tensor]]) -> None:
+        """Add updates of all chains, to be committed: the fields of their states, and the `outcome` of `Chains`."""
         if self._writer is None:
             self._writer = self._held.enter_context(ChainWriter(self.path))
         for row in rows:
-            self._writer.append(*row)
+            state = ChainState(**{name: row[name] for name in ChainState._fields if name in row})
+            proposals = {name.removeprefix("proposals/"): value for name, value in row.items() if "/" in name}
+            self._writer.append(state, row["acceptance"], proposals or None)
 
     def commit(self, streams: Tensor) -> None:
         """Make the appended updates the content of the ensemble."""
         assert self._writer is not None
         self._writer.commit(streams)
-
-    @property
-    def updates(self) -> int:
-        """The number of stored updates."""
-        return len(ChainFile(self.path)) if self.path.exists() else 0
 
     def spent(self, updates: int, made: int, cpu_seconds: float) -> None:
         """Record the cost of updates, on all ranks together."""
@@ -146,6 +142,11 @@ class Keeper:
         changes += [f"the chain was made with other settings: {words}" for words in resume_conflicts(made, self.config)]
         if changes:
             raise InvalidInput(f"{changes[0]}: go on with that, or move the file away to start a new chain ({path})")
+
+
+def named(state: ChainState) -> dict[str, Tensor]:
+    """Return the fields of a state that are not None, by their names."""
+    return {name: value for name, value in state._asdict().items() if value is not None}
 
 
 def _tuned(attributes: dict[str, Any], config: Config) -> Tuned:
