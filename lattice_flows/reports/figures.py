@@ -198,7 +198,8 @@ def weight_histogram(log_w: np.ndarray, ess: float) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, atomically."""
+    """Write a figure as PNG, atomically, and make its folder."""
+    files.make_folder(path.parent)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     files.write(path, buffer.getvalue())

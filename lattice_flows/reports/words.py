@@ -1,5 +1,6 @@
 """Theories, samplers, observables and numbers with errors in words."""
 
+import math
 from typing import Any
 
 from lattice_flows.config import Config
@@ -25,10 +26,9 @@ def field(space: Space) -> str:
     """Name the gauge group, or the kind of another field.
 
     Example:
-        >>> from lattice_flows import U1
-        >>> from lattice_flows.lattice import GaugeField, ScalarField
-        >>> field(GaugeField(U1(), (4, 6))), field(ScalarField((4, 6)))
-        ('U(1)', 'scalar field')
+        >>> from lattice_flows.lattice import ScalarField
+        >>> field(ScalarField((4, 6)))
+        'scalar field'
     """
     return space.facts.get("group") or f"{space.facts['field']} field"
 
@@ -52,12 +52,8 @@ def sampler_in_words(config: Config) -> str:
     """List the updates.
 
     Example:
-        >>> config = Config.of(
-        ...     lattice={"group": "U(1)", "extents": (8, 8)},
-        ...     action={"beta": 2.0},
-        ...     sampling={"updates": ("flow", "overrelaxation*4")},
-        ... )
-        >>> sampler_in_words(config)
+        >>> config = Config.of(lattice={"group": "U(1)", "extents": (8, 8)}, action={"beta": 2.0})
+        >>> sampler_in_words(config.having(sampling={"updates": ("flow", "overrelaxation*4")}))
         'independence Metropolis, 4 over-relaxation'
     """
     cycle = ((SAMPLERS[name].label, count) for name, count in config.sampling.cycle)
@@ -83,6 +79,11 @@ def bracketed(value: float, error: float) -> str:
     """
     # a mean of rounded numbers can be -0
     return str(Estimate(value + 0.0, error, tau_int=0.5, tau_int_error=0.0, window=0, n=1))
+
+
+def number(value: float | None, form: str) -> str:
+    """Write a number, or a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else format(value, form)
 
 
 def short(value: Any) -> str:
