@@ -47,13 +47,9 @@ def observe(chains: ChainFile, observables: Mapping[str, Observable], world: Wor
 
 
 def links_of(config: Config, purpose: str) -> GaugeField:
-    """Return the space of a run of links.
+    """Return the space of a run of links; raise InvalidInput for another field.
 
-    Args:
-        purpose: subject and verb of the error, such as "Wilson loops are measured on".
-
-    Raises:
-        InvalidInput: the run is of another field.
+    The error begins with `purpose`, a subject and a verb, such as "Wilson loops are measured on".
     """
     space = build_space(config)
     if not isinstance(space, GaugeField):

@@ -22,8 +22,7 @@ from lattice_flows.statistics import jackknife, t0, w0
 Flowed = dict[str, NDArray[np.float64]]
 """Observables along the Wilson flow by name, `(chains, n, n_times)`."""
 Averages = dict[str, Any]
-Scale = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
-SCALES: dict[str, Scale] = {"t0": t0, "w0": w0}
+SCALES = {"t0": t0, "w0": w0}
 
 INTERVALS = 40
 STEP = 0.02
@@ -42,7 +41,7 @@ def flow_times(time: float) -> NDArray[np.float64]:
 
 
 def flow_ensemble(chains: ChainFile, config: Config, time: float, world: World = SERIAL) -> Flowed:
-    """Measure the `flow_observables` of each configuration along the Wilson flow; the ranks of a world share the work.
+    """Measure the `flow_observables` of each configuration along the Wilson flow.
 
     Raises:
         InvalidInput: another field than links, or a time that is not finite and positive.
@@ -80,7 +79,7 @@ def flow_averages(flowed: Flowed, time: float, dim: int) -> Averages:
     return averages
 
 
-def _scale(scale: Scale, times: NDArray[np.float64], density: NDArray[np.float64]) -> dict[str, Any]:
+def _scale(scale: Callable[..., float], times: NDArray[np.float64], density: NDArray[np.float64]) -> dict[str, Any]:
     try:
         found = jackknife(lambda mean: scale(times, mean), list(density))
     except InvalidInput as error:

@@ -43,20 +43,12 @@ def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def write_config(folder: Path, config: Config) -> None:
-    """Write the config of a run, with the version of the code.
-
-    Raises:
-        LatticeFlowsError: the disk is full or the folder not writable.
-    """
+    """Write the config of a run, with the version of the code."""
     files.write(folder / CONFIG, to_toml(config, provenance()).encode())
 
 
 def sampled(folder: Path) -> Path:
-    """Return the path of the ensemble of a run.
-
-    Raises:
-        InvalidInput: there is none yet.
-    """
+    """Return the path of the ensemble of a run; raise InvalidInput if there is none yet."""
     path = folder / ENSEMBLE
     if not path.exists():
         raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({path})")
@@ -64,22 +56,14 @@ def sampled(folder: Path) -> Path:
 
 
 def overridden(stored: Config, config: Config) -> Config:
-    """Return the second config.
-
-    Raises:
-        InvalidInput: it differs from the stored one in settings that may not change after training.
-    """
+    """Return the second config; raise InvalidInput if settings differ that may not change after training."""
     if conflicts := resume_conflicts(stored, config, longer=False):
         raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
     return config
 
 
 def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
-    """Return the checkpoint of a run, if there is one.
-
-    Raises:
-        InvalidInput: the folder holds a run with other settings.
-    """
+    """Return the checkpoint of a run, if there is one; raise InvalidInput if the run has other settings."""
     stored = [load(folder / CONFIG, beside=False)] if (folder / CONFIG).exists() else []
     checkpoint = read_checkpoint(folder) if (folder / CHECKPOINT).exists() else None
     if checkpoint is not None:
@@ -94,11 +78,7 @@ def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """Return the checkpoint of a run: its config as text, and the training state.
-
-    Raises:
-        InvalidInput: there is none, or it is broken or something else.
-    """
+    """Return the `config`, as text, and the state of the `training`; raise InvalidInput if they cannot be read."""
     path = folder / CHECKPOINT
     if not path.exists():
         raise InvalidInput(f"nothing is trained yet: lattice-flows train CONFIG --out {folder} does that ({path})")
@@ -119,11 +99,7 @@ class Beginning(NamedTuple):
 
 
 def beginning(folder: Path, config: Config) -> Beginning:
-    """Return the run in a folder with this config, before its first step.
-
-    Raises:
-        InvalidInput: the model in the folder is broken, or does not fit the config.
-    """
+    """Return the run in a folder before its first step; raise InvalidInput if its model does not fit the config."""
     source = str(folder / CONFIG)
     config, flow, action = build_run(config, source)
     if not (folder / MODEL).exists():

@@ -88,10 +88,7 @@ class Chains:
         self.proposals = sum(count for name, count in cycle if isinstance(self.samplers[name], IndependenceMetropolis))
 
     def begin(self, streams: Streams, folder: Path) -> ChainState:
-        """Return the chains before their thermalisation.
-
-        Args:
-            folder: of the run, searched first for a file to start from.
+        """Return the chains before their thermalisation; a file to start from is looked for in `folder` first.
 
         Raises:
             InvalidInput: the file cannot be read, or holds a configuration of another space.
@@ -119,10 +116,7 @@ class Chains:
     def outcome(self, info: Any) -> dict[str, Tensor]:
         """Return the `acceptance` of an update `(chains,)`, and its `proposals/...` of the flow `(chains, proposals)`.
 
-        The acceptance is the mean over those steps of a cycle that can reject.
-
-        Args:
-            info: the second result of `sampler.step`.
+        The acceptance is the mean over those steps of a cycle that can reject; `info` is of `sampler.step`.
         """
         steps = info.steps if isinstance(info, CycleInfo) else (info,)
         shares = [step.acceptance for step, rejects in zip(steps, self._rejects, strict=True) if rejects]
@@ -140,7 +134,6 @@ class Chains:
         """Make proposals for the chains of rank 0, until rank 0 dismisses this rank.
 
         Args:
-            streams: of all chains.
             offered: the number of proposals that each chain has met before.
             updates: the number of missing updates.
         """
