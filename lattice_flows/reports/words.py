@@ -23,13 +23,7 @@ def system(config: Config) -> str:
 
 
 def field(space: Space) -> str:
-    """Name the gauge group, or the kind of another field.
-
-    Example:
-        >>> from lattice_flows.lattice import ScalarField
-        >>> field(ScalarField((4, 6)))
-        'scalar field'
-    """
+    """Name the gauge group, such as 'U(1)', or the kind of another field, such as 'scalar field'."""
     return space.facts.get("group") or f"{space.facts['field']} field"
 
 
@@ -87,10 +81,5 @@ def number(value: float | None, form: str) -> str:
 
 
 def short(value: Any) -> str:
-    """Write a setting in few digits.
-
-    Example:
-        >>> short(2.0), short("open")
-        ('2', 'open')
-    """
+    """Write a setting in few digits, such as '2' for 2.0."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

@@ -12,16 +12,8 @@ from torch import Tensor
 from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import (
-    ChainFile,
-    ChainWriter,
-    MetricsFile,
-    create_chains,
-    files,
-    load_checkpoint,
-    read_metrics,
-    save_checkpoint,
-)
+from lattice_flows.io import ChainFile, ChainWriter, MetricsFile, create_chains, files, read_metrics
+from lattice_flows.io.checkpoints import load_checkpoint, save_checkpoint
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.words import action_settings
 from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
@@ -61,9 +53,8 @@ class Keeper:
     """
 
     def __init__(self, folder: Path, config: Config, is_new: bool, model: Model | None, device: torch.device):
-        self.folder, self.config = folder, config
+        self.config, self.attributes = config, _attributes(config, model, device)
         self.path, self.thermalisation = folder / ENSEMBLE, folder / THERMALISATION
-        self.attributes = _attributes(config, model, device)
         self._writer: ChainWriter | None = None
         with contextlib.ExitStack() as held:
             files.make_folder(folder)
@@ -152,7 +143,7 @@ def named(state: ChainState) -> dict[str, Tensor]:
 def _tuned(attributes: dict[str, Any], config: Config) -> Tuned:
     """Read the tuned steps from the attributes of an ensemble."""
     # the longest name first: it may begin with the name of another update
-    names = sorted({name for name, _ in config.sampling.cycle}, key=len, reverse=True)
+    names = sorted(config.sampling.names, key=len, reverse=True)
     tuned: Tuned = {}
     for attribute, value in attributes.items():
         name = next((name for name in names if attribute.startswith(f"{TUNED}{name}_")), None)

@@ -53,15 +53,11 @@ class Chains:
 
     Example:
         >>> from lattice_flows.models import build_action
-        >>> config = Config.of(
-        ...     lattice={"group": "SU(2)", "extents": (4, 4, 4)},
-        ...     action={"beta": 2.0},
-        ...     sampling={"updates": ("heatbath", "overrelaxation*4"), "chains": 2, "thermalise": 5},
-        ... )
-        >>> config, action = build_action(config, "example")
+        >>> sampling = {"updates": ("heatbath", "overrelaxation*4"), "chains": 2, "thermalise": 5}
+        >>> lattice, action = {"group": "SU(2)", "extents": (4, 4, 4)}, {"beta": 2.0}
+        >>> config, action = build_action(Config.of(lattice=lattice, action=action, sampling=sampling), "example")
         >>> chains, streams = Chains(config, action), Streams(config.sampling.seed, config.sampling.chains)
-        >>> for state in chains.thermalise(chains.begin(streams, Path()), streams):
-        ...     pass
+        >>> *_, state = chains.thermalise(chains.begin(streams, Path()), streams)
         >>> state, info = chains.sampler.step(state, streams)
         >>> state.x.shape, chains.tuned
         (torch.Size([2, 3, 4, 4, 4, 2, 2]), {})

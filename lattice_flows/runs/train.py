@@ -68,15 +68,9 @@ def train_run(
 
 
 def training_stages(config: Config, flow: Flow, action: Action) -> list[Stage]:
-    """Return the stages of training for the architecture of a config.
-
-    Raises:
-        InvalidInput: the architecture cannot train this flow for this action.
-    """
-    recipe = ARCHITECTURES[config.flow.architecture]
-    if recipe.stages is None:
-        return [training.whole_flow(flow, action, config.training)]
-    return recipe.stages(flow, action, config.training)
+    """Return the stages of a training; raise InvalidInput if the architecture has none for this flow and action."""
+    own = ARCHITECTURES[config.flow.architecture].stages
+    return own(flow, action, config.training) if own else [training.whole_flow(flow, action, config.training)]
 
 
 def _prepare(
