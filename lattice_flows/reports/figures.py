@@ -36,8 +36,7 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     panels[0].set(title="Training", ylabel=r"loss $\langle \log q + S \rangle_q$")
     finite = np.array([record["loss"] for record in metrics if record["loss"] is not None])
     if len(finite):  # the first steps would flatten all others
-        low, high = np.quantile(finite, [0.0, 0.98])
-        _limit(panels[0], low, high, 0.05)
+        _limit(panels[0], np.quantile(finite, [0.0, 0.98]), 0.05)
     panels[0].legend(frameon=False, loc="upper right")
     panels[1].set(ylabel="ESS of a batch", ylim=(0, 1))
     panels[2].set(ylabel="gradient norm")
@@ -51,14 +50,14 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _times(axes: Any, timed: Sequence[Mapping[str, Any]]) -> None:
     """Draw the shares of a step's time, means over up to 100 stretches."""
-    edges = np.unique(np.linspace(0, len(timed), min(len(timed), 100) + 1).astype(int))
+    starts = np.unique(np.linspace(0, len(timed), min(len(timed), 100) + 1).astype(int))[:-1]
     whole = np.array([record["seconds"] for record in timed])
     parts = [np.array([record[f"{name}_seconds"] for record in timed]) for name in _PARTS]
     parts.append(whole - sum(parts))
-    starts = edges[:-1]
     shares = [np.add.reduceat(part, starts) / np.add.reduceat(whole, starts) for part in parts]
-    at = [timed[start]["step"] for start in starts]
-    axes.stackplot(at, *shares, labels=[*_PARTS, "optimizer"], step="post", alpha=0.8)
+    axes.stackplot(
+        [timed[start]["step"] for start in starts], *shares, labels=[*_PARTS, "optimizer"], step="post", alpha=0.8
+    )
     axes.grid(False)
     axes.set(ylabel="share of the time", ylim=(0, 1))
     axes.legend(frameon=True, loc="lower right", ncols=3, fontsize="small")
@@ -71,9 +70,9 @@ def history(series: np.ndarray, label: str) -> Figure:
     figure, panels = _panels(5, 2 if n > _FIRST else 1, sharex=False)
     for number, chain in enumerate(chains[: len(_COLOURS)]):
         if n > _FIRST:
-            edges = np.linspace(0, n, 501).astype(int)
-            low, high = (extreme.reduceat(chain, edges[:-1]) for extreme in (np.minimum, np.maximum))
-            panels[0].fill_between(edges[:-1], low, high, step="post", alpha=0.6, linewidth=0.5, color=_COLOURS[number])
+            starts = np.linspace(0, n, 501).astype(int)[:-1]
+            low, high = (extreme.reduceat(chain, starts) for extreme in (np.minimum, np.maximum))
+            panels[0].fill_between(starts, low, high, step="post", alpha=0.6, linewidth=0.5, color=_COLOURS[number])
         panels[-1].plot(chain[:_FIRST], linewidth=0.7, color=_COLOURS[number])
     shown = f", {len(_COLOURS)} of {len(chains)} chains" if len(chains) > len(_COLOURS) else ""
     panels[0].set(title=f"History of the {label}, {n} updates{shown}", ylabel=label)
@@ -148,7 +147,7 @@ def potential(value: np.ndarray, error: np.ndarray) -> Figure:
         axes.errorbar(distance, value[:, column], error[:, column], label=f"T = {column + 1}", **style)
     known = error < 0.25 * np.abs(value)
     if known.any():  # noise at large distances would flatten all else
-        _limit(axes, value[known].min(), value[known].max(), 0.15)
+        _limit(axes, value[known], 0.15)
     axes.set(title="Static potential", xlabel="R (lattice units)", ylabel=r"$V(R, T) = \log W(R, T) / W(R, T + 1)$")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, loc="upper left")
@@ -201,16 +200,16 @@ def _panels(height: float, n: int = 1, sharex: bool = True) -> tuple[Figure, Any
     return figure, panels
 
 
-def _limit(axes: Any, low: float, high: float, margin: float) -> None:
-    """Show the values from `low` to `high`, and a margin as a part of their distance."""
+def _limit(axes: Any, values: np.ndarray, margin: float) -> None:
+    """Show the range of the values, and a margin as a part of it."""
+    low, high = values.min(), values.max()
     margin *= high - low or 1.0
     axes.set_ylim(low - margin, high + margin)
 
 
-def _smoothed(steps: Sequence[int], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average the finite values in consecutive blocks."""
+def _smoothed(steps: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """Return means `(2, blocks)` of steps and finite values in consecutive blocks."""
     blocks = np.array_split(np.stack([steps, values]), 50, axis=1)
     finite = [block[:, np.isfinite(block[1])] for block in blocks]
     means = [block.mean(axis=1) for block in finite if block.size]
-    x, y = np.array(means).T if means else np.empty((2, 0))
-    return x, y
+    return np.array(means).T if means else np.empty((2, 0))

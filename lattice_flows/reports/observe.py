@@ -29,13 +29,10 @@ def observe(chains: ChainFile, observables: Mapping[str, Observable], world: Wor
     if not parts:
         return {}
     first = chains.read(parts[0][:1])
-    values = {
-        name: np.zeros((chains.n_distinct, *observable(first).shape[1:])) for name, observable in observables.items()
-    }
+    values = {name: np.zeros((chains.n_distinct, *own(first).shape[1:])) for name, own in observables.items()}
     # the same parts on any number of ranks, so that the digits are the same
     mine = parts[world.rank :: world.size]
-    hidden = None if world.first else True
-    with tqdm(total=sum(map(len, mine)), desc="measuring", unit="conf", disable=hidden) as bar:
+    with tqdm(total=sum(map(len, mine)), desc="measuring", unit="conf", disable=None if world.first else True) as bar:
         for rows in mine:
             x = chains.read(rows)
             for name, observable in observables.items():

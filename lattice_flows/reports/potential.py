@@ -14,8 +14,6 @@ from lattice_flows.reports.words import bracketed
 from lattice_flows.statistics import creutz_ratios, effective_potential, jackknife
 from lattice_flows.statistics.resampling import Function
 
-Loops = dict[str, Any]
-
 KINDS: dict[str, tuple[str, Function]] = {
     "wilson_loops": ("W(R, T)", np.asarray),
     "potential": ("V(R, T) = log W(R, T) / W(R, T + 1)", effective_potential),
@@ -23,7 +21,7 @@ KINDS: dict[str, tuple[str, Function]] = {
 }
 
 
-def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: World = SERIAL) -> Loops:
+def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: World = SERIAL) -> dict[str, Any]:
     """Measure W(R, T) for R = 1 ... r and T = 1 ... t, T along the last direction, and derived quantities.
 
     The result holds `wilson_loops`, `potential` and `creutz_ratios`, each with `value` and `error` `(r, t)`; T of the
@@ -43,7 +41,7 @@ def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: Worl
     }
 
 
-def loops_table(loops: Loops) -> str:
+def loops_table(loops: dict[str, Any]) -> str:
     """Write the loops as text, a row for each R and a column for each T."""
     parts = []
     for name, (title, _) in KINDS.items():

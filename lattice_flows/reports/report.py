@@ -25,10 +25,7 @@ R_HAT = 1.05
 def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarray]) -> Report:
     """Return estimates beside the exact values, with None where there is none.
 
-    Args:
-        config: of the chains.
-        chains: the ensemble, for acceptance and proposals.
-        series: name -> (chains, n) observable along each chain.
+    `series` are observables `(chains, n)` along the chains, by name.
     """
     acceptance = chains.series("acceptance")
     report = {
@@ -59,26 +56,19 @@ def log_weights(chains: ChainFile) -> Tensor:
 def table(config: Config, report: Report) -> str:
     """Write the report as text, with errors in brackets: 0.5978(3)."""
     several = report["chains"] > 1
+    forms = {"exact": ".7g", "pull": "+.2f", "n_eff": ".0f", "r_hat": ".3f"}
     rows = [["observable", "value", "exact", "pull", "tau_int", "n_eff", *(["R-hat"] if several else [])]]
     for name, entry in report["observables"].items():
-        rows.append(
-            [
-                label(name),
-                bracketed(entry["value"], entry["error"]),
-                number(entry["exact"], ".7g"),
-                number(entry["pull"], "+.2f"),
-                tau_in_words(entry),
-                number(entry["n_eff"], ".0f"),
-                *([number(entry["r_hat"], ".3f")] if several else []),
-            ]
-        )
+        value, tau = bracketed(entry["value"], entry["error"]), tau_in_words(entry)
+        exact, pull, n_eff, apart = (number(entry[key], form) for key, form in forms.items())
+        rows.append([label(name), value, exact, pull, tau, n_eff, *([apart] if several else [])])
     facts = []
     if report["ess"] is not None:
         tail = f"{number(report['pareto_k'], 'z.2f')}: " + (report["pareto_warning"] or "the weights can be trusted")
         facts += [("ESS", bracketed(report["ess"], report["ess_error"])), ("Pareto k", tail)]
     if report["acceptance"] != 1:
-        facts.append(("acceptance", f"{report['acceptance']:.4f}"))
-        facts.append(("longest rejection run", str(report["longest_rejection_run"])))
+        run = str(report["longest_rejection_run"])
+        facts += [("acceptance", f"{report['acceptance']:.4f}"), ("longest rejection run", run)]
     step = "updates" if report["every"] == 1 else f"configurations, {report['every']} updates apart"
     of_chains = f" of {report['chains']} chains" if several else ""
     lines = [

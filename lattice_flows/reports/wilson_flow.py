@@ -21,7 +21,6 @@ from lattice_flows.statistics import jackknife, t0, w0
 
 Flowed = dict[str, NDArray[np.float64]]
 """Observables along the Wilson flow by name, `(chains, n, n_times)`."""
-Averages = dict[str, Any]
 SCALES = {"t0": t0, "w0": w0}
 
 INTERVALS = 40
@@ -52,7 +51,7 @@ def flow_ensemble(chains: ChainFile, config: Config, time: float, world: World =
     return dict(zip(observables, np.moveaxis(series, -1, 0), strict=True))
 
 
-def flow_averages(flowed: Flowed, time: float, dim: int) -> Averages:
+def flow_averages(flowed: Flowed, time: float, dim: int) -> dict[str, Any]:
     """Average along the Wilson flow, for report.json.
 
     Each observable, and Q^2, has a `value` and an `error` `(n_times,)`. In four dimensions there are also `t0` and
@@ -62,7 +61,7 @@ def flow_averages(flowed: Flowed, time: float, dim: int) -> Averages:
         flowed = flowed | {"topological_charge_squared": np.square(flowed["topological_charge"])}
     derived = {name: jackknife(np.asarray, list(series)) for name, series in flowed.items()}
     times = flow_times(time)
-    averages: Averages = {
+    averages: dict[str, Any] = {
         "time": time,
         "step": STEP,
         "times": times.tolist(),
@@ -82,7 +81,7 @@ def _scale(scale: Callable[..., float], times: NDArray[np.float64], density: NDA
     return {"value": found.value.item(), "error": found.error.item()}
 
 
-def flow_table(averages: Averages) -> str:
+def flow_table(averages: dict[str, Any]) -> str:
     """Write the averages as text, a row for every few flow times, and the scales."""
     times = np.array(averages["times"])
     # with the power of t that goes with each

@@ -55,12 +55,7 @@ def sampler_in_words(config: Config) -> str:
 
 
 def label(name: str) -> str:
-    """Return the label of an observable, or its name where it has none.
-
-    Example:
-        >>> label("wilson_loop_2x2"), label("my_observable")
-        ('Wilson loop W(2,2)', 'my_observable')
-    """
+    """Return the label of an observable, such as 'Wilson loop W(2,2)', or its name where it has none."""
     return OBSERVABLES[name].label if name in OBSERVABLES else name
 
 

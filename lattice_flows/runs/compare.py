@@ -59,6 +59,7 @@ def _row(folder: Path) -> Comparison:
     chains = ChainFile(sampled(folder))
     config = loads(chains.attributes["config"], str(chains.path))
     report = _report(folder, chains)
+    entries = report["observables"].items()
     costs = read_metrics(folder / COSTS)
     spent = sum(record["cpu_seconds"] for record in costs)
     made = [record for record in costs if record["updates"]]
@@ -76,10 +77,7 @@ def _row(folder: Path) -> Comparison:
         "cpu_seconds_per_update": each,
         "thermalisation_cpu_seconds": sum(record["cpu_seconds"] for record in costs if not record["updates"]),
         "training_cpu_seconds": training,
-        "observables": {
-            name: _observable(entry, chains.every, each, spent + training)
-            for name, entry in report["observables"].items()
-        },
+        "observables": {name: _observable(entry, chains.every, each, spent + training) for name, entry in entries},
     }
 
 

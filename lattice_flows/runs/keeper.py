@@ -61,9 +61,7 @@ class Keeper:
             held.enter_context(files.locked(folder))
             if is_new:
                 check_same_run(folder, config)
-            self.state: tuple[ChainState, Tensor] | None = None
-            self.place: Place | None = None
-            self._read()
+            self.state, self.place = self._read()
             if is_new:
                 write_config(folder, config)
             keep = 0 if self.place is None else len(read_metrics(folder / COSTS))
@@ -106,21 +104,20 @@ class Keeper:
     def __exit__(self, *raised: object) -> None:
         self._held.close()
 
-    def _read(self) -> None:
+    def _read(self) -> tuple[tuple[ChainState, Tensor] | None, Place | None]:
         if self.path.exists():
             stored = ChainFile(self.path)
             self._check(stored.attributes, self.path)
-            tuned = _tuned(stored.attributes, self.config)
-            self.state, dropped, updates = stored.end(), self.config.sampling.dropped, stored.n_updates
+            state, streams = stored.end()
+            progress = _tuned(stored.attributes, self.config), self.config.sampling.dropped, stored.n_updates
         elif self.thermalisation.exists():
             content = load_checkpoint(self.thermalisation)
             self._check(content["attributes"], self.thermalisation)
-            tuned, dropped, updates = content["tuned"], content["dropped"], None
-            self.state = ChainState(**content["state"]), content["streams"]
+            state, streams = ChainState(**content["state"]), content["streams"]
+            progress = content["tuned"], content["dropped"], None
         else:
-            return
-        offered = self.state[0].offered
-        self.place = Place(tuned, dropped, updates, 0 if offered is None else int(offered[0]))
+            return None, None
+        return (state, streams), Place(*progress, 0 if state.offered is None else int(state.offered[0]))
 
     def _check(self, attributes: dict[str, Any], path: Path) -> None:
         """Refuse chains that cannot go on with these settings."""

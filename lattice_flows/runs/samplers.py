@@ -165,8 +165,6 @@ class Chains:
         links, facts = read_configuration(path)
         stored = space_of(facts)
         if stored != space:
-            raise InvalidInput(
-                f"the run is of {space_in_words(space)}, the configuration to start from of {space_in_words(stored)} "
-                f"({path})"
-            )
+            own, other = space_in_words(space), space_in_words(stored)
+            raise InvalidInput(f"the run is of {own}, the configuration to start from of {other} ({path})")
         return torch.stack([links.to(streams.device, space.dtype(precision))] * len(streams))

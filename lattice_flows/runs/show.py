@@ -65,9 +65,8 @@ def _training_in_words(folder: Path, config: Config, metrics: list[dict[str, Any
     progress = training_progress(metrics, begun)
     line = f"training: {progress.steps} of {progress.total} steps"
     if metrics:
-        skipped = sum(record["skipped"] for record in metrics)
         line += f", now loss {progress.loss:.5g}, ESS {progress.ess:.3f}, {progress.seconds:.3g} s a step"
-        line += f", {skipped} skipped"
+        line += f", {sum(record['skipped'] for record in metrics)} skipped"
     model = begun.model
     return [str(begun.flow), *([f"begins from: {in_words(model.name, model.facts)}"] if model else []), line]
 
