@@ -18,16 +18,9 @@ from lattice_flows.io.chains import PROPOSALS
 from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.words import space_in_words
-from lattice_flows.sampling import (
-    ChainState,
-    Cycle,
-    CycleInfo,
-    IndependenceInfo,
-    IndependenceMetropolis,
-    Streams,
-    start,
-)
+from lattice_flows.sampling import ChainState, Cycle, CycleInfo, Streams, start
 from lattice_flows.sampling.base import Context
+from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 
 Tuned = dict[str, dict[str, int | float]]
 """Tuned steps by the name of the update, such as ``{"hmc": {"steps": 12}}``."""
