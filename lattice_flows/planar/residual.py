@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.groups import Group
-from lattice_flows.planar.maps import RectangleMap
+from lattice_flows.planar.coupling import RectangleMap
 
 BOUND = 0.9
 """The bound on the sum of the moduli of the coefficients, below 1 so that the step has an inverse."""

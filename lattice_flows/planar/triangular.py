@@ -12,7 +12,7 @@ from lattice_flows.groups import Group
 from lattice_flows.kernels.spectral_flow import n_params as n_spectral_params
 from lattice_flows.kernels.spectral_flow import spectral_flow
 from lattice_flows.kernels.splines import check_bins, knots, n_knot_params, rational_quadratic
-from lattice_flows.planar.maps import RectangleMap
+from lattice_flows.planar.coupling import RectangleMap
 
 COORDINATES = ("real", "imaginary", "share", "rotation")
 """The order of the triangle: the image of a coordinate may depend on those before it."""
