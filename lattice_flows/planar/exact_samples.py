@@ -56,25 +56,17 @@ def exact_samples(action: Wilson, n: int, *, generator: torch.Generator) -> Tens
     for partition in hierarchy:
         boundary = follow(flat, partition.boundary_loops, group)
         old = follow(flat, partition.active_loops, group)
-        new = _first_parts(group, boundary, partition.areas, beta, pool, generator)
+        first = _loops(group, partition.areas[0], pool, generator)
+        new = _first_parts(boundary, first, LoopDensity(group, beta, partition.areas[1]), generator)
         factor = group.compose(new, group.inverse(old))
         moved = group.compose(factor, flat.index_select(axis, partition.active_links))
         flat = flat.index_copy(axis, partition.active_links, moved)
     return flat.reshape(links.shape)
 
 
-def _first_parts(
-    group: Group,
-    boundary: Tensor,
-    areas: tuple[int, int],
-    beta: float,
-    pool: dict[int, Tensor],
-    generator: torch.Generator,
-) -> Tensor:
-    """W_a `(*batch, *element)` for every W."""
-    first = _loops(group, areas[0], pool, generator)
-    second = LoopDensity(group, beta, areas[1])
-    shape = boundary.shape
+def _first_parts(boundary: Tensor, first: Tensor, second: LoopDensity, generator: torch.Generator) -> Tensor:
+    """W_a `(*batch, *element)` for every W, from a pool of loops W_a and the density of W_b."""
+    group = second.group
     whole = boundary.reshape(-1, *group.element_shape)
     parts = torch.empty_like(whole)
     todo = torch.arange(len(whole))
@@ -86,7 +78,7 @@ def _first_parts(
         accepted = _accept(second, rest, generator)
         parts[todo[accepted]] = drawn[accepted]
         todo = todo[~accepted]
-    return parts.reshape(shape)
+    return parts.reshape(boundary.shape)
 
 
 def _loops(group: Group, area: int, pool: dict[int, Tensor], generator: torch.Generator) -> Tensor:
