@@ -33,20 +33,20 @@ class Characters:
         dimension: d_r.
         origin: the index of the trivial representation.
         log_trivial: log lambda_0.
-        weights: the weights of the fundamental representation, in the units of the labels.
+        weights: the weights `(N, rank)` of the fundamental representation, in the units of the labels.
     """
 
     ratio: Array
     dimension: Array
     origin: Label
     log_trivial: float
-    weights: tuple[Label, ...]
+    weights: NDArray[np.int_]
 
     @property
     def fundamental(self) -> float:
         """lambda_F / lambda_0, F the fundamental representation."""
         # weights[0] is the highest weight, which is the label of the representation
-        return float(self.ratio[tuple(o + w for o, w in zip(self.origin, self.weights[0], strict=True))])
+        return float(self.ratio[tuple(self.weights[0] + self.origin)])
 
     def fuse(self, coefficients: Array) -> Array:
         """The coefficients of chi_F sum_s a_s chi_s: sum_s N_{sF}^r a_s."""
@@ -89,7 +89,8 @@ def _converged(n: int, beta: float) -> Characters:
     while True:
         shape = (2 * size + 1,) if n == 1 else (size + 1,) * (n - 1)
         origin = (size,) if n == 1 else (0,) * (n - 1)
-        weights = _weights(n)
+        # box j of the Young diagram raises the label p_j and lowers p_{j-1}
+        weights = np.eye(n, max(1, n - 1), dtype=int) - np.eye(n, max(1, n - 1), -1, dtype=int)
         dimension = _dimensions(n, shape)
         scaled = _series(shape, origin, weights, beta) / dimension
         ratio = scaled / scaled[origin]
@@ -99,8 +100,7 @@ def _converged(n: int, beta: float) -> Characters:
         size += size // 2
 
 
-def _series(shape: Label, origin: Label, weights: tuple[Label, ...], beta: float) -> Array:
-    conjugate = tuple(tuple(-step for step in weight) for weight in weights)
+def _series(shape: Label, origin: Label, weights: NDArray[np.int_], beta: float) -> Array:
     power = np.zeros(shape)
     power[origin] = 1.0
     total = np.zeros(shape)
@@ -111,18 +111,11 @@ def _series(shape: Label, origin: Label, weights: tuple[Label, ...], beta: float
         # past the mode of the Poisson weights the terms fall ever faster
         if k > beta and term.max() < _NEGLIGIBLE * total[origin]:
             return total
-        power = (_fuse(power, weights) + _fuse(power, conjugate)) / (2 * len(weights))
+        power = (_fuse(power, weights) + _fuse(power, -weights)) / (2 * len(weights))
         k += 1
 
 
-def _weights(n: int) -> tuple[Label, ...]:
-    if n == 1:
-        return ((1,),)
-    # box j of the Young diagram raises the label p_j and lowers p_{j-1}
-    return tuple(tuple((axis == j) - (axis == j - 1) for axis in range(n - 1)) for j in range(n))
-
-
-def _fuse(coefficients: Array, weights: tuple[Label, ...]) -> Array:
+def _fuse(coefficients: Array, weights: NDArray[np.int_]) -> Array:
     # a negative label is no representation: terms that leave the box of labels are dropped
     result = np.zeros_like(coefficients)
     for weight in weights:
