@@ -70,10 +70,8 @@ class BoundaryContext(nn.Module):
         if len(widths) < 2 or min(widths) < 1:
             raise InvalidInput(f"a perceptron needs hidden layers of widths >= 1, got {tuple(hidden)}")
         self.beta_input = beta_input
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), nn.SiLU()]
-        self.body = nn.Sequential(*layers)
+        steps = itertools.pairwise(widths)
+        self.body = nn.Sequential(*(layer for step in steps for layer in (nn.Linear(*step), nn.SiLU())))
         self.head = nn.Linear(widths[-1] + widths[0], n_params)
         self.reset()
 
