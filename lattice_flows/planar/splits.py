@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lattice_flows.actions import Action, Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.flow import Flow, Prior
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice
 from lattice_flows.lattice.paths import follow
@@ -32,7 +32,7 @@ BROAD = 0.25
 """The share of boundaries that cover the whole group: the others hardly ever meet the jump of a principal root."""
 
 
-class SplitPrior:
+class SplitPrior(Prior):
     """A rectangle of two plaquettes on a lattice of its own, W from the density of its area, W_a from Haar measure.
 
     The first link of the boundary is W, the active link is W_a, and all others are 1. A level sees W_a and W alone:
@@ -57,16 +57,11 @@ class SplitPrior:
         self.first, self.boundary = first, self.group.compose(second, first)
         self.spread = (-LoopDensity(self.group, action.beta, sum(areas))(self.boundary)).softmax(0)
 
-    def sample(
-        self,
-        n: int,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
+    def sample(self, n: int, generator=None, dtype=None, device=None) -> Tensor:
         """n rectangles `(n, *shape)`: W from its density, W_a from Haar measure."""
-        chosen = torch.randint(len(self.boundary), (n - int(self.broad * n),), generator=generator, device=device)
-        broad = self.group.haar(int(self.broad * n), generator=generator, dtype=dtype, device=device)
+        count = int(self.broad * n)
+        chosen = torch.randint(len(self.boundary), (n - count,), generator=generator, device=device)
+        broad = self.group.haar(count, generator=generator, dtype=dtype, device=device)
         boundary = torch.cat((broad, self.boundary.to(broad)[chosen]))
         return self._links(self.group.haar(n, generator=generator, dtype=dtype, device=device), boundary)
 
@@ -85,13 +80,10 @@ class SplitPrior:
         return self._links(*(part[chosen].to(device, kind) for part in (self.first, self.boundary)))
 
     def _links(self, active: Tensor, boundary: Tensor) -> Tensor:
-        space, axis = self.space, self.space.site_axis
-        links = space.cold(len(active), dtype=active.real.dtype, device=active.device)
-        flat = space.flatten(links)
-        where = self.partition.boundary_loops.links[0].to(flat.device)
-        flat = flat.index_copy(axis, where, boundary.unsqueeze(axis))
-        flat = flat.index_copy(axis, self.partition.active_links.to(flat.device), active.unsqueeze(axis))
-        return flat.reshape(links.shape)
+        flat = self.space.flatten(self.space.cold(len(active), dtype=active.real.dtype, device=active.device))
+        flat[:, self.partition.boundary_loops.links[0]] = boundary.unsqueeze(1)
+        flat[:, self.partition.active_links] = active.unsqueeze(1)
+        return flat.reshape(-1, *self.space.shape)
 
 
 def _products(group: Group, plaquettes: Tensor, area: int, generator: torch.Generator) -> Tensor:
@@ -134,8 +126,8 @@ class SplitAction(Action):
     def forward(self, links: Tensor) -> Tensor:
         group, axis = self.space.group, self.space.site_axis
         flat = self.space.flatten(self.space.check(links))
-        first = follow(flat, self.partition.active_loops, group).squeeze(axis)
-        whole = follow(flat, self.partition.boundary_loops, group).squeeze(axis)
+        walks = self.partition.active_loops, self.partition.boundary_loops
+        first, whole = (follow(flat, walk, group).squeeze(axis) for walk in walks)
         rest = group.compose(whole, group.inverse(first))
         log_a, log_b, log_whole = (f(loop) for f, loop in zip(self.densities, (first, rest, whole), strict=True))
         return log_whole - log_a - log_b
@@ -166,11 +158,11 @@ def split(
         >>> print(f"the untrained level has a divergence of {-log_w.mean():.0f}")
         the untrained level has a divergence of 2
     """
-    like = next(level.parameters())
     prior = SplitPrior(action, plaquettes, level.areas, seed, broad)
     target = SplitAction(action.space.group, action.beta, level.areas)
+    device = next(level.parameters()).device
     flow = Flow(prior.space, [level.on(one_rectangle())], prior=prior)
-    return flow.to(like.device), prior, target.to(like.device)
+    return flow.to(device), prior, target.to(device)
 
 
 def matters(level: Level, action: Wilson) -> bool:
