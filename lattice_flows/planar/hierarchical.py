@@ -116,18 +116,12 @@ def hierarchical(
         check_design(design)
     beta_input = None if beta_range is None else BetaInput(*beta_range)
     with seeded(seed):
-        layers = [
-            Level.of_design(
-                levels[min(math.ceil(math.log2(sum(partition.areas))), len(levels)) - 1],
-                group,
-                partition,
-                partition.areas,
-                bins=bins,
-                hidden=hidden,
-                beta_input=beta_input,
+        layers = []
+        for cut in cuts(lattice):
+            design = levels[min(math.ceil(math.log2(sum(cut.areas))), len(levels)) - 1]
+            layers.append(
+                Level.of_design(design, group, cut, cut.areas, bins=bins, hidden=hidden, beta_input=beta_input)
             )
-            for partition in cuts(lattice)
-        ]
     return HierarchicalFlow(GaugeField(group, lattice), layers).to(dtype)
 
 
@@ -170,8 +164,7 @@ def _build(
     dtype: torch.dtype | None = None,
 ) -> HierarchicalFlow:
     space = gauge_field(space)
-    given = keywords(settings, HierarchicalSettings)
-    flow = hierarchical(space.group, space.lattice, **given, seed=seed, dtype=dtype)
+    flow = hierarchical(space.group, space.lattice, **keywords(settings, HierarchicalSettings), seed=seed, dtype=dtype)
     if flow.beta_input is not None:
         beta = None if action is None else action.beta
         if beta is None:

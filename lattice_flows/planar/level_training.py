@@ -97,9 +97,7 @@ def _level(
 ) -> Gradient:
     flow, prior, target = split(level, action, pool(), settings.seed)
     dtype = next(level.parameters()).dtype
-
-    def sample(n: int, generator: torch.Generator) -> Tensor:
-        return prior.target(n, generator, dtype)
+    sample = functools.partial(prior.target, dtype=dtype)
 
     def halves(n: int, generator: torch.Generator) -> Tensor:
         return torch.cat((prior.sample(n // 2, generator, dtype, generator.device), sample(n - n // 2, generator)))
