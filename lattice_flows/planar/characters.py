@@ -14,9 +14,8 @@ from lattice_flows.groups import Group
 Array = NDArray[np.float64]
 Label = tuple[int, ...]
 
-# labels live on a box with N - 1 axes, which a desktop can fill up to here
-_LARGEST_N = 5
-_KNOWN = {"U(1)": 1} | {f"SU({n})": n for n in range(2, _LARGEST_N + 1)}
+# labels live on a box with N - 1 axes, which a desktop can fill up to N = 5
+_KNOWN = {"U(1)": 1} | {f"SU({n})": n for n in range(2, 6)}
 # coefficients below this fraction of the trivial one cannot show in a double
 _NEGLIGIBLE = 1e-18
 
@@ -25,8 +24,7 @@ _NEGLIGIBLE = 1e-18
 class Characters:
     """exp(beta/N Re tr U) = sum_r c_r chi_r(U) in terms of lambda_r = c_r / d_r.
 
-    A representation r sits in the arrays at its label: at n + size for U(1), and at its Dynkin labels (p_1, ...,
-    p_{N-1}) for SU(N).
+    The index of r is its label: n + size for U(1), and the Dynkin labels (p_1, ..., p_{N-1}) for SU(N).
 
     Attributes:
         ratio: lambda_r / lambda_0, with 0 the trivial representation.
@@ -48,16 +46,12 @@ class Characters:
         # weights[0] is the highest weight, which is the label of the representation
         return float(self.ratio[tuple(self.weights[0] + self.origin)])
 
-    def fuse(self, coefficients: Array) -> Array:
-        """The coefficients of chi_F sum_s a_s chi_s: sum_s N_{sF}^r a_s."""
-        return _fuse(coefficients, self.weights)
-
 
 def characters(group: Group, beta: float) -> Characters:
     """The coefficients of the weight of one plaquette, as many as double precision can see.
 
-    exp(beta/N Re tr U) = exp(beta (chi_F + chi_F*) / 2N), and a product with a character moves labels by the weights
-    of its representation. So c = exp(beta M) e_0 with M = (N_F + N_F^T) / 2N. It is summed as
+    exp(beta/N Re tr U) = exp(beta (chi_F + chi_F*) / 2N), and a factor chi_F moves labels by the weights of F. So c is
+    exp(beta M) e_0 with M = (N_F + N_F^T) / 2N, summed as
 
         e^{-beta} c = sum_k Poisson(k; beta) M^k e_0.
 
@@ -111,11 +105,12 @@ def _series(shape: Label, origin: Label, weights: NDArray[np.int_], beta: float)
         # past the mode of the Poisson weights the terms fall ever faster
         if k > beta and term.max() < _NEGLIGIBLE * total[origin]:
             return total
-        power = (_fuse(power, weights) + _fuse(power, -weights)) / (2 * len(weights))
+        power = (fuse(power, weights) + fuse(power, -weights)) / (2 * len(weights))
         k += 1
 
 
-def _fuse(coefficients: Array, weights: NDArray[np.int_]) -> Array:
+def fuse(coefficients: Array, weights: NDArray[np.int_]) -> Array:
+    """The coefficients sum_s N_{sF}^r a_s of chi_F sum_s a_s chi_s, from a_s and the weights of F."""
     # a negative label is no representation: terms that leave the box of labels are dropped
     result = np.zeros_like(coefficients)
     for weight in weights:
