@@ -86,8 +86,8 @@ def hierarchical(
 
         p(W_a | W) ~ f_A(W_a) f_B(W W_a^-1),   f_A the density of a loop of area A,
 
-    depends on nothing else. So V - 1 small conditional flows, one a shape of rectangle, make the theory. The flow is
-    the identity at first. Large loops are nearly Haar elements: their levels hardly have to leave it.
+    depends on nothing else. So small conditional flows, one for each shape, make the theory. They start as the
+    identity. Large loops are nearly Haar elements: their levels hardly have to leave it.
 
     Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413, for the decomposition.
 
@@ -96,11 +96,9 @@ def hierarchical(
         lattice: a `Lattice` of two dimensions, or any two extents.
         levels: designs of the levels (see `lattice_flows.planar.level.SUBLAYERS`), for rectangles of 2 plaquettes, of
             up to 4, of up to 8, and so on; all larger ones have the last design.
-        bins: spline bins.
-        hidden: widths of the perceptron in each context.
+        bins, hidden: spline bins, and widths of the perceptron in each context.
         beta_range: the lowest and the highest beta, which becomes an input of the contexts.
-        seed: of the initial weights. Default: torch's global stream.
-        dtype: float32 or float64. Default: torch's.
+        seed, dtype: of the initial weights. Default: torch's global stream, and torch's dtype.
 
     Raises:
         InvalidInput: not two dimensions, numbers out of range, or unknown designs.
@@ -125,6 +123,10 @@ def hierarchical(
     return HierarchicalFlow(GaugeField(group, lattice), layers).to(dtype)
 
 
+Designs = Annotated[tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))]
+Range = Annotated[tuple[float, ...], Rule("two couplings, 0 < low < high", lambda v: len(v) == 2 and 0 < v[0] < v[1])]
+
+
 @dataclass(frozen=True, kw_only=True)
 class HierarchicalSettings(Settings):
     """Designs of levels, spline bins, widths of perceptrons, and the range of beta of a flow that sees beta.
@@ -132,22 +134,13 @@ class HierarchicalSettings(Settings):
     A flow with a `beta_range` is trained at couplings in this range, and then takes that of `[action]`.
     """
 
-    levels: Annotated[
-        tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))
-    ] = ("cab", "c")
-    beta_range: (
-        Annotated[tuple[float, ...], Rule("two couplings, 0 < low < high", lambda v: len(v) == 2 and 0 < v[0] < v[1])]
-        | None
-    ) = None
+    levels: Designs = ("cab", "c")
+    beta_range: Range | None = None
     bins: Bins = 8
     hidden: Widths = (16, 16)
 
     def check(self, config: Any) -> None:
-        """Refuse to anneal a flow that is trained at all its couplings.
-
-        Raises:
-            InvalidInput: there are a `beta_range` and a `beta_start`.
-        """
+        """Refuse by InvalidInput a `beta_start` beside a `beta_range`."""
         super().check(config)
         if self.beta_range is not None and config.training.beta_start is not None:
             raise InvalidInput(
