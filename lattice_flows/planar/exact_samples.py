@@ -24,11 +24,8 @@ def exact_samples(action: Wilson, n: int, *, generator: torch.Generator) -> Tens
     Loops of area A are products of A plaquettes of a pool of 2^16, and a Haar element of its own turns each. The
     plaquettes come from Metropolis chains of 200 updates. The error has that size.
 
-    Args:
-        action: the Wilson action in two dimensions, of a group that `lattice_flows.planar.characters` knows.
-
     Raises:
-        InvalidInput: another action, another dimension, or a group without characters.
+        InvalidInput: another action, another dimension, or a group that `lattice_flows.planar.characters` lacks.
 
     Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413, for the densities.
 
@@ -41,7 +38,6 @@ def exact_samples(action: Wilson, n: int, *, generator: torch.Generator) -> Tens
     if type(action) is not Wilson:
         raise InvalidInput(f"exact samples are those of the Wilson action, got {action}")
     space, group, beta = action.space, action.space.group, action.beta
-    axis = space.site_axis
     hierarchy = cuts(space.lattice)
     pool = {1: plaquettes(group, beta, POOL, generator)}
     links = space.prior(n, generator, dtype=torch.float64)
@@ -58,9 +54,8 @@ def exact_samples(action: Wilson, n: int, *, generator: torch.Generator) -> Tens
         old = follow(flat, partition.active_loops, group)
         first = _loops(group, partition.areas[0], pool, generator)
         new = _first_parts(boundary, first, LoopDensity(group, beta, partition.areas[1]), generator)
-        factor = group.compose(new, group.inverse(old))
-        moved = group.compose(factor, flat.index_select(axis, partition.active_links))
-        flat = flat.index_copy(axis, partition.active_links, moved)
+        active = partition.active_links
+        flat[:, active] = group.compose(group.compose(new, group.inverse(old)), flat[:, active])
     return flat.reshape(links.shape)
 
 
