@@ -1,4 +1,4 @@
-"""The coupling layer of rectangles: a part moves, given the boundary of the whole; and the interface of its maps."""
+"""The coupling layer of rectangles, where a part moves, given the boundary of the whole; the interface of its maps."""
 
 from abc import abstractmethod
 
@@ -47,8 +47,7 @@ class RectangleCoupling(LinkCoupling):
     it is the inverse of the loop around the second part.
 
     Args:
-        group: the gauge group.
-        partition: the rectangles.
+        group, partition: the gauge group and the rectangles.
         conjugation: the map h, a `RectangleMap`, or a `ConjugationMap` that does not look at the boundary.
         context: any module that turns features `(*batch, n_active, channels)` into parameters
             `(*batch, n_active, n_params)`. The channels are the `n_boundary_features(group)` of W, then those of h.

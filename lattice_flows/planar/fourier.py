@@ -33,8 +33,7 @@ class FourierMap(ConjugationMap):
     Source: R. Gatto and S. R. Jammalamadaka, Stat. Methodol. 4 (2007) 341, for the densities.
 
     Args:
-        group: U(1).
-        harmonics: the number of coefficients c_k.
+        group, harmonics: U(1), and the number of coefficients c_k.
 
     Raises:
         InvalidInput: another group, or no harmonics.

@@ -29,11 +29,9 @@ SUBLAYERS = {
 
 
 class Level(Transform):
-    """Couplings in turn on one partition by rectangles; all rectangles share the parameters.
+    """At least one coupling in turn, all on one partition by rectangles; all rectangles share the parameters.
 
-    Args:
-        areas: the numbers of plaquettes A and B of the two parts of each rectangle.
-        couplings: at least one layer, all on one partition.
+    `areas` are the numbers of plaquettes A and B of the two parts of each rectangle.
     """
 
     def __init__(self, areas: tuple[int, int], couplings: Iterable[RectangleCoupling]):
@@ -93,11 +91,7 @@ class Level(Transform):
     def copy(
         self, partition: RectanglePartition, areas: tuple[int, int], beta_input: BetaInput | None = None
     ) -> "Level":
-        """A copy with parameters of its own, for rectangles with parts of other areas.
-
-        Args:
-            beta_input: the `BetaInput` of the copy's contexts. Default: that of this level.
-        """
+        """A copy with parameters of its own, for parts of other areas, and with this level's or another `BetaInput`."""
         share, own = (part[0] / sum(part) for part in (areas, self.areas))
         shared = {id(module): beta_input or module for module in self.modules() if isinstance(module, BetaInput)}
         level = copy.deepcopy(self.on(partition), shared)

@@ -16,8 +16,8 @@ from lattice_flows.layers.partition import LinkPartition
 class RectanglePartition(LinkPartition):
     """Two dimensions: rectangles of one shape, each cut in two by a line of links across its longer side.
 
-    The first link of the line is active. Its loop W_a is the boundary of the part at the lower corner. The boundary W
-    of the rectangle is frozen. From where the active link begins, W = W_b W_a with W_b around the other part.
+    The first link of the line is active, and closes the loop W_a around the part at the lower corner. The boundary W of
+    the rectangle is frozen. From where the active link begins, W = W_b W_a with W_b around the other part.
 
     Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413.
 

@@ -38,8 +38,7 @@ class ResidualMap(RectangleMap):
 
     Example:
         >>> from lattice_flows import SU
-        >>> residual = ResidualMap(SU(3))
-        >>> generator = torch.Generator().manual_seed(0)
+        >>> residual, generator = ResidualMap(SU(3)), torch.Generator().manual_seed(0)
         >>> loop, boundary = SU(3).haar(2, 5, generator=generator, dtype=torch.float64)
         >>> params = torch.randn(5, residual.n_params, generator=generator, dtype=torch.float64)
         >>> g, logdet = residual(loop, params, boundary)

@@ -41,8 +41,7 @@ class SplitPrior(Prior):
 
     Args:
         action: the Wilson action; its plaquettes have the density of the target.
-        plaquettes: independent plaquettes `(n, *element)`; loops of every area are their products.
-        areas: A and B.
+        plaquettes: independent plaquettes `(n, *element)`; loops of areas A and B (`areas`) are their products.
         seed: of the order of the factors.
         broad: the share of boundaries that cover the group.
     """
@@ -101,11 +100,9 @@ def _products(group: Group, plaquettes: Tensor, area: int, generator: torch.Gene
 
 
 class SplitAction(Action):
-    """S = -log p(W_a | W), normalised: the mean of log q + S is the divergence, and an exact level has log w = 0.
+    """S = -log p(W_a | W) of the Wilson action and of areas A and B.
 
-    Args:
-        group, beta: of the Wilson action.
-        areas: A and B.
+    It is normalised: the mean of log q + S is the divergence, and an exact level has log w = 0.
     """
 
     space: GaugeField
@@ -143,8 +140,7 @@ def split(
 ) -> tuple[Flow, SplitPrior, SplitAction]:
     """A level as a flow of one rectangle, with the level's own parameters; its prior; its target.
 
-    Args:
-        action, plaquettes, seed, broad: as for `SplitPrior`.
+    The other arguments are those of `SplitPrior`.
 
     Example:
         >>> from lattice_flows import U1, GaugeField
