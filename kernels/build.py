@@ -212,11 +212,10 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def _compile(command: Sequence[str], path: Path) -> None:
-    """To a name of its own, then renamed: nobody sees half a file, with or without locks."""
-    handle, partial = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".so", dir=path.parent)
-    os.close(handle)
-    try:
-        result = _run([*command, "-o", partial])
+    """In a folder of its own, then moved: nobody sees half a file, with or without locks."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        result = _run([*command, "-o", str(partial)])
         if result.returncode:
             lines = result.stderr.decode(errors="replace").strip().splitlines()
             complaint = next((line for line in lines if "error" in line), lines[0] if lines else "").strip()
@@ -224,9 +223,6 @@ def _compile(command: Sequence[str], path: Path) -> None:
                 f"{command[0]} failed ({complaint or f'exit code {result.returncode}'}); point CXX to a compiler of "
                 "C++17, such as g++ >= 9"
             )
-        content = Path(partial).read_bytes()
-        with open(partial, "ab") as file:
-            file.write(hashlib.sha256(content).digest())
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+        content = partial.read_bytes()
+        partial.write_bytes(content + hashlib.sha256(content).digest())
+        partial.replace(path)

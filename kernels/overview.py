@@ -11,7 +11,6 @@ from lattice_flows.kernels import build
 
 # The quickest to compile: whether the compiler works is tried, not guessed.
 PROBE = ("algebra_exp", torch.float32, 2)
-SWITCHED_OFF = "LATTICE_FLOWS_KERNELS=reference is set"
 
 
 class Choice(NamedTuple):
@@ -29,8 +28,18 @@ def choices() -> tuple[list[Choice], str]:
     Raises:
         InvalidInput: LATTICE_FLOWS_KERNELS has a value that means nothing.
     """
-    compiler, no_compiler = _compiler()
-    no_triton = _no_triton()
+    compiler = no_compiler = no_triton = ""
+    if build.switched_off():
+        no_compiler = no_triton = "LATTICE_FLOWS_KERNELS=reference is set"
+    else:
+        try:
+            compiler = f"compiled by {build.probe(*PROBE)}, kept in {build.cache_folder()}"
+        except build.Unavailable as reason:
+            no_compiler = str(reason)
+        if importlib.util.find_spec("triton") is None:
+            no_triton = "triton is not installed"
+        elif not torch.cuda.is_available():
+            no_triton = "no CUDA device"
     rows = []
     for op in sorted(kernels.__all__):
         obstacles = {
@@ -54,22 +63,3 @@ def _range(op: str, limit: str) -> str:
     module = importlib.import_module(getattr(kernels, op).__module__)
     largest = getattr(module, limit, None)
     return f", N = {getattr(module, 'SMALLEST', 2)} to {largest}" if largest else ""
-
-
-def _compiler() -> tuple[str, str]:
-    """What compiles, and what is in its way: one of the two is empty."""
-    if build.switched_off():
-        return "", SWITCHED_OFF
-    try:
-        return f"compiled by {build.probe(*PROBE)}, kept in {build.cache_folder()}", ""
-    except build.Unavailable as reason:
-        return "", str(reason)
-
-
-def _no_triton() -> str:
-    """What is in the way of Triton, or nothing."""
-    if build.switched_off():
-        return SWITCHED_OFF
-    if importlib.util.find_spec("triton") is None:
-        return "triton is not installed"
-    return "" if torch.cuda.is_available() else "no CUDA device"

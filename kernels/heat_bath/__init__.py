@@ -12,8 +12,7 @@ from lattice_flows.kernels.matrices import check_matrices
 
 __all__ = ["heat_bath", "over_relaxation"]
 
-LARGEST = 8
-"""The largest N that there is a compiled kernel for."""
+LARGEST = 8  # the largest N that there is a compiled kernel for
 
 
 def heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tensor) -> Tensor:
@@ -91,18 +90,14 @@ def _flatten(elements: Tensor, staples: Tensor) -> tuple[Tensor, Tensor]:
             f"staples must be {elements.dtype} {tuple(elements.shape)} as the elements are, "
             f"got {staples.dtype} {tuple(staples.shape)}"
         )
-    shape = math.prod(batch), n, n
+    shape = batch.numel(), n, n
     return elements.reshape(shape), staples.reshape(shape)
-
-
-def _shapes(elements, *_):
-    return like(elements)
 
 
 _SIZES = range(2, LARGEST + 1)
 _heat_bath = define_op(
     reference.heat_bath,
-    _shapes,
+    like,
     lambda elements, staples, strength, uniforms, out: (
         plain(elements), plain(staples), torch.tensor(strength, dtype=torch.float64), uniforms.contiguous(),
         uniforms.shape[2], len(elements), out,
@@ -111,7 +106,7 @@ _heat_bath = define_op(
 )  # fmt: skip
 _over_relaxation = define_op(
     reference.over_relaxation,
-    _shapes,
+    like,
     lambda elements, staples, out: (plain(elements), plain(staples), len(elements), out),
     sizes=_SIZES,
 )

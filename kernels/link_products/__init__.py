@@ -1,6 +1,5 @@
 """link_products: ordered products of links along walks, without shifted copies of the links."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +13,7 @@ from lattice_flows.kernels.matrices import REAL
 
 __all__ = ["link_products"]
 
-LARGEST = 8
-"""The largest N that there is a compiled kernel for."""
+LARGEST = 8  # the largest N that there is a compiled kernel for
 
 
 def link_products(links: Tensor, table: Tensor, forward: Sequence[bool]) -> Tensor:
@@ -52,7 +50,7 @@ def flatten(links: Tensor) -> Tensor:
     """Links with one batch axis, if they are links at all."""
     if links.dtype not in REAL or links.ndim < 3 or links.shape[-1] != links.shape[-2]:
         raise InvalidInput(f"links must be complex (*batch, n_links, N, N), got {links.dtype} {tuple(links.shape)}")
-    return links.reshape(math.prod(links.shape[:-3]), *links.shape[-3:])
+    return links.reshape(links.shape[:-3].numel(), *links.shape[-3:])
 
 
 def orientations(forward: Sequence[bool]) -> Tensor:
@@ -77,5 +75,5 @@ _forward = define_op(
     _cpu,
     sizes=_SIZES,
 )
-_backward = define_op(reference.link_products_backward, lambda links, *_: like(links), _cpu_backward, sizes=_SIZES)
+_backward = define_op(reference.link_products_backward, like, _cpu_backward, sizes=_SIZES)
 _derivable = differentiable(_forward, _backward, tensors=2, numbers=1)

@@ -13,8 +13,7 @@ from lattice_flows.kernels.link_sums import reference
 
 __all__ = ["link_forces", "link_sums"]
 
-SMALLEST, LARGEST = 1, 8
-"""The smallest and the largest N that there is a compiled kernel for; N = 1 is U(1)."""
+SMALLEST, LARGEST = 1, 8  # the smallest and largest N that there is a compiled kernel for; N = 1 is U(1)
 
 Orientations = Sequence[Sequence[bool]]
 
@@ -92,7 +91,7 @@ def _cpu(links, tables, forward, *more):
     return plain(links), tables.contiguous(), orientations(forward), *active, *links.shape[:2], *tables.shape, out
 
 
-def _failed(links, tables, forward, *active):
+def _failed(op, links, tables, forward, *active):
     check_indices(links, tables, *active)
 
 
