@@ -77,9 +77,7 @@ def like(x: Tensor, *_: Any) -> Tensor:
 
 
 def differentiable(op: Op, backward_op: Op, *, tensors: int, numbers: int = 0, kept: int = 0) -> Callable[..., Any]:
-    """An op with its derivative; second derivatives and forward mode raise.
-
-    The derivative stands around the op rather than being registered with it: forward mode then raises too.
+    """An op with its derivative; second derivatives and, as the op has none registered, forward mode raise.
 
     The backward op takes the first inputs of the op, the outputs that are kept for it, the gradients, and numbers. It
     gives the gradients of the first inputs.

@@ -1,5 +1,6 @@
 """Which implementation of every op runs on this machine, and why: what `lattice-flows kernels` prints."""
 
+import functools
 import importlib
 import importlib.util
 from typing import NamedTuple
@@ -42,20 +43,15 @@ def choices() -> tuple[list[Choice], str]:
             no_triton = "no CUDA device"
     rows = []
     for op in sorted(kernels.__all__):
-        obstacles = {
-            "CPU": no_compiler if _registered(op, "CPU") else "there is no kernel",
-            "CUDA": no_triton if _registered(op, "CUDA") else "there is no kernel",
-        }
+        # whether torch's dispatcher knows more than the reference for a device
+        registered = functools.partial(torch._C._dispatch_has_kernel_for_dispatch_key, f"lattice_flows::{op}")
+        in_the_way = {"CPU": no_compiler, "CUDA": no_triton}
+        obstacles = {key: why if registered(key) else "there is no kernel" for key, why in in_the_way.items()}
         cpu = "reference" if obstacles["CPU"] else "compiled" + _range(op, "LARGEST")
         cuda = "reference" if obstacles["CUDA"] else "Triton" + _range(op, "LARGEST_ON_GPU")
         why = "; ".join(f"{device}: {obstacle}" for device, obstacle in obstacles.items() if obstacle)
         rows.append(Choice(op, cpu, cuda, why))
     return rows, compiler
-
-
-def _registered(op: str, device: str) -> bool:
-    """Whether torch's dispatcher knows more than the reference for a device."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(f"lattice_flows::{op}", device)
 
 
 def _range(op: str, limit: str) -> str:
