@@ -53,19 +53,15 @@ def flatten(links: Tensor) -> Tensor:
     return links.reshape(links.shape[:-3].numel(), *links.shape[-3:])
 
 
-def orientations(forward: Sequence[bool]) -> Tensor:
-    """The directions of all steps, as C reads them."""
-    return torch.tensor(forward, dtype=torch.int64)
+def arguments(links, table, forward, *buffers):
+    """Links, a table, the directions of all steps, and more, as C reads them."""
+    directions = torch.tensor(forward, dtype=torch.int64)
+    return plain(links), table.contiguous(), directions, *links.shape[:2], *table.shape, *map(plain, buffers)
 
 
-def _cpu(links, table, forward, out):
+def _cpu(links, table, *more):
     check_indices(links, table)
-    return plain(links), table.contiguous(), orientations(forward), *links.shape[:2], *table.shape, out
-
-
-def _cpu_backward(links, table, grad, forward, out):
-    flat, table, directions, *rest = _cpu(links, table, forward, out)
-    return flat, table, directions, plain(grad), *rest
+    return arguments(links, table, *more)
 
 
 _SIZES = range(2, LARGEST + 1)
@@ -75,5 +71,10 @@ _forward = define_op(
     _cpu,
     sizes=_SIZES,
 )
-_backward = define_op(reference.link_products_backward, like, _cpu_backward, sizes=_SIZES)
+_backward = define_op(
+    reference.link_products_backward,
+    like,
+    lambda links, table, grad, forward, out: _cpu(links, table, forward, grad, out),
+    sizes=_SIZES,
+)
 _derivable = differentiable(_forward, _backward, tensors=2, numbers=1)
