@@ -17,7 +17,8 @@ def define_op(
     shapes: Callable[..., Tensor | tuple[Tensor, ...]],
     cpu: Callable[..., Sequence[Tensor | int]],
     *,
-    sizes: range | None = None,
+    smallest: int = 2,
+    largest: int | None = None,
     failed: Callable[..., None] | None = None,
     adapt: Callable[[Callable], Callable] = lambda implementation: implementation,
 ) -> Op:
@@ -31,7 +32,7 @@ def define_op(
             no default values.
         shapes: allocates the outputs for given inputs.
         cpu: gives the arguments of the C function for inputs and outputs, but for the number of threads, the last one.
-        sizes: the N with a compiled kernel, where each N has its own.
+        smallest, largest: the range of N with a compiled kernel, where each N has its own.
         failed: raises, for the op's name and inputs, after the C function has returned another number than 0.
         adapt: turns an implementation into one with the signature of the op.
     """
@@ -42,8 +43,8 @@ def define_op(
 
     @op.register_kernel("cpu")
     def on_cpu(*inputs):
-        n = inputs[0].shape[-1] if sizes else None
-        library = None if sizes and n not in sizes else build.native(folder, inputs[0].dtype, n)
+        n = inputs[0].shape[-1] if largest else None
+        library = None if largest and not smallest <= n <= largest else build.native(folder, inputs[0].dtype, n)
         if library is None:
             return fallback(*inputs)
         outputs = shapes(*inputs)
@@ -56,7 +57,7 @@ def define_op(
 
         @op.register_kernel("cuda")
         def on_gpu(*inputs):
-            module = gpu.implementation(folder, inputs[0].shape[-1] if sizes else None)
+            module = gpu.implementation(folder, inputs[0].shape[-1] if largest else None)
             return adapt(getattr(module, name))(*inputs)
 
     return getattr(torch.ops.lattice_flows, name).default

@@ -35,12 +35,11 @@ def algebra_exp(x: Tensor) -> Tensor:
     return _derivable(x.reshape(batch.numel(), n, n)).reshape(x.shape)
 
 
-_SIZES = range(2, LARGEST + 1)
-_forward = define_op(reference.algebra_exp, like, lambda x, out: (plain(x), len(x), out), sizes=_SIZES)
+_forward = define_op(reference.algebra_exp, like, lambda x, out: (plain(x), len(x), out), largest=LARGEST)
 _backward = define_op(
     reference.algebra_exp_backward,
     like,
     lambda x, grad, out: (plain(x), plain(grad), len(x), out),
-    sizes=_SIZES,
+    largest=LARGEST,
 )
 _derivable = differentiable(_forward, _backward, tensors=1)

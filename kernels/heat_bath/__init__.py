@@ -93,7 +93,6 @@ def _flatten(elements: Tensor, staples: Tensor) -> tuple[Tensor, Tensor]:
     return elements.reshape(shape), staples.reshape(shape)
 
 
-_SIZES = range(2, LARGEST + 1)
 _heat_bath = define_op(
     reference.heat_bath,
     like,
@@ -101,12 +100,12 @@ _heat_bath = define_op(
         plain(elements), plain(staples), torch.tensor(strength, dtype=torch.float64), uniforms.contiguous(),
         uniforms.shape[2], len(elements), out,
     ),
-    sizes=_SIZES,
+    largest=LARGEST,
 )  # fmt: skip
 _over_relaxation = define_op(
     reference.over_relaxation,
     like,
     lambda elements, staples, out: (plain(elements), plain(staples), len(elements), out),
-    sizes=_SIZES,
+    largest=LARGEST,
 )
 _draw, _reflect = underivable(_heat_bath), underivable(_over_relaxation)

@@ -64,17 +64,16 @@ def _cpu(links, table, *more):
     return arguments(links, table, *more)
 
 
-_SIZES = range(2, LARGEST + 1)
 _forward = define_op(
     reference.link_products,
     lambda links, table, forward: links.new_empty(len(links), table.shape[1], *links.shape[2:]),
     _cpu,
-    sizes=_SIZES,
+    largest=LARGEST,
 )
 _backward = define_op(
     reference.link_products_backward,
     like,
     lambda links, table, grad, forward, out: _cpu(links, table, forward, grad, out),
-    sizes=_SIZES,
+    largest=LARGEST,
 )
 _derivable = differentiable(_forward, _backward, tensors=2, numbers=1)

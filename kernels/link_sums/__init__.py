@@ -90,7 +90,6 @@ def _failed(op, links, tables, forward, *active):
     check_indices(links, tables, *active)
 
 
-_SIZES = range(SMALLEST, LARGEST + 1)
-_sums = define_op(reference.link_sums, _shapes, arguments, sizes=_SIZES, failed=_failed)
-_forces = define_op(reference.link_forces, _shapes, arguments, sizes=_SIZES, failed=_failed)
+_sums = define_op(reference.link_sums, _shapes, arguments, smallest=SMALLEST, largest=LARGEST, failed=_failed)
+_forces = define_op(reference.link_forces, _shapes, arguments, smallest=SMALLEST, largest=LARGEST, failed=_failed)
 _link_sums, _link_forces = underivable(_sums), underivable(_forces)

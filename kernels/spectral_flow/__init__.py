@@ -82,16 +82,13 @@ def _without_frames(implementation):
     return backward
 
 
-_SIZES = range(2, LARGEST + 1)
 _forward = define_op(
     reference.spectral_flow,
     lambda w, params, bins, inverse, keep: (like(w), params.new_empty(w.shape[:2]), _new_frames(w, params, keep)),
     lambda w, params, bins, inverse, keep, *out: (
         w.contiguous(), params, *params.stride(), *w.shape[:2], bins, inverse, *out
     ),
-    sizes=_SIZES,
-    failed=not_unitary,
-    adapt=_with_frames,
+    largest=LARGEST, failed=not_unitary, adapt=_with_frames,
 )  # fmt: skip
 _backward = define_op(
     reference.spectral_flow_backward,
@@ -100,8 +97,6 @@ _backward = define_op(
         w.contiguous(), params, *params.stride(), frames, grad_g.contiguous(), grad_logdet.contiguous(), *w.shape[:2],
         bins, inverse, grad_w, grad_params, *grad_params.stride(),
     ),
-    sizes=_SIZES,
-    failed=not_unitary,
-    adapt=_without_frames,
+    largest=LARGEST, failed=not_unitary, adapt=_without_frames,
 )  # fmt: skip
 _derivable = differentiable(_forward, _backward, tensors=2, numbers=2, kept=1)

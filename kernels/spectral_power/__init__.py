@@ -64,19 +64,18 @@ def _exponents(exponent: float | Tensor, batch: torch.Size, w: Tensor) -> Tensor
     return exponent.expand(batch)
 
 
-_SIZES = range(2, LARGEST + 1)
 _forward = define_op(
     reference.spectral_power,
     like,
     lambda w, exponent, power: (w.contiguous(), exponent, exponent.stride(0), len(w), power),
-    sizes=_SIZES,
+    largest=LARGEST,
     failed=not_unitary,
 )
 _backward = define_op(
     reference.spectral_power_backward,
     like,
     lambda w, exponent, grad, out: (w.contiguous(), exponent, exponent.stride(0), grad.contiguous(), len(w), out),
-    sizes=_SIZES,
+    largest=LARGEST,
     failed=not_unitary,
 )
 _derivable = differentiable(_forward, _backward, tensors=2)

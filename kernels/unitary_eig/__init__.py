@@ -44,7 +44,7 @@ _forward = define_op(
     reference.unitary_eig,
     lambda w: (w.real.new_empty(w.shape[:2]), like(w)),
     lambda w, phases, frame: (w.contiguous(), len(w), phases, frame),
-    sizes=range(2, LARGEST + 1),
+    largest=LARGEST,
     failed=not_unitary,
 )
 _decompose = underivable(_forward)
