@@ -1,0 +1,20 @@
+"""Links without a header, in the order of `lattice_flows.io.gauge.base`: the user gives group and extents.
+
+Precision follows from the size, and the byte order from the links, where the user does not give them.
+"""
+
+import numpy as np
+
+from lattice_flows.io.gauge import base, ildg
+from lattice_flows.io.gauge.base import Given, Stored
+
+
+def read(content, given: Given) -> Stored:
+    """Read the content of a file of links alone."""
+    extents, bits, n = ildg.lone(len(content), given)
+
+    def links(order: str) -> np.ndarray:
+        return base.matrices(content, np.dtype(f"{order}c{bits // 4}"), extents, n, n)
+
+    order = base.byte_order(links) if given.byte_order is None else base.ORDERS[given.byte_order]
+    return Stored("raw", links(order), notes=["the file states nothing about its links: they are in the group"])
