@@ -12,6 +12,7 @@ from lattice_flows.signals import Stop
 
 if TYPE_CHECKING:
     from lattice_flows.distributed import World
+    from lattice_flows.io import Given
 
 
 @contextlib.contextmanager
@@ -82,7 +83,7 @@ def measure(arguments: argparse.Namespace) -> str:
         if loops:
             raise InvalidInput("--loops needs the ensemble of a run: the errors of loops come from its configurations")
         if Path(first).is_file():
-            text = runs.measure_configurations(arguments.sources, time)
+            text = runs.measure_configurations(arguments.sources, time, _given(arguments))
     elif Path(first).is_file():
         text = runs.measure_ensemble(first, loops, time)
     if text is None:
@@ -131,10 +132,39 @@ def bring(arguments: argparse.Namespace) -> str:
     from lattice_flows import runs
     from lattice_flows.reports import words
 
-    config = runs.import_configuration(arguments.file, arguments.out, arguments.overrides)
+    config = runs.import_configuration(arguments.file, arguments.out, arguments.overrides, _given(arguments))
     return (
         f"{words.system(config)}; next: lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}\n"
     )
+
+
+def convert(arguments: argparse.Namespace) -> str:
+    """Write a configuration in another format."""
+    from lattice_flows import runs
+
+    facts = runs.convert_configuration(arguments.file, arguments.out, arguments.format, _given(arguments))
+    sites = "x".join(map(str, facts["extents"]))
+    size = Path(arguments.out).stat().st_size
+    return f"{arguments.out}: {facts['group']} on {sites}, plaquette {facts['plaquette']:.8f}, {size:,} bytes\n"
+
+
+def verify(arguments: argparse.Namespace) -> str:
+    """Compare gauge files with what they state."""
+    from lattice_flows import runs
+
+    table, bad = runs.verify_configurations(arguments.files, _given(arguments))
+    if bad:
+        print(table, end="", flush=True)
+        raise InvalidInput(f"{len(bad)} of {len(arguments.files)} files are bad: {', '.join(map(str, bad))}")
+    return table
+
+
+def _given(arguments: argparse.Namespace) -> "Given":
+    """Return what the options of a command say about a gauge file."""
+    from lattice_flows.io import Given
+
+    said = {name: value for name in Given.__dataclass_fields__ if (value := getattr(arguments, name, None)) is not None}
+    return Given(**said)
 
 
 def models(arguments: argparse.Namespace) -> str:

@@ -10,6 +10,8 @@ from lattice_flows.cluster.commands import add_commands
 
 READ_CONFIGS = ("train", "sample", "measure", "compare", "show", "export", "import", "submit", "status")
 """The commands that meet configs, and with them names that a module of the user's own may define."""
+FORMATS = ("nersc", "nersc-short", "ildg", "milc", "openqcd")
+"""The formats of configurations that are written."""
 
 
 class _Version(argparse.Action):
@@ -103,8 +105,9 @@ def make_parser() -> argparse.ArgumentParser:
         "lattice-flows measure runs/su2",
     )
     measure.add_argument(
-        "sources", nargs="+", metavar="RUN or FILE", help="folder of a run, an ensemble.h5, or NERSC and ILDG files"
+        "sources", nargs="+", metavar="RUN or FILE", help="folder of a run, an ensemble.h5, or gauge files"
     )
+    _add_ignore(measure)
 
     measure.add_argument(
         "--loops", type=_loops, metavar="R,T", help="Wilson loops of a run up to this size, potential and Creutz ratios"
@@ -149,7 +152,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_run(export)
     export.add_argument("file", metavar="FILE", help="the file; of a model its name ends in .safetensors")
     export.add_argument("-n", metavar="N", type=int, help="proposals for the ESS of the model (default: 10000)")
-    export.add_argument("--format", choices=("nersc", "nersc-short", "ildg"), help="of the configuration")
+    export.add_argument("--format", choices=FORMATS, help="of the configuration")
     export.add_argument("--chain", metavar="K", type=int, help="which chain it is of (default: 0)")
     export.add_argument("--update", metavar="T", type=int, help="after which update (default: the last one stored)")
 
@@ -157,12 +160,36 @@ def make_parser() -> argparse.ArgumentParser:
         "import",
         commands.bring,
         "make a run that starts from a configuration in a file",
-        "Group, extents and precision are those of the NERSC or ILDG file, which is verified; settings name the rest.",
+        "Group, extents and precision are those of the file, which is verified; settings name the rest.",
         "lattice-flows import ckpoint_lat.1000 --out runs/su3 action.beta=6.0",
     )
-    bring.add_argument("file", metavar="FILE", help="a NERSC or ILDG file")
+    bring.add_argument("file", metavar="FILE", help="a gauge file, see convert")
     bring.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, which must not be one yet")
     _add_overrides(bring, "settings of the run; action.beta at least")
+    _add_given(bring)
+
+    convert = command(
+        "convert",
+        commands.convert,
+        "write the configuration in a gauge file in another format",
+        "Reads NERSC, ILDG, SciDAC, MILC, openQCD, DDalphaAMG and HiRep, told apart by their content, and links "
+        "without a header with --group and --extents. MILC holds 32 bits, openQCD 64; the others keep the precision.",
+        "lattice-flows convert lat.sample.l4444 lat.ildg --format ildg",
+    )
+    convert.add_argument("file", metavar="IN", help="a gauge file")
+    convert.add_argument("out", metavar="OUT", help="the file to write")
+    convert.add_argument("--format", choices=FORMATS, required=True, help="of OUT")
+    _add_given(convert)
+
+    verify = command(
+        "verify",
+        commands.verify,
+        "compare gauge files with the checksum and the plaquette that they state",
+        "The exit code is 2 if a file is bad.",
+        "lattice-flows verify ckpoint_lat.*",
+    )
+    verify.add_argument("files", nargs="+", metavar="FILE", help="a gauge file, see convert")
+    _add_given(verify)
 
     command(
         "models",
@@ -237,6 +264,26 @@ def _check_sample(parser: argparse.ArgumentParser, arguments: argparse.Namespace
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="folder of the run")
+
+
+def _add_given(parser: argparse.ArgumentParser) -> None:
+    """Add what the user can say about a gauge file."""
+    parser.add_argument("--group", metavar="SU(N)", help="of a file that does not state it")
+    parser.add_argument("--extents", type=_extents, metavar="X,Y,Z,T", help="of a file that does not state them")
+    parser.add_argument("--precision", type=int, choices=(32, 64), help="of links without a header (default: by size)")
+    parser.add_argument(
+        "--byte-order", choices=("big", "little"), help="of links without a header (default: that of links in SU(N))"
+    )
+    _add_ignore(parser)
+
+
+def _add_ignore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        choices=("checksum", "boundary"),
+        help="read a gauge file in spite of a wrong checksum, or of antiperiodic boundary conditions (of fermions)",
+    )
 
 
 def _add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:

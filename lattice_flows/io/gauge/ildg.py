@@ -200,7 +200,7 @@ def _checksum(records: Records, place: int, stored: np.ndarray) -> Statement | N
 
 
 def _record(records: Records, kind: str, place: int, behind: bool = False) -> memoryview | None:
-    """Return the data of the record of a kind that belongs to the data at a place: the only one, else the nearest on one side."""
+    """Return the data of the only record of a kind, else of the nearest one before or behind a place."""
     places = [k for k, record in enumerate(records) if record[0] == kind]
     if len(places) > 1:
         places = [k for k in places if k > place][:1] if behind else [k for k in places if k < place][-1:]
