@@ -110,7 +110,7 @@ def _links(records: Records, given: Given) -> tuple[int, str, tuple[int, ...], i
     else:
         places = [place for place, kind in enumerate(kinds) if kind == "scidac-binary-data"]
     if not places:
-        raise InvalidInput(f"a record ildg-binary-data is expected, there are {', '.join(kinds[:20])}: no gauge file")
+        raise InvalidInput(f"a record ildg-binary-data is expected, there are {str(kinds[:9])[1:-1]}: no gauge file")
     fields = {place: _scidac_field(records, place) for place in places}
     gauge = [place for place, form in fields.items() if form.get("datacount") == "4"]
     if not gauge:

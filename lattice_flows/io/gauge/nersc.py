@@ -71,16 +71,16 @@ def read(content, given: Given) -> Stored:
         stored = base.matrices(data, np.dtype(f"{order}c{bits // 4}"), extents, n if whole else n - 1, n)
         return stored if whole else complete(stored)
 
-    checksum_stated = header.get("CHECKSUM")
-    if order is None and checksum_stated is not None:
-        order = next((order for order in "><" if _states(checksum_stated, checksum(data, order))), None)
+    stated = header.get("CHECKSUM", "missing")
+    if order is None:
+        order = next((order for order in "><" if _states(stated, checksum(data, order))), None)
     order = order or base.byte_order(links)
     averages = {name: (name.upper(), header.get(name.upper(), "")) for name in ("plaquette", "link_trace")}
     return Stored(
         format="nersc" if whole else "nersc-short",
         data=links(order),
-        checksum=None if checksum_stated is None else _compare(checksum_stated, data, order),
-        averages={name: stated for name, stated in averages.items() if stated[1]},
+        checksum=_compare(stated, data, order),
+        averages={name: pair for name, pair in averages.items() if pair[1]},
         words={name: header.get(name.upper(), default) for name, default in WORDS.items()},
         notes=notes,
     )

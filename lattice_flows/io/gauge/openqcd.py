@@ -25,8 +25,8 @@ from lattice_flows.io.gauge import base
 from lattice_flows.io.gauge.base import Given, Stored
 
 HEADER = struct.Struct("<4id")
-# of averages in 64 bits
-TOLERANCE = 1e-10
+# of averages in 64 bits; openQCD itself allows sqrt(6 V) 2e-16
+TOLERANCE = 1e-12
 LARGEST_EXTENT = 4096
 
 

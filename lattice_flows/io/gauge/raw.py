@@ -9,6 +9,9 @@ from lattice_flows.io.gauge import base, ildg
 from lattice_flows.io.gauge.base import Given, Stored
 
 
+NOTE = "links without a header are taken in the order of ILDG, and no statement verifies this: compare the plaquette"
+
+
 def read(content, given: Given) -> Stored:
     """Read the content of a file of links alone."""
     extents, bits, n = ildg.lone(len(content), given)
@@ -17,4 +20,4 @@ def read(content, given: Given) -> Stored:
         return base.matrices(content, np.dtype(f"{order}c{bits // 4}"), extents, n, n)
 
     order = base.byte_order(links) if given.byte_order is None else base.ORDERS[given.byte_order]
-    return Stored("raw", links(order), notes=["the file states nothing about its links: they are in the group"])
+    return Stored("raw", links(order), notes=[NOTE])
