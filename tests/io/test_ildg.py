@@ -205,7 +205,8 @@ REFUSED = {
         r"links must be in SU\(3\) .* or group",
     ),
     "no format": (foreign.lime_file([*RECORDS.items()][1:]), "states neither group nor extents"),
-    "no data": (foreign.lime_file([*RECORDS.items()][::2]), "a record ildg-binary-data is expected, there are .ildg-format., .scidac-checksum.: no"),
+    "no data": (
+        foreign.lime_file([*RECORDS.items()][::2]), "there are 'ildg-format', 'scidac-checksum': no gauge file"),
     "two": (foreign.lime_file([*RECORDS.items()] * 2), "one configuration is expected, there are two"),
     "sizes": (edited("ildg-format", " 3 ", " 4 "), "36864 bytes of links are expected .* got 27648"),
     "no extent": (edited("ildg-format", "i:ly", "i:lq"), "must state ly as a number, got nothing"),

@@ -8,7 +8,6 @@ import numpy as np
 from lattice_flows.io.gauge import base, ildg
 from lattice_flows.io.gauge.base import Given, Stored
 
-
 NOTE = "links without a header are taken in the order of ILDG, and no statement verifies this: compare the plaquette"
 
 
