@@ -39,6 +39,15 @@ def read_gauge_file(path: str | Path, given: Given = NOTHING_GIVEN) -> GaugeFile
 
     Raises:
         InvalidInput: the file is missing, truncated, of another format, or holds no links of SU(N).
+
+    Example:
+        >>> import tempfile
+        >>> from lattice_flows import SU
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_configuration(Path(folder, "cold"), SU(3).identity(4, 2, 2, 2, 4), "milc")
+        ...     file = read_gauge_file(Path(folder, "cold"))
+        >>> file.format, str(file.space), [(statement.name, statement.right) for statement in file.statements]
+        ('milc', 'GaugeField(SU(3), 2x2x2x4)', [('checksum', True)])
     """
     head = _read(path, HEAD)
     reader = next((reader.read for reader in READERS if reader.recognises(head)), None)

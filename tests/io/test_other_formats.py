@@ -144,7 +144,7 @@ def test_what_is_given_must_fit(tmp_path):
         with pytest.raises(InvalidInput):
             Given(**wrong)
     path.write_bytes(FOREIGN["hirep"])
-    for changes in ({"group": "SU(2)"}, {"extents": (4, 2, 2, 6)}, {"precision": 32}):
+    for changes in ({"group": "SU(2)"}, {"extents": (4, 2, 2, 6)}, {"precision": 32}, {"byte_order": "big"}):
         with pytest.raises(InvalidInput, match="leave the option out"):
             read_configuration(path, Given(**changes))
 

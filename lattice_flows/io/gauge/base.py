@@ -163,6 +163,8 @@ def verified(stored: Stored, given: Given) -> GaugeFile:
         right = abs(value[0] - averages[name]) <= stored.tolerance + value[1]
         statements.append(Statement(name, place, text, f"{averages[name]:.8f}", right))
     file = GaugeFile(links, stored.format, averages, tuple(statements), stored.words, tuple(notes))
+    if given.byte_order is not None and stored.format != "raw":
+        raise InvalidInput(f"the format {stored.format} knows its byte order: leave the option out")
     for name in ("group", "extents", "precision"):
         said, fact = getattr(given, name), file.facts[name]
         if said is not None and fact != (tuple(said) if name == "extents" else said):
@@ -186,12 +188,17 @@ def average(text: str) -> tuple[float, float] | None:
         return None
 
 
-def whole_number(name: str, text: str | None, pattern: str = r"[+-]?[0-9]{1,9}", base: int = 10) -> int:
+def states(text: str, number: int) -> bool:
+    """Return whether a text is a number of 32 bits in hexadecimal, with zeros or 0x before it or without."""
+    return re.fullmatch("(0[xX])?0*[0-9a-fA-F]{1,8}", text) is not None and int(text, 16) == number
+
+
+def whole_number(name: str, text: str | None) -> int:
     """Return a number in a header; raise InvalidInput if it is missing, or none of at most nine digits."""
-    if text is None or not re.fullmatch(pattern, text):
+    if text is None or not re.fullmatch("[+-]?[0-9]{1,9}", text):
         word = "nothing" if text is None else repr(text[:40])
         raise InvalidInput(f"the header must state {name} as a number, got {word}: get another copy")
-    return int(text, base)
+    return int(text)
 
 
 def measure(links: Tensor) -> dict[str, float]:

@@ -191,10 +191,7 @@ def _checksum(records: Records, place: int, stored: np.ndarray) -> Statement | N
     _, tags = _tags(record)
     found = dict(zip(("suma", "sumb"), scidac_checksum(stored), strict=True))
     stated = {name: tags[name] for name in found if name in tags}
-    right = bool(stated) and all(
-        re.fullmatch("(0[xX])?[0-9a-fA-F]{1,8}", text) is not None and int(text, 16) == found[name]
-        for name, text in stated.items()
-    )
+    right = bool(stated) and all(base.states(text, found[name]) for name, text in stated.items())
     texts = " ".join(text[:20] for text in stated.values()) or "missing"
     return Statement("checksum", "the checksum", texts, f"{found['suma']:x} {found['sumb']:x}", right)
 

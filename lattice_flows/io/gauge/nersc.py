@@ -73,7 +73,7 @@ def read(content, given: Given) -> Stored:
 
     stated = header.get("CHECKSUM", "missing")
     if order is None:
-        order = next((order for order in "><" if _states(stated, checksum(data, order))), None)
+        order = next((order for order in "><" if base.states(stated, checksum(data, order))), None)
     order = order or base.byte_order(links)
     averages = {name: (name.upper(), header.get(name.upper(), "")) for name in ("plaquette", "link_trace")}
     return Stored(
@@ -182,13 +182,9 @@ def _check_boundary(header: dict[str, str], given: Given) -> list[str]:
     return [f"{stated} is read as periodic, as asked for"]
 
 
-def _states(text: str, number: int) -> bool:
-    return re.fullmatch("(0[xX])?[0-9a-fA-F]{1,8}", text) is not None and int(text, 16) == number
-
-
 def _compare(stated: str, data: memoryview, order: str) -> Statement:
     found = checksum(data, order)
-    right = _states(stated, found)
-    other = _states(stated, checksum(data, "<" if order == ">" else ">"))
+    right = base.states(stated, found)
+    other = base.states(stated, checksum(data, "<" if order == ">" else ">"))
     remedy = {"remedy": "it fits the other byte order, correct FLOATING_POINT"} if other and not right else {}
     return Statement("checksum", "CHECKSUM", stated[:40], f"{found:x}", right, **remedy)
