@@ -135,7 +135,9 @@ class MPIWorld(World):
         return self._comm.allreduce(value)
 
     def any(self, flag: bool) -> bool:
-        return self._comm.allreduce(flag, op=self._mpi.LOR)
+        out = np.array([flag])
+        self._comm.Allreduce(self._mpi.IN_PLACE, out, op=self._mpi.LOR)
+        return bool(out[0])
 
     def barrier(self) -> None:
         self._comm.Barrier()
@@ -199,9 +201,9 @@ class MPIWorld(World):
         # port 0: the system picks a free one, so two jobs on a node never share it
         store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
         host, port = self._comm.bcast((host, store.port if store else None))
-        store = PrefixStore("lattice_flows", store or TCPStore(host, port, is_master=False))
+        shared = PrefixStore("lattice_flows", store or TCPStore(host, port, is_master=False))
         backend = self._backend or "nccl"
-        torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.size)
+        torch.distributed.init_process_group(backend, store=shared, rank=self.rank, world_size=self.size)
         atexit.register(self._leave)
 
     def _leave(self) -> None:
