@@ -13,7 +13,7 @@ import struct
 import numpy as np
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io.gauge import base
+from lattice_flows.io.gauge import layout
 from lattice_flows.io.gauge.base import Given, Stored
 from lattice_flows.io.gauge.openqcd import LARGEST_EXTENT, TOLERANCE
 from lattice_flows.lattice import Lattice
@@ -39,10 +39,10 @@ def read(content, given: Given) -> Stored:
     if n == 2 and len(data) == 128 * volume:
         links = _matrices(np.frombuffer(data, ">f8").reshape(t, x, y, z, 4, 4))
     else:
-        base.matrices(data, np.dtype(">c16"), (x, y, z, t), n, n)
+        layout.matrices(data, np.dtype(">c16"), (x, y, z, t), n, n)
         links = np.frombuffer(data, ">c16").reshape(t, x, y, z, 4, n, n)
     averages = {"plaquette": ("plaquette", repr(plaquette))}
-    return Stored("hirep", base.time_first(links), averages=averages, tolerance=TOLERANCE)
+    return Stored("hirep", layout.time_first(links), averages=averages, tolerance=TOLERANCE)
 
 
 def _matrices(q: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@
     scidac-private-record-xml  of a field: precision F or D, datacount matrices a site, typesize bytes each
     scidac-record-xml          words of the user; in usqcdInfo plaq and linktr, averages of Re tr P / N and Re tr U / N
     ildg-format                version, field su3gauge, precision 32 or 64, extents lx, ly, lz, lt
-    ildg-binary-data           the links, in the order of `lattice_flows.io.gauge.base`; or scidac-binary-data
+    ildg-binary-data           the links, in the order of `lattice_flows.io.gauge.layout`; or scidac-binary-data
     ildg-data-lfn              logical file name, where there is one
     scidac-checksum            suma, sumb, of the CRC-32 of the data of every site
 
@@ -25,7 +25,7 @@ import numpy as np
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io.gauge import base, lime
+from lattice_flows.io.gauge import base, layout, lime
 from lattice_flows.io.gauge.base import Given, Statement, Stored
 
 EXTENTS = ["lx", "ly", "lz", "lt"]
@@ -49,7 +49,7 @@ def read(content, given: Given) -> Stored:
     records, rest = lime.read_records(content)
     place, form, extents, bits, n = _links(records, given)
     data = records[place][1]
-    stored = base.matrices(data, np.dtype(f">c{bits // 4}"), extents, n, n)
+    stored = layout.matrices(data, np.dtype(f">c{bits // 4}"), extents, n, n)
     averages, notes = _averages(records, place)
     if rest:
         notes.append(f"{rest} bytes behind the last record are not read")
@@ -66,11 +66,11 @@ def read(content, given: Given) -> Stored:
 
 def pack(links: Tensor, words: Mapping[str, Any]) -> bytes:
     """Return the content of an ILDG file; see `lattice_flows.io.write_configuration`."""
-    data = base.to_file_order(links)
+    data = layout.to_file_order(links)
     suma, sumb = scidac_checksum(data)
     form = {"version": "1.0", "field": f"su{data.shape[-1]}gauge", "precision": data.itemsize * 4}
     form |= dict(zip(EXTENTS, links.shape[1:5], strict=True))
-    measured = base.measure(links)
+    measured = layout.measure(links)
     averages = {tag: f"{measured[name]:.12f}" for name, tag in AVERAGES.items()}
     space = 'xmlns="http://www.lqcd.org/ildg" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
     space += 'xsi:schemaLocation="http://www.lqcd.org/ildg http://www.lqcd.org/ildg/filefmt.xsd"'
@@ -89,7 +89,7 @@ def scidac_checksum(stored: np.ndarray) -> tuple[int, int]:
     """Return the two sums over the bytes of data `(t, z, y, x, ...)`."""
     sites = np.ascontiguousarray(stored).reshape(math.prod(stored.shape[:4]), -1).view(np.uint8)
     crc = np.fromiter((zlib.crc32(site.data) for site in sites), np.uint32, len(sites))
-    return base.turned_sum(crc, 29), base.turned_sum(crc, 31)
+    return layout.turned_sum(crc, 29), layout.turned_sum(crc, 31)
 
 
 def _links(records: Records, given: Given) -> tuple[int, str, tuple[int, ...], int, int]:

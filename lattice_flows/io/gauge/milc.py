@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io.gauge import base
+from lattice_flows.io.gauge import base, layout
 from lattice_flows.io.gauge.base import Given, Statement, Stored
 from lattice_flows.lattice import Lattice
 
@@ -50,7 +50,7 @@ def read(content, given: Given) -> Stored:
         raise InvalidInput(
             "sites in the natural order are expected, this file lists them in another: save it with MILC"
         )
-    stored = base.matrices(data, np.dtype(f"{sign}c8"), tuple(extents), 3, 3)
+    stored = layout.matrices(data, np.dtype(f"{sign}c8"), tuple(extents), 3, 3)
     found = sums(data, sign)
     return Stored(
         format="milc",
@@ -66,7 +66,7 @@ def pack(links: Tensor, words: Mapping[str, Any]) -> bytes:
     """Return the content of a MILC file, which is in 32 bits and little-endian."""
     if links.shape[-1] != 3:
         raise InvalidInput(f"MILC files hold SU(3), the links are of SU({links.shape[-1]}): take nersc or ildg")
-    data = base.to_file_order(links).astype("<c8").tobytes()
+    data = layout.to_file_order(links).astype("<c8").tobytes()
     now = datetime.datetime.now(datetime.UTC).strftime("%a %b %d %H:%M:%S %Y UTC")
     header = struct.pack(f"<{HEADER}", MAGIC, *links.shape[1:5], now.encode(), 0, *sums(data, "<"))
     return header + data
@@ -75,7 +75,7 @@ def pack(links: Tensor, words: Mapping[str, Any]) -> bytes:
 def sums(data, order: str) -> tuple[int, int]:
     """Return the two sums over data as 32-bit words in a byte order, `<` or `>`."""
     words = np.frombuffer(data, f"{order}u4")
-    return base.turned_sum(words, 29), base.turned_sum(words, 31)
+    return layout.turned_sum(words, 29), layout.turned_sum(words, 31)
 
 
 def _order(head: bytes) -> Literal["big", "little"]:

@@ -2,7 +2,7 @@
 
     BEGIN_HEADER
     DATATYPE = 4D_SU3_GAUGE_3x3      whole matrices; 4D_SU3_GAUGE: without the last row, which follows from the others
-    DIMENSION_1 = ...                x, y, z, t: see `lattice_flows.io.gauge.base`
+    DIMENSION_1 = ...                x, y, z, t: see `lattice_flows.io.gauge.layout`
     BOUNDARY_1 = PERIODIC            of every direction, or missing
     FLOATING_POINT = IEEE64BIG       or IEEE32BIG, IEEE64LITTLE, IEEE32LITTLE
     CHECKSUM = ...                   hexadecimal: the sum of the data as 32-bit words in that byte order, modulo 2^32
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io.gauge import base
+from lattice_flows.io.gauge import base, layout
 from lattice_flows.io.gauge.base import Given, Statement, Stored
 from lattice_flows.lattice import Lattice
 
@@ -68,13 +68,13 @@ def read(content, given: Given) -> Stored:
     whole, bits, data = _sizes(data, extents, n, bits, whole=found[2] is not None)
 
     def links(order: str) -> np.ndarray:
-        stored = base.matrices(data, np.dtype(f"{order}c{bits // 4}"), extents, n if whole else n - 1, n)
+        stored = layout.matrices(data, np.dtype(f"{order}c{bits // 4}"), extents, n if whole else n - 1, n)
         return stored if whole else complete(stored)
 
     stated = header.get("CHECKSUM", "missing")
     if order is None:
         order = next((order for order in "><" if base.states(stated, checksum(data, order))), None)
-    order = order or base.byte_order(links)
+    order = order or layout.byte_order(links)
     averages = {name: (name.upper(), header.get(name.upper(), "")) for name in ("plaquette", "link_trace")}
     return Stored(
         format="nersc" if whole else "nersc-short",
@@ -88,7 +88,7 @@ def read(content, given: Given) -> Stored:
 
 def pack(links: Tensor, words: Mapping[str, Any], *, short: bool = False) -> bytes:
     """Return the content of a NERSC file, if `short` without the last rows; see `write_configuration`."""
-    data = base.to_file_order(links)
+    data = layout.to_file_order(links)
     n = data.shape[-1]
     content = (data[..., : n - 1, :] if short else data).tobytes()
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -97,7 +97,7 @@ def pack(links: Tensor, words: Mapping[str, Any], *, short: bool = False) -> byt
         "DATATYPE": f"4D_SU{n}_GAUGE" + ("" if short else f"_{n}x{n}"),
         "STORAGE_FORMAT": "1.0",
         **{name: str(extent) for name, extent in zip(DIMENSIONS, links.shape[1:5], strict=True)},
-        **{name.upper(): f"{value:.12f}" for name, value in base.measure(links).items()},
+        **{name.upper(): f"{value:.12f}" for name, value in layout.measure(links).items()},
         **{f"BOUNDARY_{k}": "PERIODIC" for k in (1, 2, 3, 4)},
         "CHECKSUM": f"{checksum(content, '>'):x}",
         **{name.upper(): str(words.get(name, default)) for name, default in WORDS.items()},
@@ -162,7 +162,7 @@ def _sizes(
         if size <= len(data) <= size + 16 and not bytes(data[size:]).strip(b"\0\r\n\t "):
             return form, width, data[:size]
     rows, width = n if whole else n - 1, forms[0][1]
-    raise base.wrong_size(sites * n * rows * width, extents, len(data))
+    raise layout.wrong_size(sites * n * rows * width, extents, len(data))
 
 
 def _check_boundary(header: dict[str, str], given: Given) -> list[str]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io.gauge import base
+from lattice_flows.io.gauge import layout
 from lattice_flows.io.gauge.base import Given, Stored
 
 HEADER = struct.Struct("<4id")
@@ -43,7 +43,7 @@ def read(content, given: Given) -> Stored:
     *extents, plaquette = HEADER.unpack_from(content)
     t, *others = extents
     data = memoryview(content)[HEADER.size :]
-    plain = base.matrices(data, np.dtype("<c16"), (*reversed(others), t), 3, 3)
+    plain = layout.matrices(data, np.dtype("<c16"), (*reversed(others), t), 3, 3)
     orders = {"ddalphaamg": plain[..., [3, 2, 1, 0], :, :]}
     if all(extent % 2 == 0 for extent in extents):
         orders["openqcd"] = _from_odd_sites(plain.reshape(-1, 8, 3, 3), extents)
@@ -63,10 +63,10 @@ def pack(links: Tensor, words: Mapping[str, Any]) -> bytes:
             f"openQCD files hold SU(3) on even extents, got SU({links.shape[-1]}) on {x}x{y}x{z}x{t}: "
             "take nersc or ildg"
         )
-    data = base.to_file_order(links).astype("<c16").transpose(0, 3, 2, 1, 4, 5, 6)[..., [3, 0, 1, 2], :, :]
+    data = layout.to_file_order(links).astype("<c16").transpose(0, 3, 2, 1, 4, 5, 6)[..., [3, 0, 1, 2], :, :]
     odd = _odd_sites((t, x, y, z))
     around = [data[*sites, mu] for mu in range(4) for sites in (odd, _behind(odd, mu, (t, x, y, z)))]
-    header = HEADER.pack(t, x, y, z, 3 * base.measure(links)["plaquette"])
+    header = HEADER.pack(t, x, y, z, 3 * layout.measure(links)["plaquette"])
     return header + np.stack(around, axis=1).tobytes()
 
 
@@ -77,7 +77,7 @@ def _from_odd_sites(around: np.ndarray, extents: list[int]) -> np.ndarray:
     for mu in range(4):
         data[*odd, mu] = around[:, 2 * mu]
         data[*_behind(odd, mu, extents), mu] = around[:, 2 * mu + 1]
-    return base.time_first(data)
+    return layout.time_first(data)
 
 
 def _odd_sites(extents) -> np.ndarray:
@@ -94,5 +94,5 @@ def _behind(sites: np.ndarray, mu: int, extents) -> np.ndarray:
 
 
 def _plaquette(data: np.ndarray) -> float:
-    links = torch.from_numpy(data.astype(np.complex128)).permute(base.AXES)
-    return base.measure(links)["plaquette"]
+    links = torch.from_numpy(data.astype(np.complex128)).permute(layout.AXES)
+    return layout.measure(links)["plaquette"]

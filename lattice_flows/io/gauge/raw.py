@@ -1,11 +1,11 @@
-"""Links without a header, in the order of `lattice_flows.io.gauge.base`: the user gives group and extents.
+"""Links without a header, in the order of `lattice_flows.io.gauge.layout`: the user gives group and extents.
 
 Precision follows from the size, and the byte order from the links, where the user does not give them.
 """
 
 import numpy as np
 
-from lattice_flows.io.gauge import base, ildg
+from lattice_flows.io.gauge import base, ildg, layout
 from lattice_flows.io.gauge.base import Given, Stored
 
 NOTE = "links without a header are taken in the order of ILDG, and no statement verifies this: compare the plaquette"
@@ -16,7 +16,7 @@ def read(content, given: Given) -> Stored:
     extents, bits, n = ildg.lone(len(content), given)
 
     def links(order: str) -> np.ndarray:
-        return base.matrices(content, np.dtype(f"{order}c{bits // 4}"), extents, n, n)
+        return layout.matrices(content, np.dtype(f"{order}c{bits // 4}"), extents, n, n)
 
-    order = base.byte_order(links) if given.byte_order is None else base.ORDERS[given.byte_order]
+    order = layout.byte_order(links) if given.byte_order is None else base.ORDERS[given.byte_order]
     return Stored("raw", links(order), notes=[NOTE])
