@@ -45,6 +45,8 @@ class Given:
     def __post_init__(self) -> None:
         if self.group is not None and not re.fullmatch(r"SU\([1-9]\d?\)", self.group):
             raise InvalidInput(f"gauge files hold links of a group such as SU(3), got {self.group!r}")
+        if any(not 2 <= extent < 2**31 for extent in self.extents or ()):
+            raise InvalidInput("extents are integers from 2 to 2^31")
         if self.precision not in (None, 32, 64):
             raise InvalidInput(f"the precision is 32 or 64 bits, got {self.precision!r}")
         if self.byte_order not in (None, *ORDERS):
