@@ -1,4 +1,4 @@
-"""The commands: each takes its arguments and returns the text that is printed."""
+"""The commands: each takes its arguments and returns the text that is printed. Its docstring is its help."""
 
 import argparse
 import contextlib
@@ -30,7 +30,13 @@ def _together() -> Iterator[tuple["World", Stop]]:
 
 
 def train(arguments: argparse.Namespace) -> str:
-    """Train a flow."""
+    """Train a flow.
+
+    A folder that holds a checkpoint of the same settings goes on from there, so the command that was killed is the
+    command that resumes. A larger training.steps prolongs a run, with a new cosine schedule.
+
+    example: lattice-flows train config.toml training.steps=500 action.beta=2.2 --out runs/su2
+    """
     with _together() as (world, stop):
         from lattice_flows import config, runs
 
@@ -42,7 +48,18 @@ def train(arguments: argparse.Namespace) -> str:
 
 
 def sample(arguments: argparse.Namespace) -> str:
-    """Make Markov chains."""
+    """Make the Markov chains of a run, of a config, or of a trained model.
+
+    Goes on with the chains that are there, until each has N configurations; sampling.updates says how. With a config it
+    makes the folder of a run whose updates need no training, such as heatbath. With --model it first makes the folder
+    of a run that has the weights of that model. In both, sample, measure, show and train work.
+
+    example: lattice-flows sample --model u1_2d_L16_beta7 -n 10000
+    """
+    if arguments.model is None and not arguments.overrides:
+        arguments.parser.error("the following arguments are required: RUN, or CONFIG --out FOLDER, or --model MODEL")
+    if arguments.model is None and arguments.extents:
+        arguments.parser.error("--extents needs --model")
     with _together() as (world, stop):
         from lattice_flows import config, runs
 
@@ -65,7 +82,12 @@ def sample(arguments: argparse.Namespace) -> str:
 
 
 def measure(arguments: argparse.Namespace) -> str:
-    """Measure a run, an ensemble, or configurations."""
+    """Measure the chains of a run, or single configurations.
+
+    Prints the table; in the folder of a run it writes report.json, report.txt and figures/*.png.
+
+    example: lattice-flows measure runs/su2
+    """
     from lattice_flows import distributed, runs
 
     world = distributed.world()
@@ -93,7 +115,13 @@ def measure(arguments: argparse.Namespace) -> str:
 
 
 def compare(arguments: argparse.Namespace) -> str:
-    """Put runs side by side."""
+    """Put the samplers of runs side by side.
+
+    For each run, and each observable that all of them have: tau_int, and CPU-seconds for an independent configuration,
+    training included and not. Runs that are not measured yet are.
+
+    example: lattice-flows compare runs/heatbath runs/flow
+    """
     from lattice_flows import runs
 
     rows = runs.compare_runs(arguments.runs)
@@ -101,45 +129,65 @@ def compare(arguments: argparse.Namespace) -> str:
 
 
 def show(arguments: argparse.Namespace) -> str:
-    """Describe a run."""
+    """Describe a run and its progress.
+
+    Draws loss, ESS, gradient norm and the parts of a step's time in figures/training.png.
+
+    example: lattice-flows show runs/su2
+    """
     from lattice_flows import runs
 
     return runs.show_run(arguments.run)
 
 
 def export(arguments: argparse.Namespace) -> str:
-    """Write a model or a configuration to a file."""
+    """Write the trained model of a run, or a configuration, to one file.
+
+    The file of a model holds weights, config, training cost, and the ESS of N fresh proposals. It is loaded by
+    lattice_flows.load(FILE), and sampled by lattice-flows sample --model FILE. With --format it is that of a
+    four-dimensional SU(N) configuration.
+
+    example: lattice-flows export runs/su2 su2.safetensors
+    """
     from lattice_flows import runs
     from lattice_flows.reports import report
 
-    words = ""
+    words, file = "", arguments.file
     if arguments.format is None:
         if arguments.chain is not None or arguments.update is not None:
             raise InvalidInput("--chain and --update name a configuration: say with --format how it is to be written")
-        model = runs.export_run(arguments.run, arguments.file, 10_000 if arguments.n is None else arguments.n)
+        model = runs.export_run(arguments.run, file, 10_000 if arguments.n is None else arguments.n)
         words = f"{report.in_words(model.name, model.facts)}\n"
     else:
         if arguments.n is not None:
             raise InvalidInput("-n is of the model of a run, --format of a configuration: leave one of them out")
-        runs.export_configuration(
-            arguments.run, arguments.file, arguments.format, arguments.chain or 0, arguments.update
-        )
-    return f"{words}{arguments.file}: {Path(arguments.file).stat().st_size:,} bytes\n"
+        runs.export_configuration(arguments.run, file, arguments.format, arguments.chain or 0, arguments.update)
+    return f"{words}{file}: {Path(file).stat().st_size:,} bytes\n"
 
 
 def bring(arguments: argparse.Namespace) -> str:
-    """Make a run of a configuration in a file."""
+    """Make a run that starts from a configuration in a file.
+
+    Group, extents and precision are those of the file, which is verified; settings name the rest.
+
+    example: lattice-flows import ckpoint_lat.1000 --out runs/su3 action.beta=6.0
+    """
     from lattice_flows import runs
     from lattice_flows.reports import words
 
     config = runs.import_configuration(arguments.file, arguments.out, arguments.overrides, _given(arguments))
-    return (
-        f"{words.system(config)}; next: lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}\n"
-    )
+    further = f"lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}"
+    return f"{words.system(config)}; next: {further}\n"
 
 
 def convert(arguments: argparse.Namespace) -> str:
-    """Write a configuration in another format."""
+    """Write the configuration in a gauge file in another format.
+
+    Reads NERSC, ILDG, SciDAC, MILC, openQCD, DDalphaAMG and HiRep, told apart by their content, and links without a
+    header with --group and --extents. MILC holds 32 bits, openQCD 64; the others keep the precision.
+
+    example: lattice-flows convert lat.sample.l4444 lat.ildg --format ildg
+    """
     from lattice_flows import runs
 
     facts = runs.convert_configuration(arguments.file, arguments.out, arguments.format, _given(arguments))
@@ -149,7 +197,12 @@ def convert(arguments: argparse.Namespace) -> str:
 
 
 def verify(arguments: argparse.Namespace) -> str:
-    """Compare gauge files with what they state."""
+    """Compare gauge files with the checksum and the plaquette that they state.
+
+    The exit code is 2 if a file is bad.
+
+    example: lattice-flows verify ckpoint_lat.*
+    """
     from lattice_flows import runs
 
     table, bad = runs.verify_configurations(arguments.files, _given(arguments))
@@ -168,7 +221,10 @@ def _given(arguments: argparse.Namespace) -> "Given":
 
 
 def models(arguments: argparse.Namespace) -> str:
-    """List the trained models of the package."""
+    """List the trained models that the package brings.
+
+    example: lattice-flows models
+    """
     from lattice_flows import models
     from lattice_flows.reports import report
 
@@ -176,7 +232,12 @@ def models(arguments: argparse.Namespace) -> str:
 
 
 def demo(arguments: argparse.Namespace) -> str:
-    """Train, sample and measure in a small example."""
+    """Train, sample and measure U(1) on 8x8 at beta = 2.
+
+    Compares with the exact values; takes less than a minute.
+
+    example: lattice-flows demo --out demo
+    """
     import torch
 
     from lattice_flows import runs
@@ -187,9 +248,57 @@ def demo(arguments: argparse.Namespace) -> str:
 
 
 def kernels(arguments: argparse.Namespace) -> str:
-    """Say which kernels run here."""
+    """Say which implementation of every kernel runs here, and why.
+
+    Compiled kernels are made on first use; this compiles a small one, to see that the compiler works. $CXX names
+    another compiler, $LATTICE_FLOWS_CACHE another folder for them, and LATTICE_FLOWS_KERNELS=reference switches to the
+    PyTorch references.
+
+    example: CXX=clang++ lattice-flows kernels
+    """
     from lattice_flows.kernels import overview
     from lattice_flows.reports.columns import columns
 
     rows, compiler = overview.choices()
     return columns([("op", "CPU", "CUDA", "why"), *rows]) + (f"\n{compiler}\n" if compiler else "")
+
+
+def submit(arguments: argparse.Namespace) -> str:
+    """Submit the jobs of a run to Slurm.
+
+    Checks the settings, writes them and the job scripts to the folder of the run, and submits these. A job that comes
+    to its time limit writes a checkpoint and is requeued, until the run is complete. Options that are left out come
+    from the site profile: --site, or $LATTICE_FLOWS_SITE, or ~/.config/lattice-flows/site.toml; slurm/README.md
+    explains it.
+
+    example: lattice-flows submit su2.toml --out runs/su2 --jobs train,sample,measure --nodes 2 --ntasks-per-node 16
+    """
+    from lattice_flows.cluster.profile import Resources
+    from lattice_flows.cluster.submit import submit_run
+
+    options = {key: value for key, value in vars(arguments).items() if key in Resources.__annotations__}
+    return submit_run(
+        arguments.config,
+        arguments.overrides,
+        arguments.out,
+        arguments.jobs,
+        {key: value for key, value in options.items() if value is not None},
+        imports=arguments.imports,
+        site=arguments.site,
+        array=arguments.array,
+        after=arguments.after,
+        dry_run=arguments.dry_run,
+    )
+
+
+def status(arguments: argparse.Namespace) -> str:
+    """Show the jobs of runs, and the progress of the runs.
+
+    The state is Slurm's; where it no longer knows a job, the folder says whether the work is complete. ESS is that of
+    recent training steps, the rate is in steps or updates a second, the remaining time is at this rate.
+
+    example: lattice-flows status runs/*
+    """
+    from lattice_flows.cluster.status import status_table
+
+    return status_table(arguments.runs)
