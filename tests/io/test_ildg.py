@@ -216,6 +216,7 @@ REFUSED = {
     "precision": (edited("ildg-format", ">64<", ">32<"), "13824 bytes of links are expected .* got 27648"),
     "half": (edited("ildg-format", ">64<", ">16<"), "su3gauge in 32 or 64 bits"),
     "group": (edited("ildg-format", "su3", "su2"), "12288 bytes of links are expected"),
+    "long field": (edited("ildg-format", "su3gauge", "phi" * 9999), "is expected, got (phi){6}ph 64"),
     "field": (edited("ildg-format", "su3gauge", "phi"), "is expected, got phi 64"),
     "XML": (edited("ildg-format", "</i:lx>", "</i:ly>"), "must state lx as a number, got nothing"),
     "binary": (edited("ildg-format", "su3", "su\x00"), "su3gauge in 32 or 64 bits"),

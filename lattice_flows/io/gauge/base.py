@@ -153,7 +153,7 @@ def verified(stored: Stored, given: Given) -> GaugeFile:
     statements = [stored.checksum] if stored.checksum else []
     for name, (place, text) in stored.averages.items():
         if (value := average(text)) is None:
-            notes.append(f"{place} is {text!r}, no number: it is not verified")
+            notes.append(f"{place} is {text[:40]!r}, no number: it is not verified")
             continue
         right = abs(value[0] - averages[name]) <= stored.tolerance + value[1]
         statements.append(Statement(name, place, text, f"{averages[name]:.8f}", right))

@@ -137,14 +137,16 @@ def lone(size: int, given: Given) -> tuple[tuple[int, ...], int, int]:
 def _ildg_format(records: Records, size: int) -> tuple[tuple[int, ...], int, int]:
     _, form = _tags(next(data for kind, data in records if kind == "ildg-format"))
     extents = tuple(base.whole_number(name, form.get(name)) for name in EXTENTS)
-    field, precision = form.get("field"), form.get("precision")
+    field, precision = form.get("field"), form.get("precision", "")[:20]
     # N of a field without a name follows from the size
     n = math.isqrt(size // max(1, int(precision) * math.prod(extents))) if precision in ("32", "64") else 0
     if field is not None:
         found = re.fullmatch(r"su([1-9]\d?)gauge", field.lower())
         n = int(found[1]) if found else 0
     if n < 2 or precision not in ("32", "64"):
-        raise InvalidInput(f"su3gauge in 32 or 64 bits, or of another SU(N), is expected, got {field} {precision}")
+        raise InvalidInput(
+            f"su3gauge in 32 or 64 bits, or of another SU(N), is expected, got {str(field)[:20]} {precision}"
+        )
     return extents, int(precision), n
 
 
@@ -168,7 +170,7 @@ def _scidac_format(records: Records, form: dict[str, str]) -> tuple[tuple[int, .
     n = math.isqrt(max(0, size) * 4 // (bits or 32))
     if bits is None or n < 2 or n * n * bits != size * 4:
         raise InvalidInput(
-            f"N x N matrices of precision F or D are expected, got {size} bytes, {form.get('precision')}"
+            f"N x N matrices of precision F or D are expected, got {size} bytes, {form.get('precision', '')[:20]}"
         )
     return extents, bits, n
 
