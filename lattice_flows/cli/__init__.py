@@ -1,4 +1,4 @@
-"""The command line: ``lattice-flows train | sample | measure | compare | show | export | import | ...``.
+"""The command line: ``lattice-flows train | sample | measure | compare | show | export | import | convert | ...``.
 
 Commands import the rooms that they need when they run, so that ``--help`` does not wait for torch.
 """

@@ -12,6 +12,7 @@ from lattice_flows.signals import Stop
 
 if TYPE_CHECKING:
     from lattice_flows.distributed import World
+    from lattice_flows.io import Given
 
 
 @contextlib.contextmanager
@@ -104,7 +105,7 @@ def measure(arguments: argparse.Namespace) -> str:
         if loops:
             raise InvalidInput("--loops needs the ensemble of a run: the errors of loops come from its configurations")
         if Path(first).is_file():
-            text = runs.measure_configurations(arguments.sources, time)
+            text = runs.measure_configurations(arguments.sources, time, _given(arguments))
     elif Path(first).is_file():
         text = runs.measure_ensemble(first, loops, time)
     if text is None:
@@ -167,16 +168,56 @@ def export(arguments: argparse.Namespace) -> str:
 def bring(arguments: argparse.Namespace) -> str:
     """Make a run that starts from a configuration in a file.
 
-    Group, extents and precision are those of the NERSC or ILDG file, which is verified; settings name the rest.
+    Group, extents and precision are those of the file, which is verified; settings name the rest.
 
     example: lattice-flows import ckpoint_lat.1000 --out runs/su3 action.beta=6.0
     """
     from lattice_flows import runs
     from lattice_flows.reports import words
 
-    config = runs.import_configuration(arguments.file, arguments.out, arguments.overrides)
+    config = runs.import_configuration(arguments.file, arguments.out, arguments.overrides, _given(arguments))
     further = f"lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}"
     return f"{words.system(config)}; next: {further}\n"
+
+
+def convert(arguments: argparse.Namespace) -> str:
+    """Write the configuration in a gauge file in another format.
+
+    Reads NERSC, ILDG, SciDAC, MILC, openQCD, DDalphaAMG and HiRep, told apart by their content, and links without a
+    header with --group and --extents. MILC holds 32 bits, openQCD 64; the others keep the precision.
+
+    example: lattice-flows convert lat.sample.l4444 lat.ildg --format ildg
+    """
+    from lattice_flows import runs
+
+    facts = runs.convert_configuration(arguments.file, arguments.out, arguments.format, _given(arguments))
+    sites = "x".join(map(str, facts["extents"]))
+    size = Path(arguments.out).stat().st_size
+    return f"{arguments.out}: {facts['group']} on {sites}, plaquette {facts['plaquette']:.8f}, {size:,} bytes\n"
+
+
+def verify(arguments: argparse.Namespace) -> str:
+    """Compare gauge files with the checksum and the plaquette that they state.
+
+    The exit code is 2 if a file is bad.
+
+    example: lattice-flows verify ckpoint_lat.*
+    """
+    from lattice_flows import runs
+
+    table, bad = runs.verify_configurations(arguments.files, _given(arguments))
+    if bad:
+        print(table, end="", flush=True)
+        raise InvalidInput(f"{len(bad)} of {len(arguments.files)} files are bad: {', '.join(map(str, bad))}")
+    return table
+
+
+def _given(arguments: argparse.Namespace) -> "Given":
+    """Return what the options of a command say about a gauge file."""
+    from lattice_flows.io import Given
+
+    said = {name: value for name in Given.__dataclass_fields__ if (value := getattr(arguments, name, None)) is not None}
+    return Given(**said)
 
 
 def models(arguments: argparse.Namespace) -> str:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from lattice_flows.cli import commands
 from lattice_flows.cluster.profile import KINDS
 
+FORMATS = ("nersc", "nersc-short", "ildg", "milc", "openqcd")
+"""The formats of configurations that are written."""
+
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
@@ -85,8 +88,9 @@ def make_parser() -> argparse.ArgumentParser:
 
     measure = command(commands.measure)
     measure.add_argument(
-        "sources", nargs="+", metavar="RUN or FILE", help="folder of a run, an ensemble.h5, or NERSC and ILDG files"
+        "sources", nargs="+", metavar="RUN or FILE", help="folder of a run, an ensemble.h5, or gauge files"
     )
+    _add_ignore(measure)
     measure.add_argument(
         "--loops", type=_loops, metavar="R,T", help="Wilson loops of a run up to this size, potential and Creutz ratios"
     )
@@ -108,16 +112,27 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("run", metavar="RUN", help="folder of the run")
     export.add_argument("file", metavar="FILE", help="the file; of a model its name ends in .safetensors")
     export.add_argument("-n", metavar="N", type=int, help="proposals for the ESS of the model (default: 10000)")
-    export.add_argument("--format", choices=("nersc", "nersc-short", "ildg"), help="of the configuration")
+    export.add_argument("--format", choices=FORMATS, help="of the configuration")
     export.add_argument("--chain", metavar="K", type=int, help="which chain it is of (default: 0)")
     export.add_argument("--update", metavar="T", type=int, help="after which update (default: the last one stored)")
 
     bring = command(commands.bring, "import")
-    bring.add_argument("file", metavar="FILE", help="a NERSC or ILDG file")
+    bring.add_argument("file", metavar="FILE", help="a gauge file, see convert")
     bring.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, which must not be one yet")
     bring.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="settings of the run; action.beta at least"
     )
+    _add_given(bring)
+
+    convert = command(commands.convert)
+    convert.add_argument("file", metavar="IN", help="a gauge file")
+    convert.add_argument("out", metavar="OUT", help="the file to write")
+    convert.add_argument("--format", choices=FORMATS, required=True, help="of OUT")
+    _add_given(convert)
+
+    verify = command(commands.verify)
+    verify.add_argument("files", nargs="+", metavar="FILE", help="a gauge file, see convert")
+    _add_given(verify)
 
     command(commands.models)
     demo = command(commands.demo)
@@ -150,7 +165,13 @@ def make_parser() -> argparse.ArgumentParser:
     command(commands.status).add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
 
     for name, sub in subparsers.choices.items():
-        if name not in ("models", "demo", "kernels"):  # the others meet configs, with names of the user's own modules
+        if name not in (
+            "convert",
+            "verify",
+            "models",
+            "demo",
+            "kernels",
+        ):  # the others meet configs, with names of the user's own modules
             sub.add_argument(
                 "--import",
                 dest="imports",
@@ -181,3 +202,23 @@ def _flow_time(text: str) -> float:
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"a flow time > 0 such as 2.0 is expected, got {text!r}")
+
+
+def _add_given(parser: argparse.ArgumentParser) -> None:
+    """Add what the user can say about a gauge file."""
+    parser.add_argument("--group", metavar="SU(N)", help="of a file that does not state it")
+    parser.add_argument("--extents", type=_extents, metavar="X,Y,Z,T", help="of a file that does not state them")
+    parser.add_argument("--precision", type=int, choices=(32, 64), help="of links without a header (default: by size)")
+    parser.add_argument(
+        "--byte-order", choices=("big", "little"), help="of links without a header (default: that of links in SU(N))"
+    )
+    _add_ignore(parser)
+
+
+def _add_ignore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        choices=("checksum", "boundary"),
+        help="read a gauge file in spite of a wrong checksum, or of antiperiodic boundary conditions (of fermions)",
+    )

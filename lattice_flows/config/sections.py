@@ -115,7 +115,7 @@ class SamplingConfig(Section):
     An update is the whole cycle ``updates``, such as ``["flow", "overrelaxation*4", "heatbath"]``. The settings of its
     parts are the further keys.
 
-    The chains ``start`` hot, cold, or at the configuration in a NERSC or ILDG file. By default they start at proposals
+    The chains ``start`` hot, cold, or at the configuration in a gauge file. By default they start at proposals
     of the flow where ``updates`` use it, and else hot. The first ``thermalise`` updates are dropped, and tune HMC and
     Metropolis. By default these are none where the flow alone proposes, and else 200.
     """

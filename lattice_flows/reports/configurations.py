@@ -1,11 +1,13 @@
-"""Single configurations in NERSC and ILDG files, as a table."""
+"""Single configurations in the files of other programs, as tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import from_name
-from lattice_flows.io import read_configuration
+from lattice_flows.io import Given, read_configuration, read_gauge_file
+from lattice_flows.io.configurations import NOTHING_GIVEN
 from lattice_flows.lattice import GaugeField
 from lattice_flows.observables import action_density, clover_charge, standard_observables
 from lattice_flows.observables import wilson_flow as smoothed
@@ -13,15 +15,19 @@ from lattice_flows.reports.columns import columns
 from lattice_flows.reports.wilson_flow import STEP
 from lattice_flows.reports.words import label
 
+VERDICT = ("file", "verdict", "format", "group", "sites", "bits", "checksum", "plaquette stated", "found")
 NAMES = ("plaquette", "wilson_loop_2x2", "polyakov_loop", "clover_charge")
 
 
-def measure_configurations(paths: Sequence[str | Path], wilson_flow: float | None = None) -> str:
+def measure_configurations(
+    paths: Sequence[str | Path], wilson_flow: float | None = None, given: Given = NOTHING_GIVEN
+) -> str:
     """Return a table of single configurations: their headers, the statements verified, and observables.
 
     Args:
-        paths: NERSC or ILDG files.
+        paths: gauge files.
         wilson_flow: a time of the Wilson flow, for the action density and the charge there.
+        given: the checks to ignore.
 
     Raises:
         InvalidInput: a file that is missing, damaged or of another format, or a flow time that is not finite and > 0.
@@ -30,7 +36,7 @@ def measure_configurations(paths: Sequence[str | Path], wilson_flow: float | Non
     titles = ("clover charge" if name == "clover_charge" else label(name) for name in NAMES)
     rows = [("file", "format", "group", "sites", "verified", *titles, *flowed)]
     for path in paths:
-        links, facts = read_configuration(path)
+        links, facts = read_configuration(path, given)
         space = space_of(facts)
         charge = clover_charge(space)
         observables = {**standard_observables(space), "clover_charge": charge}
@@ -42,6 +48,42 @@ def measure_configurations(paths: Sequence[str | Path], wilson_flow: float | Non
         about = (str(path), facts["format"], facts["group"], str(space.lattice))
         rows.append((*about, ", ".join(facts["verified"]) or "nothing", *cells))
     return columns(rows)
+
+
+def verify_configurations(paths: Sequence[str | Path], given: Given = NOTHING_GIVEN) -> tuple[str, list[str | Path]]:
+    """Compare gauge files with what they state; return a table with reasons behind it, and the bad files.
+
+    Args:
+        paths: gauge files.
+        given: what the files do not state, and the checks to ignore.
+    """
+    rows: list[tuple[str, ...]] = [VERDICT]
+    reasons, bad = [], []
+    for path in paths:
+        try:
+            file = read_gauge_file(path, given)
+        except InvalidInput as error:
+            rows.append((str(path), "bad", *["-"] * 7))
+            reasons.append(str(error))
+            bad.append(path)
+            continue
+        stated = {statement.name: statement for statement in file.statements}
+        wrong = [statement for statement in file.statements if not statement.right]
+        if {statement.name for statement in wrong} - {*given.ignore}:
+            bad.append(path)
+        reasons += [f"{sentence} ({path})" for sentence in (*wrong, *file.notes)]
+        rows.append((
+            str(path),
+            "bad" if path in bad else "good",
+            file.format,
+            str(file.space.group),
+            str(file.space.lattice),
+            str(file.facts["precision"]),
+            ("right" if stated["checksum"].right else "wrong") if "checksum" in stated else "none",
+            stated["plaquette"].stated if "plaquette" in stated else "none",
+            f"{file.averages['plaquette']:.12f}",
+        ))  # fmt: skip
+    return columns(rows) + "".join(f"{reason}\n" for reason in reasons), bad
 
 
 def space_of(facts: dict[str, Any]) -> GaugeField:

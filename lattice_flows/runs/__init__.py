@@ -12,9 +12,9 @@ report.json  report.txt  figures/*.png
 In an MPI world, rank 0 alone reads and writes in the folder, and sends the other ranks their part.
 """
 
-from lattice_flows.reports.configurations import measure_configurations
+from lattice_flows.reports.configurations import measure_configurations, verify_configurations
 from lattice_flows.runs.compare import compare_runs, comparison_table
-from lattice_flows.runs.configurations import export_configuration, import_configuration
+from lattice_flows.runs.configurations import convert_configuration, export_configuration, import_configuration
 from lattice_flows.runs.demo import demo
 from lattice_flows.runs.folder import load_model, load_run, trained_model
 from lattice_flows.runs.measure import measure_ensemble, measure_run, measure_start
@@ -24,7 +24,8 @@ from lattice_flows.runs.show import show_run, training_progress
 from lattice_flows.runs.train import train_run
 
 __all__ = [
-    "compare_runs", "comparison_table", "demo", "export_configuration", "export_run", "import_configuration",
-    "load_model", "load_run", "measure_configurations", "measure_ensemble", "measure_run", "measure_start",
-    "sample_run", "show_run", "start_run", "train_run", "trained_model", "training_progress",
+    "compare_runs", "comparison_table", "convert_configuration", "demo", "export_configuration", "export_run",
+    "import_configuration", "load_model", "load_run", "measure_configurations", "measure_ensemble", "measure_run",
+    "measure_start", "sample_run", "show_run", "start_run", "train_run", "trained_model", "training_progress",
+    "verify_configurations",
 ]  # fmt: skip

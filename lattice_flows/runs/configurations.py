@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from lattice_flows.config import Config, loads
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import ChainFile, files, read_configuration, write_configuration
+from lattice_flows.io import ChainFile, Given, files, read_configuration, write_configuration
+from lattice_flows.io.configurations import NOTHING_GIVEN
 from lattice_flows.models import build_action, build_space
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.observe import links_of
@@ -13,22 +15,26 @@ from lattice_flows.reports.words import action_settings, short
 from lattice_flows.runs.folder import CONFIG, load_run, sampled, write_config
 
 
-def import_configuration(path: str | Path, folder: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """Make the folder of a run that starts from the configuration in a NERSC or ILDG file; return its config.
+def import_configuration(
+    path: str | Path, folder: str | Path, overrides: Iterable[str] = (), given: Given = NOTHING_GIVEN
+) -> Config:
+    """Make the folder of a run that starts from the configuration in a gauge file; return its config.
 
-    Group, extents and, without an override, precision are those of the file. The folder keeps a copy of it. Updates are
-    by default heat bath and over-relaxation, or HMC where the action is not Wilson's.
+    Group, extents and, without an override, precision are those of the file. The folder keeps a copy of it, or an ILDG
+    file of the links where something is given. Updates are by default heat bath and over-relaxation, or HMC where the
+    action is not Wilson's.
 
     Args:
         overrides: such as ``action.beta=6.0``, which no file states.
+        given: what the file does not state, and the checks to ignore.
 
     Raises:
         InvalidInput: the file cannot be read, the settings do not fit, or the folder holds a run.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     path, folder = Path(path), Path(folder)
-    _, facts = read_configuration(path)
-    space, copy = space_of(facts), f"start.{facts['format']}"
+    links, facts = read_configuration(path, given)
+    space, copy = space_of(facts), f"start.{facts['format'] if given == NOTHING_GIVEN else 'ildg'}"
     group, extents = space.group.name, space.lattice.extents
     lattice = f'[lattice]\ngroup = "{group}"\nextents = {list(extents)}\n'
     overrides = list(overrides)
@@ -43,9 +49,30 @@ def import_configuration(path: str | Path, folder: str | Path, overrides: Iterab
     with files.locked(folder):
         if (folder / CONFIG).exists():
             raise InvalidInput(f"{folder} holds a run: take another folder")
-        files.write(folder / copy, path.read_bytes())
+        if given == NOTHING_GIVEN:
+            files.write(folder / copy, path.read_bytes())
+        else:  # a file that states all that was given
+            write_configuration(folder / copy, links, "ildg", facts)
         write_config(folder, config)
     return config
+
+
+def convert_configuration(path: str | Path, out: str | Path, form: str, given: Given = NOTHING_GIVEN) -> dict[str, Any]:
+    """Write the configuration in a gauge file in another format; return the facts of `read_configuration`.
+
+    Args:
+        form: a format of `write_configuration`.
+        given: what the file does not state, and the checks to ignore.
+
+    Raises:
+        InvalidInput: the file cannot be read, is the new one, or holds what the format cannot hold.
+        LatticeFlowsError: the disk is full or the folder not writable.
+    """
+    links, facts = read_configuration(path, given)
+    if Path(out).exists() and Path(out).samefile(path):
+        raise InvalidInput(f"a file is not converted into itself: take another name than {out}")
+    write_configuration(out, links, form, facts)
+    return facts
 
 
 def export_configuration(
@@ -62,7 +89,7 @@ def export_configuration(
         LatticeFlowsError: the disk is full or the folder not writable.
     """
     folder = Path(folder)
-    links_of(load_run(folder), "NERSC and ILDG files hold")
+    links_of(load_run(folder), "gauge files hold")
     chains = ChainFile(sampled(folder))
     config = loads(chains.attributes["config"], str(chains.path))
     number = chains.n_updates // chains.every * chains.every if update is None else update

@@ -10,7 +10,7 @@ from refusal import assert_refused
 from lattice_flows import SU
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import read_configuration, write_configuration
-from lattice_flows.io.ildg import scidac_checksum
+from lattice_flows.io.gauge.ildg import scidac_checksum
 
 EXTENTS = (2, 3, 2, 4)
 VOLUME = 48
@@ -95,15 +95,107 @@ BOMB = b'<!DOCTYPE b [<!ENTITY a "aaaa"><!ENTITY c "&a;&a;&a;">]><b><field>&c;</
 SWAPPED = b"".join(foreign.pack(foreign.plain(LINKS), EXTENTS, "<", 64, 3))
 WRONG_GROUP = b"".join(foreign.pack(foreign.plain(1.5 * LINKS), EXTENTS, ">", 64, 3))
 
+CHECKSUM = GOOD.index(b"scidac-checksum") - 16
+
+
+def with_words(words, **more):
+    """A file with a record of the user."""
+    return foreign.lime_file([("scidac-record-xml", words), *RECORDS.items(), *more.items()])
+
+
+def framed(flags):
+    """The file with other flags in every record."""
+    records = [foreign.lime_file([record]) for record in RECORDS.items()]
+    return b"".join(record[:6] + flags + record[8:] for record in records)
+
+
+FRAMINGS = {
+    "no flags": framed(b"\0\0"),
+    "a first record each": framed(b"\x80\0"),
+    "a message each": framed(b"\xc0\0"),
+    "reserved bits": framed(b"\xff\xff"),
+    "a line feed behind": GOOD + b"\n",
+    "zeros behind": GOOD + bytes(500),
+    "something short behind": GOOD + b"written by hand",
+    "something long behind": GOOD + b"written by hand " * 20,
+    "no padding": GOOD[: len(GOOD) - (-len(RECORDS["scidac-checksum"]) % 8)],
+    "padding of something": GOOD[: len(GOOD) - (-len(RECORDS["scidac-checksum"]) % 8)].ljust(len(GOOD), b"x"),
+    "several messages": b"".join(foreign.lime_file([record]) for record in [("xlf-info", b"a"), *RECORDS.items()]),
+    "the checksum first": foreign.lime_file([*RECORDS.items()][::-1]),
+    "a type with something behind it": GOOD.replace(b"ildg-binary-data\0\0", b"ildg-binary-data\0x"),
+}
+assert -len(RECORDS["scidac-checksum"]) % 8
+NUL, DECLARATION = b"\0", b'<?xml version="1.0"?>'
+WORDS = {
+    "a sentence": b"Dummy user record XML for lattice field",
+    "nothing": b"",
+    "nothing but zeros": NUL,
+    "bytes": b"\xbf(..\xe9",
+    "other XML": DECLARATION + b"<usqcdPropInfo><plaq>0.1</plaq></usqcdPropInfo>",
+    "empty tags": DECLARATION + b"<usqcdInfo><plaq></plaq><linktr/></usqcdInfo>",
+    "no numbers": b"<usqcdInfo><plaq>unknown</plaq><linktr>-</linktr></usqcdInfo>",
+    "two values": b"<usqcdInfo><plaq>1</plaq><plaq>2</plaq></usqcdInfo>",
+    "never closed": b"<usqcdInfo><plaq>0.1",
+    "entities": BOMB,
+    "nested": b"<a>" * 100_000,
+    "a loop of angles": b"<" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_framing_is_no_evidence_of_damage(tmp_path, name):
+    (tmp_path / "lat").write_bytes(FRAMINGS[name])
+    links, facts = read_configuration(tmp_path / "lat")
+    assert torch.equal(links, LINKS)
+    assert facts["verified"] == ("checksum",)
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_that_are_not_understood_leave_averages_unverified(tmp_path, name):
+    (tmp_path / "lat").write_bytes(with_words(WORDS[name]))
+    links, facts = read_configuration(tmp_path / "lat")
+    assert torch.equal(links, LINKS)
+    assert facts["verified"] == ("checksum",)
+
+
+def test_numbers_of_the_words(tmp_path):
+    """With white space before the declaration, zeros behind, and few digits."""
+    plaquette, trace = foreign.averages(foreign.plain(LINKS), EXTENTS)
+    words = b"\n " + DECLARATION + f"<usqcdInfo><plaq>{plaquette:.2e}</plaq><linktr> {trace:.3f} </linktr>".encode()
+    (tmp_path / "lat").write_bytes(with_words(words + b"</usqcdInfo>" + NUL))
+    assert read_configuration(tmp_path / "lat")[1]["verified"] == ("checksum", "plaquette", "link_trace")
+
+
+ODD = {
+    "white space": ("ildg-format", '<?xml version="1.0"?>', '\n <?xml version="1.0"?>'),
+    "an open quote": ("ildg-format", 'ildg"><i', "ildg><i"),
+    "no field": ("ildg-format", "<i:field>su3gauge</i:field>", ""),
+    "capitals": ("ildg-format", "su3gauge", "SU3GAUGE"),
+    "zeros behind": ("ildg-format", "</i:ildgFormat>", "</i:ildgFormat>\0\0"),
+    "a document type": ("ildg-format", '<?xml version="1.0"?>', "<!DOCTYPE ildgFormat>"),
+    "hexadecimal": ("scidac-checksum", "<suma>", "<suma> 0x"),
+    "one sum": ("scidac-checksum", "sumb", "other"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_oddly_written_records(tmp_path, name):
+    (tmp_path / "lat").write_bytes(edited(*ODD[name]))
+    links, facts = read_configuration(tmp_path / "lat")
+    assert torch.equal(links, LINKS)
+    assert facts["verified"] == ("checksum",)
+
+
 REFUSED = {
-    "truncated": (GOOD[:-3], "at byte .* are expected .* truncated"),
+    "truncated": (GOOD[: -len(RECORDS["scidac-checksum"])], "bytes of data, got .* truncated"),
     "truncated data": (GOOD[: DATA + 100], "27648 bytes of data, got 100: the file is truncated"),
     "truncated header": (GOOD[:100], "144 bytes of header, got 100"),
-    "too long": (GOOD + b"\n", "144 bytes of header, got 1"),
     "magic": (GOOD[: DATA - 144] + b"D" + GOOD[DATA - 143 :], "are expected LIME 456789ab version 1, got"),
+    "last magic": (GOOD[:CHECKSUM] + b"D" + GOOD[CHECKSUM + 1 :], "are expected LIME 456789ab version 1, got"),
     "little": (b"\xab\x89\x67\x45" + GOOD[4:], "LIME files are big-endian, this one is little-endian"),
     "version": (GOOD[:5] + b"\2" + GOOD[6:], "are expected LIME 456789ab version 1, got 456789ab 2"),
     "a bit": (GOOD[:DATA] + bytes([GOOD[DATA] ^ 1]) + GOOD[DATA + 1 :], "the checksum is .* damaged"),
+    "many records": (foreign.lime_file([("ildg-data-lfn", b"")]) * 10_001, "at most 10000 records"),
     "wrong endian": (
         foreign.lime_file([("ildg-format", RECORDS["ildg-format"]), ("ildg-binary-data", SWAPPED)]),
         r"links must be in SU\(3\) .* of another byte order",
@@ -112,29 +204,31 @@ REFUSED = {
         foreign.lime_file([("ildg-format", RECORDS["ildg-format"]), ("ildg-binary-data", WRONG_GROUP)]),
         r"links must be in SU\(3\) .* or group",
     ),
-    "end of a record": (GOOD[: DATA + 27648], "the rest of a message, got nothing: .* truncated"),
-    "no format": (foreign.lime_file([*RECORDS.items()][1:]), "a record ildg-format is expected"),
-    "no data": (foreign.lime_file([*RECORDS.items()][::2]), "a record ildg-binary-data is expected"),
+    "no format": (foreign.lime_file([*RECORDS.items()][1:]), "states neither group nor extents"),
+    "no data": (
+        foreign.lime_file([*RECORDS.items()][::2]), "there are 'ildg-format', 'scidac-checksum': no gauge file"),
     "two": (foreign.lime_file([*RECORDS.items()] * 2), "one configuration is expected, there are two"),
     "sizes": (edited("ildg-format", " 3 ", " 4 "), "36864 bytes of links are expected .* got 27648"),
     "no extent": (edited("ildg-format", "i:ly", "i:lq"), "must state ly as a number, got nothing"),
+    "two extents": (edited("ildg-format", "</i:ly>", "</i:ly><ly>5</ly>"), "must state ly .* got 'two values'"),
+    "many digits": (edited("ildg-format", " 3 ", "3" * 5000), "must state ly as a number, got '3{40}'"),
+    "overflow": (edited("ildg-format", " 3 ", "999999999"), "bytes of links are expected on 2x999999999x2x4 sites"),
     "precision": (edited("ildg-format", ">64<", ">32<"), "13824 bytes of links are expected .* got 27648"),
     "half": (edited("ildg-format", ">64<", ">16<"), "su3gauge in 32 or 64 bits"),
     "group": (edited("ildg-format", "su3", "su2"), "12288 bytes of links are expected"),
+    "long field": (edited("ildg-format", "su3gauge", "phi" * 9999), "is expected, got (phi){6}ph 64"),
     "field": (edited("ildg-format", "su3gauge", "phi"), "is expected, got phi 64"),
-    "XML": (edited("ildg-format", "</i:lx>", "</i:ly>"), "ildg-format must be XML: .* damaged"),
-    "binary": (edited("ildg-format", "su3", "su\x00"), "ildg-format must be XML"),
-    "entities": (foreign.lime_file([("ildg-format", BOMB), ("ildg-binary-data", b"")]), "must not define a document"),
+    "XML": (edited("ildg-format", "</i:lx>", "</i:ly>"), "must state lx as a number, got nothing"),
+    "binary": (edited("ildg-format", "su3", "su\x00"), "su3gauge in 32 or 64 bits"),
+    "entities": (edited("ildg-format", " 3 ", "&a;", ), "must state ly as a number, got '&a;'"),
+    "nested": (edited("ildg-format", "<i:lx>", "<a>" * 100_000 + "<i:lx>"), "must state lx as a number, got nothing"),
+    "endless": (edited("ildg-format", "<i:lx>", "<" + "a" * 10_000_000), "must state lx as a number, got nothing"),
     "checksum": (edited("scidac-checksum", "<suma>", "<suma>1"), "the checksum is .* damaged"),
-    "no sum": (edited("scidac-checksum", "suma", "summa"), "must state suma as a number, got nothing"),
-    "plaquette": (
-        foreign.lime_file([*RECORDS.items(), ("scidac-record-xml", b"<usqcdInfo><plaq>0.1</plaq></usqcdInfo>")]),
-        "plaq is 0.1 in the header",
-    ),
-    "trace": (
-        foreign.lime_file([*RECORDS.items(), ("scidac-record-xml", b"<usqcdInfo><linktr>x</linktr></usqcdInfo>")]),
-        "must state linktr as a number, got 'x'",
-    ),
+    "no sums": (edited("scidac-checksum", "sum", "some"), "the checksum is missing in the file"),
+    "no number": (edited("scidac-checksum", "<suma>", "<suma>x"), "the checksum is x"),
+    "plaquette": (with_words(b"<usqcdInfo><plaq>0.1</plaq></usqcdInfo>"), "plaq is 0.1 in the file"),
+    "nan": (with_words(b"<usqcdInfo><linktr>nan</linktr></usqcdInfo>"), "linktr is nan in the file"),
+    "part of several": (foreign.lime_file([("scidac-sitelist", b""), *RECORDS.items()]), "a part of several"),
 }  # fmt: skip
 
 

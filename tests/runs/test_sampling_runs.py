@@ -340,14 +340,14 @@ def test_bad_input_is_one_line(here, capsys):
         ("sample", "run", "action.beta=5"): "only [sampling] and training.device can change",
         ("measure", "none"): "a folder made by lattice-flows train or sample is expected",
         ("measure", "run", "--loops", "2,2"): "2 x 2 Wilson loops need larger extents",
-        ("measure", "text"): "a NERSC or ILDG file is expected",
+        ("measure", "text"): "a gauge file is expected",
         ("measure", "text", "--loops", "1,2"): "--loops needs the ensemble of a run",
         ("measure", "run/ensemble.h5", "text"): "this HDF5 file is an ensemble: measure it alone",
         ("measure", "run", "text"): "one run at a time, or several configurations; compare shows runs side by side",
         ("compare", "run", "none"): "a folder made by lattice-flows train or sample is expected",
         ("export", "run", "lat", "--format", "ildg", "--update", "4"): "a multiple of 3 from 3 to 24, got 4",
         ("export", "run", "lat", "--format", "ildg", "--chain", "2"): "chain must be from 0 to 1, got 2",
-        ("import", "text", "--out", "new", "action.beta=4"): "a NERSC or ILDG file is expected",
+        ("import", "text", "--out", "new", "action.beta=4"): "a gauge file is expected",
         ("import", "none", "--out", "new", "action.beta=4"): "cannot read the configuration",
     }
     for arguments, words in cases.items():

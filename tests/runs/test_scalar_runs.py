@@ -112,7 +112,7 @@ def test_links_alone_have_loops(here, capsys):
     for arguments, words in {
         ("measure", "run", "--loops", "2,2"): "Wilson loops are measured on links, the run is of scalar field on 4x6",
         ("measure", "run/ensemble.h5", "--wilson-flow", "0.5"): "densities along the Wilson flow are measured on links",
-        ("export", "run", "lat", "--format", "nersc"): "NERSC and ILDG files hold links, the run is of scalar field",
+        ("export", "run", "lat", "--format", "nersc"): "gauge files hold links, the run is of scalar field",
     }.items():
         assert words in fails(capsys, *arguments), arguments
     assert sorted(os.listdir("run")) == before
