@@ -17,7 +17,7 @@ from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import Interrupted
 from lattice_flows.io import ChainFile
 from lattice_flows.models import build_action, build_run
-from lattice_flows.runs.folder import CONFIG, load_run, trained_model
+from lattice_flows.runs.folder import CONFIG, ENSEMBLE, THERMALISATION, load_run, trained_model
 from lattice_flows.runs.keeper import Keeper, Place, named
 from lattice_flows.runs.samplers import Chains
 from lattice_flows.sampling import ChainState, Streams
@@ -73,10 +73,13 @@ def sample_run(
         _, flow, _ = build_run(settings, "config")
         flow.load_state_dict(weights)
         flow.to(device).eval()
-    Chains(settings, action, flow, world=world)
+    chains = Chains(settings, action, flow, world=world)
+    if not any((folder / name).exists() for name in (ENSEMBLE, THERMALISATION)):
+        chains.read_start(folder)
     with Keeper(folder, settings, config is not None, model, device) if world.first else nullcontext() as keeper:
         place = world.broadcast(None if keeper is None else keeper.place)
-        chains = Chains(settings, action, flow, None if place is None else place.tuned, world)
+        if place is not None:
+            chains.use(place.tuned)
         # where proposals are shared, rank 0 alone has chains
         team = _Team(chains, keeper, SERIAL if chains.shared else world, stop, device)
         if not chains.shared:

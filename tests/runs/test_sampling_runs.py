@@ -88,7 +88,8 @@ def test_steps_are_tuned_while_chains_thermalise_and_written_down(tmp_path):
     runs.sample_run(tmp_path, config=settings)
     file = ChainFile(tmp_path / "ensemble.h5")
     tuned = {name: value for name, value in file.attributes.items() if name.startswith("tuned_")}
-    assert tuned.keys() == {"tuned_hmc_steps", "tuned_metropolis_spread"}
+    names = {"hmc": ("steps", "trajectory", "asked", "reached"), "metropolis": ("spread", "asked", "reached")}
+    assert tuned.keys() == {f"tuned_{name}_{key}" for name, keys in names.items() for key in keys}
     assert tuned["tuned_metropolis_spread"] != 0.5
     assert abs(file.series("acceptance").mean() - (0.8 + 0.5) / 2) < 0.15  # of the two targets
     other = Chains(settings, build_action(settings, "x")[1], tuned={"hmc": {"steps": 3}})
