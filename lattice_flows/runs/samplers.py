@@ -18,17 +18,12 @@ from lattice_flows.io import read_configuration
 from lattice_flows.io.chains import PROPOSALS
 from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
+from lattice_flows.reports.tuning import Tuned
 from lattice_flows.reports.words import space_in_words
 from lattice_flows.sampling import ChainState, Cycle, CycleInfo, HeatBath, Metropolis, Sampler, Streams, Tunable, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 from lattice_flows.sampling.tuning import windows
-
-Tuned = dict[str, dict[str, int | float]]
-"""The numbers `Tunable.tuned` by the name of the update, with the acceptance that was `asked` for and `reached`.
-
-An example is ``{"hmc": {"steps": 12, "asked": 0.8, "reached": 0.79}}``.
-"""
 
 
 class Chains:

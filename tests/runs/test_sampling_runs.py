@@ -376,7 +376,7 @@ class After(Stop):
 
 
 def test_stopped_and_gone_on_at_any_moment(tmp_path):
-    """While it thermalises too, before the second tuning and after it: the same chains, bit for bit."""
+    """While it thermalises too, in a window of the tuning and after it: the same chains, bit for bit."""
     settings = config(SU(2), beta=1.5, updates=("hmc", "metropolis"), chains=3, n=20, thermalise=30)
     runs.sample_run(tmp_path / "once", config=settings)
     for looks, written in (
