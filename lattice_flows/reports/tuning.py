@@ -84,6 +84,8 @@ def tuning_warnings(tuned: Tuned) -> list[str]:
             remedy = "one step is enough, so a longer sampling.trajectory costs nothing"
         elif "steps" in own and "trajectory" not in own:
             remedy += ", or leave out sampling.trajectory, so that it is tuned with the steps"
+        if own["reached"] < 0.01 and "steps" in own:
+            remedy += "; is the force that of the action?"
         words = f"acceptance {own['reached']:.2f}, not the {own['asked']:g} that was asked for"
         warnings.append(f"{name}: {words}: {remedy}")
     return warnings

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.sampling.base import ChainState, Sampler
 from lattice_flows.streams import Streams
 
@@ -70,7 +70,7 @@ class Tunable(Sampler):
 
         Raises:
             InvalidInput: the target is not between 0 and 1.
-            NumericalFailure: nothing reaches it.
+            NumericalFailure: nothing is accepted.
         """
         if target is not None and not 0 < target < 1:
             raise InvalidInput(f"target must be an acceptance between 0 and 1, got {target}")
@@ -80,5 +80,10 @@ class Tunable(Sampler):
             for _ in range(begin, end):
                 state, info = sampler.step(state, streams)
                 rate += float(sampler.rate(info).mean()) / (end - begin)
+            if end == updates and rate < 0.01:
+                raise NumericalFailure(
+                    f"{type(self).__name__}: no acceptance of {wanted}, with {sampler.tuned} nothing is accepted: "
+                    "are the chains in equilibrium, and is the force that of the action?"
+                )
             sampler = sampler.adapted(rate, wanted, gain)
         return sampler

@@ -31,7 +31,7 @@ def config(group="U(1)", beta=2.0, extents=(4, 4), action="wilson", **sampling):
     return Config.of(
         lattice={"group": str(group), "extents": extents},
         action={"beta": beta, "name": action},
-        flow={"architecture": "stripes", "layers": 4, "hidden": [4]},
+        flow={"architecture": "stripes", "layers": 2, "hidden": [4]},
         training={"device": "cpu", "steps": 1, "batch": 4},
         sampling={"chains": 4, "n": 50, "thermalise": 100, **sampling},
     )
@@ -86,7 +86,7 @@ def test_acceptance_of_a_scalar_field(trajectory, start, tmp_path):
 
 def test_acceptance_of_latent_hmc(tmp_path):
     """Of a flow that is hardly trained."""
-    settings = config(updates=("transformed",))
+    settings = config(updates=("transformed",), chains=8, thermalise=40, n=25)
     runs.train_run(settings, tmp_path)
     _, tuned = sampled(tmp_path, settings)
     assert 0.7 < tuned["transformed"]["reached"] < 0.9
@@ -149,7 +149,8 @@ def test_what_was_reached_is_told(tmp_path, monkeypatch, capsys):
     report = json.loads(Path("good/report.json").read_text())
     own = report["tuning"]["hmc"]
     assert (own["asked"], own["reached"]) == (0.8, report["acceptance"])
-    words = "hmc: acceptance 0.00, not the 0.8 that was asked for: tune it longer, with a larger sampling.thermalise\n"
+    words = "hmc: acceptance 0.00, not the 0.8 that was asked for: tune it longer, with a larger sampling.thermalise; "
+    words += "is the force that of the action?\n"
     assert words in out(capsys, *sample, "bad", "sampling.thermalise=0", "action.beta=300.0")
     assert words in out(capsys, "measure", "bad")
     compared = out(capsys, "compare", "good", "bad")
