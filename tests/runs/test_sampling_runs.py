@@ -381,7 +381,8 @@ def test_stopped_and_gone_on_at_any_moment(tmp_path):
     runs.sample_run(tmp_path / "once", config=settings)
     for looks, written in (
         (4, "5 of 30 updates of the thermalisation"),
-        (17, "23 of 30"),
+        (7, "13 of 30"),
+        (9, "23 of 30"),
         (14, r"[1-9] of 20 updates"),
     ):
         with pytest.raises(Interrupted, match=f"asked to stop: {written}.* written; the same command goes on"):
@@ -391,6 +392,8 @@ def test_stopped_and_gone_on_at_any_moment(tmp_path):
     np.testing.assert_array_equal(once.series("action"), parts.series("action"))
     assert torch.equal(once.end()[0].x, parts.end()[0].x)
     assert torch.equal(once.end()[1], parts.end()[1])
+    names = [name for name in once.attributes if name.startswith("tuned_")]
+    assert {name: parts.attributes[name] for name in names} == {name: once.attributes[name] for name in names}
     assert not (tmp_path / "parts" / "thermalisation.pt").exists()
     made = [
         sum(record["made"] for record in read_metrics(tmp_path / name / "sampling.jsonl")) for name in ("once", "parts")
