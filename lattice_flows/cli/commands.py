@@ -77,7 +77,7 @@ def sample(arguments: argparse.Namespace) -> str:
             run, *overrides = words
             n = runs.sample_run(run, overrides, world=world, stop=stop)
         if world.first:
-            return f"{n} configurations; next: lattice-flows measure {run}\n"
+            return f"{runs.sampled_in_words(run)}{n} configurations; next: lattice-flows measure {run}\n"
     return ""
 
 

@@ -117,7 +117,8 @@ class SamplingConfig(Section):
 
     The chains ``start`` hot, cold, or at the configuration in a gauge file. By default they start at proposals
     of the flow where ``updates`` use it, and else hot. The first ``thermalise`` updates are dropped, and tune HMC and
-    Metropolis. By default these are none where the flow alone proposes, and else 200.
+    Metropolis; the first quarter of them is then local updates, if the action has them. By default these are none where
+    the flow alone proposes, and else 200.
     """
 
     updates: Updates = ("flow",)

@@ -13,6 +13,7 @@ from lattice_flows.io import ChainFile
 from lattice_flows.models import Facts, Header, build_action, build_space
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.columns import columns
+from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import bracketed, couplings, field, label, number, sampler_in_words, system
 from lattice_flows.statistics import ess, ess_error, estimate, longest_rejection_run, pareto_tail, r_hat
 
@@ -36,6 +37,7 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
         "every": chains.every,
         "acceptance": float(acceptance.mean()),
         "longest_rejection_run": longest_rejection_run(acceptance.T > 0),
+        "tuning": tuning_of(config, chains),
         **dict.fromkeys(("ess", "ess_error", "pareto_k", "pareto_k_error", "pareto_warning")),
     }
     if chains.proposals:
@@ -78,6 +80,7 @@ def table(config: Config, report: Report) -> str:
         *([columns(facts)] if facts else []),
         f"pull = (value - exact) / error; tau_int in {step}, 0.5 where they are independent; n_eff = n / (2 tau_int)",
         *_warnings(report),
+        *tuning_warnings(report["tuning"]),
     ]
     return "\n".join(lines) + "\n"
 

@@ -19,13 +19,13 @@ from lattice_flows.runs.demo import demo
 from lattice_flows.runs.folder import load_model, load_run, trained_model
 from lattice_flows.runs.measure import measure_ensemble, measure_run, measure_start
 from lattice_flows.runs.models import export_run, start_run
-from lattice_flows.runs.sample import sample_run
+from lattice_flows.runs.sample import sample_run, sampled_in_words
 from lattice_flows.runs.show import show_run, training_progress
 from lattice_flows.runs.train import train_run
 
 __all__ = [
     "compare_runs", "comparison_table", "convert_configuration", "demo", "export_configuration", "export_run",
     "import_configuration", "load_model", "load_run", "measure_configurations", "measure_ensemble", "measure_run",
-    "measure_start", "sample_run", "show_run", "start_run", "train_run", "trained_model", "training_progress",
-    "verify_configurations",
+    "measure_start", "sample_run", "sampled_in_words", "show_run", "start_run", "train_run", "trained_model",
+    "training_progress", "verify_configurations",
 ]  # fmt: skip

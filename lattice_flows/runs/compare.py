@@ -9,6 +9,7 @@ from lattice_flows.config import loads
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.report import tau_in_words
+from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import bracketed, label, number, sampler_in_words, system
 from lattice_flows.runs.folder import COSTS, REPORT, load_run, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
@@ -48,9 +49,11 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
             costs = (number(own[f"cpu_seconds_per_independent{kind}"], ".3g") for kind in ("", "_all_included"))
             lines.append([row["run"], bracketed(own["value"], own["error"]), tau_in_words(own), *costs])
         parts.append(columns(lines, right=True))
+    warnings = [f"{row['run']}: {words}\n" for row in rows for words in tuning_warnings(row["tuning"])]
     return "\n".join(parts) + (
         "\ntau_int in updates of a chain; CPU s/independent = 2 tau_int times the cost of an update\n"
         "all included = the cost of training, thermalisation and sampling, over the independent configurations\n"
+        + "".join(warnings)
     )
 
 
@@ -74,6 +77,7 @@ def _row(folder: Path) -> Comparison:
         "chains": chains.chains,
         "updates": chains.n_updates,
         "acceptance": report["acceptance"],
+        "tuning": tuning_of(config, chains),
         "cpu_seconds_per_update": each,
         "thermalisation_cpu_seconds": sum(record["cpu_seconds"] for record in costs if not record["updates"]),
         "training_cpu_seconds": training,

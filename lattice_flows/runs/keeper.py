@@ -15,19 +15,17 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, ChainWriter, MetricsFile, create_chains, files, read_metrics
 from lattice_flows.io.tensors import load_checkpoint, save_checkpoint
 from lattice_flows.models import Model, build_space, digest
+from lattice_flows.reports.tuning import Tuned, read_tuned, tuned_attributes
 from lattice_flows.reports.words import action_settings
 from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
-from lattice_flows.runs.samplers import Tuned
 from lattice_flows.sampling import ChainState
-
-TUNED = "tuned_"  # begins the names of the attributes of an ensemble that hold tuned steps
 
 
 class Place(NamedTuple):
     """The progress of the chains of a run."""
 
     tuned: Tuned = {}  # noqa: RUF012  # never changed
-    """The steps of samplers that tuning found."""
+    """The numbers of samplers that tuning found."""
     dropped: int = 0
     """The number of updates of the thermalisation so far."""
     updates: int | None = None
@@ -75,9 +73,8 @@ class Keeper:
 
     def create(self, state: ChainState, streams: Tensor, tuned: Tuned, proposals: int) -> None:
         """Make the ensemble of chains that are in equilibrium; each meets `proposals` of a flow in an update."""
-        steps = {f"{TUNED}{name}_{key}": value for name, own in tuned.items() for key, value in own.items()}
-        every = self.config.sampling.every
-        create_chains(self.path, state, streams, self.attributes | steps, every=every, proposals=proposals)
+        attributes, every = self.attributes | tuned_attributes(tuned), self.config.sampling.every
+        create_chains(self.path, state, streams, attributes, every=every, proposals=proposals)
         self.thermalisation.unlink(missing_ok=True)
 
     def append(self, rows: Iterable[dict[str, Tensor]]) -> None:
@@ -109,7 +106,7 @@ class Keeper:
             stored = ChainFile(self.path)
             self._check(stored.attributes, self.path)
             state, streams = stored.end()
-            progress = _tuned(stored.attributes, self.config), self.config.sampling.dropped, stored.n_updates
+            progress = read_tuned(stored.attributes, self.config), self.config.sampling.dropped, stored.n_updates
         elif self.thermalisation.exists():
             content = load_checkpoint(self.thermalisation)
             self._check(content["attributes"], self.thermalisation)
@@ -135,18 +132,6 @@ class Keeper:
 def named(state: ChainState) -> dict[str, Tensor]:
     """Return the fields of a state that are not None, by their names."""
     return {name: value for name, value in state._asdict().items() if value is not None}
-
-
-def _tuned(attributes: dict[str, Any], config: Config) -> Tuned:
-    """Read the tuned steps from the attributes of an ensemble."""
-    # the longest name first: it may begin with the name of another update
-    names = sorted(config.sampling.names, key=len, reverse=True)
-    tuned: Tuned = {}
-    for attribute, value in attributes.items():
-        name = next((name for name in names if attribute.startswith(f"{TUNED}{name}_")), None)
-        if name is not None:
-            tuned.setdefault(name, {})[attribute.removeprefix(f"{TUNED}{name}_")] = value.item()
-    return tuned
 
 
 def _attributes(config: Config, model: Model | None, device: torch.device) -> dict[str, Any]:

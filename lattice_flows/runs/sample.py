@@ -12,12 +12,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lattice_flows import training
-from lattice_flows.config import Config, import_modules
+from lattice_flows.config import Config, import_modules, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import Interrupted
 from lattice_flows.io import ChainFile
 from lattice_flows.models import build_action, build_run
-from lattice_flows.runs.folder import CONFIG, load_run, trained_model
+from lattice_flows.reports.tuning import tuning_in_words, tuning_of, tuning_warnings
+from lattice_flows.runs.folder import CONFIG, ENSEMBLE, THERMALISATION, load_run, trained_model
 from lattice_flows.runs.keeper import Keeper, Place, named
 from lattice_flows.runs.samplers import Chains
 from lattice_flows.sampling import ChainState, Streams
@@ -73,10 +74,13 @@ def sample_run(
         _, flow, _ = build_run(settings, "config")
         flow.load_state_dict(weights)
         flow.to(device).eval()
-    Chains(settings, action, flow, world=world)
+    chains = Chains(settings, action, flow, world=world)
+    if not any((folder / name).exists() for name in (ENSEMBLE, THERMALISATION)):
+        chains.read_start(folder)
     with Keeper(folder, settings, config is not None, model, device) if world.first else nullcontext() as keeper:
         place = world.broadcast(None if keeper is None else keeper.place)
-        chains = Chains(settings, action, flow, None if place is None else place.tuned, world)
+        if place is not None:
+            chains.use(place.tuned)
         # where proposals are shared, rank 0 alone has chains
         team = _Team(chains, keeper, SERIAL if chains.shared else world, stop, device)
         if not chains.shared:
@@ -91,6 +95,13 @@ def sample_run(
         finally:
             stored = len(ChainFile(keeper.path)) if keeper.path.exists() else 0
             keeper.spent(stored, 0, chains.samplers["flow"].dismiss())
+
+
+def sampled_in_words(folder: str | Path) -> str:
+    """Describe the tuning of the samplers of a run's chains, with a warning where it has not reached what was asked."""
+    chains = ChainFile(Path(folder) / ENSEMBLE)
+    tuned = tuning_of(loads(chains.attributes["config"], str(chains.path)), chains)
+    return "".join(f"{line}\n" for line in (*tuning_in_words(tuned), *tuning_warnings(tuned)))
 
 
 class _Team:
@@ -128,6 +139,8 @@ class _Team:
         whole = self._gather(state)
         if self.keeper and whole:
             self.keeper.create(*whole, self.chains.tuned, self.chains.proposals)
+            for warning in tuning_warnings(self.chains.tuned):
+                log.warning("%s", warning)
         self._spent(0)
         return state
 

@@ -1,5 +1,6 @@
 """From the settings of ``[sampling]`` to Markov chains: their samplers, their start, and their tuning."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,12 @@ from lattice_flows.io import read_configuration
 from lattice_flows.io.chains import PROPOSALS
 from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
+from lattice_flows.reports.tuning import Tuned
 from lattice_flows.reports.words import space_in_words
-from lattice_flows.sampling import ChainState, Cycle, CycleInfo, Streams, start
+from lattice_flows.sampling import ChainState, Cycle, CycleInfo, HeatBath, Metropolis, Sampler, Streams, Tunable, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
-
-Tuned = dict[str, dict[str, int | float]]
-"""Tuned steps by the name of the update, such as ``{"hmc": {"steps": 12}}``."""
+from lattice_flows.sampling.tuning import windows
 
 
 class Chains:
@@ -37,7 +37,7 @@ class Chains:
     Attributes:
         sampler: makes one update, the whole cycle.
         samplers: the parts of the cycle, by the names of the updates.
-        tuned: the tuned steps of the samplers.
+        tuned: the tuned numbers of the samplers that tune themselves.
         proposals: the number of proposals of the flow that each chain meets in an update.
         shared: whether all ranks make the proposals of the chains of rank 0.
 
@@ -72,8 +72,9 @@ class Chains:
                 f"{n} chains cannot be spread over {size} ranks: set sampling.chains={size} or more, or take fewer "
                 'ranks; only where updates = ["flow"] do all ranks make the proposals of fewer chains'
             )
-        self._rejects = [SAMPLERS[name].rejects for name, count in cycle for _ in range(count)]
-        self._use(tuned or {})
+        self._steps = [name for name, count in cycle for _ in range(count)]
+        self._start: Tensor | None = None
+        self.use(tuned or {})
         self.proposals = sum(count for name, count in cycle if isinstance(self.samplers[name], IndependenceMetropolis))
 
     def begin(self, streams: Streams, folder: Path) -> ChainState:
@@ -91,24 +92,39 @@ class Chains:
         return self.sampler.init(IndependenceMetropolis(self.flow, self.action, batch=1).begin(streams).x)
 
     def thermalise(self, state: ChainState, streams: Streams, done: int = 0) -> Iterator[ChainState]:
-        """Tune the samplers and make the dropped updates, but the first `done`; yield the state after each of them."""
+        """Make the dropped updates, but the first `done`, and tune the samplers; yield the state after each of them.
+
+        Where samplers tune themselves, the first quarter is local updates, if the action has them: far from equilibrium
+        an acceptance says nothing. Then the samplers are adapted in windows, and in the last quarter they stay as they
+        are. Its acceptance is the one that is `reached`.
+        """
         dropped = self.config.sampling.dropped
-        # fields far from equilibrium may need other steps: tuned before, and once more half way
-        moments = {0, dropped // 2}
-        for update in range(done, max(dropped, 1)):
-            if update in moments:
-                self._use(self._tune(state, streams))
-            if update < dropped:
-                state, _ = self.sampler.step(state, streams)
-                yield state
+        if not done:
+            self.tuned = {
+                name: {**own.tuned, "asked": own.target}
+                for name, own in self.samplers.items()
+                if isinstance(own, Tunable) and own.tuned
+            }
+        local = self._local() if self.tuned else None
+        first, last = 0 if local is None else dropped // 4, dropped - -(-dropped // 4)
+        adapting = {window.end: window for window in windows(first, last)} if self.tuned else {}
+        for update in range(done, dropped):
+            if local is not None and update < first:
+                state, _ = local.step(state, streams)
+            else:
+                state, info = self.sampler.step(state, streams)
+                self._watch(info, update - max(end for end in (first, *adapting) if end <= update))
+                if update + 1 in adapting:
+                    self._adapt(adapting[update + 1].gain)
+            yield state
 
     def outcome(self, info: Any) -> dict[str, Tensor]:
         """Return the `acceptance` of an update `(chains,)`, and its `proposals/...` of the flow `(chains, proposals)`.
 
         The acceptance is the mean over those steps of a cycle that can reject; `info` is of `sampler.step`.
         """
-        steps = info.steps if isinstance(info, CycleInfo) else (info,)
-        shares = [step.acceptance for step, rejects in zip(steps, self._rejects, strict=True) if rejects]
+        steps = _infos(info)
+        shares = [step.acceptance for name, step in zip(self._steps, steps, strict=True) if SAMPLERS[name].rejects]
         shares = shares or [steps[0].acceptance]
         acceptance = shares[0] if len(shares) == 1 else torch.stack([share.double() for share in shares]).mean(0)
         proposed = [step for step in steps if isinstance(step, IndependenceInfo)]
@@ -129,7 +145,8 @@ class Chains:
         proposing, last = self.samplers["flow"], offered + 1 + updates * self.proposals
         proposing.serve(streams, offered // proposing.batch, -(-last // proposing.batch))
 
-    def _use(self, tuned: Tuned) -> None:
+    def use(self, tuned: Tuned) -> None:
+        """Make the samplers with tuned numbers."""
         self.tuned, settings = tuned, self.config.sampling
         parts = {name: Context(self.flow, tuned.get(name, {}), self.world, self.shared) for name in settings.names}
         self.samplers: dict[str, Any] = {
@@ -138,26 +155,53 @@ class Chains:
         cycle = [(self.samplers[name], count) for name, count in settings.cycle]
         self.sampler: Any = cycle[0][0] if cycle[0][1] == len(cycle) == 1 else Cycle(cycle)
 
-    def _tune(self, state: ChainState, streams: Streams) -> Tuned:
-        """Tune the samplers that can be tuned."""
-        able = {name: sampler for name, sampler in self.samplers.items() if hasattr(sampler, "tune")}
-        found = {name: dict(own.tune(state, streams, mean=self._mean).tuned) for name, own in able.items()}
-        return {name: own for name, own in found.items() if own}
+    def _local(self) -> Sampler | None:
+        """Return local updates that the action has, a heat bath first."""
+        for kind in (HeatBath, Metropolis):
+            with contextlib.suppress(InvalidInput):
+                return kind(self.action)
+        return None
 
-    def _mean(self, values: Tensor) -> float:
-        """Average over the chains of all ranks."""
-        return float(values.mean() if self.shared else self.world.all_gather(values).mean())
+    def _watch(self, info: Any, before: int) -> None:
+        """Add an update to the acceptance that is reached in a window, after `before` others."""
+        infos = _infos(info)
+        for name, own in self.tuned.items():
+            rates = [
+                self.samplers[name].rate(one) for step, one in zip(self._steps, infos, strict=True) if step == name
+            ]
+            mean = float(self.world.all_gather(torch.stack(rates, 1)).mean())
+            self.tuned[name] = {**own, "reached": (before * own.get("reached", 0.0) + mean) / (before + 1)}
 
-    def _first(self, streams: Streams, folder: Path) -> Tensor:
-        """Return the fields at the start of chains that do not start from proposals."""
-        space, precision = self.action.space, dtype(self.config)
-        how: Any = self.config.sampling.start or "hot"
-        if how in ("hot", "cold"):
-            return start(space, streams, how, dtype=precision)
+    def _adapt(self, gain: float) -> None:
+        """Adapt the samplers to the acceptance that is reached."""
+        found = {}
+        for name, own in self.tuned.items():
+            found[name] = own | self.samplers[name].adapted(own["reached"], own["asked"], gain).tuned
+        self.use(found)
+
+    def read_start(self, folder: Path) -> None:
+        """Read the file that the chains start from, if there is one; errors as of `begin`."""
+        how, space = self.config.sampling.start, self.action.space
+        if how in (None, "hot", "cold"):
+            return
         path = next((path for path in (folder / how, Path(how)) if path.is_file()), Path(how))
         links, facts = read_configuration(path)
         stored = space_of(facts)
         if stored != space:
             own, other = space_in_words(space), space_in_words(stored)
             raise InvalidInput(f"the run is of {own}, the configuration to start from of {other} ({path})")
-        return torch.stack([links.to(streams.device, space.dtype(precision))] * len(streams))
+        self._start = links.to(space.dtype(dtype(self.config)))
+
+    def _first(self, streams: Streams, folder: Path) -> Tensor:
+        """Return the fields at the start of chains that do not start from proposals."""
+        if self._start is None:
+            self.read_start(folder)
+        if self._start is not None:
+            return torch.stack([self._start.to(streams.device)] * len(streams))
+        how: Any = self.config.sampling.start or "hot"
+        return start(self.action.space, streams, how, dtype=dtype(self.config))
+
+
+def _infos(info: Any) -> tuple[Any, ...]:
+    """Return the infos of the steps of an update."""
+    return info.steps if isinstance(info, CycleInfo) else (info,)

@@ -10,6 +10,7 @@ from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMe
 from lattice_flows.sampling.metropolis import Metropolis
 from lattice_flows.sampling.tempering import ExchangeInfo, ReplicaExchange, Replicas
 from lattice_flows.sampling.transformed import Transformed, TransformedAction
+from lattice_flows.sampling.tuning import Tunable
 from lattice_flows.sampling.work import log_weights, log_z_ratio, weighted_mean
 from lattice_flows.streams import Streams
 
@@ -17,7 +18,7 @@ __all__ = [
     "HMC", "Annealed", "Annealing", "ChainState", "Context", "Cycle", "CycleInfo", "ExchangeInfo", "HMCInfo",
     "HeatBath", "IndependenceInfo", "IndependenceMetropolis", "Metropolis", "OverRelaxation", "Proposal",
     "ReplicaExchange", "Replicas", "Reversibility", "Sampler", "SamplerEntry", "Streams", "SweepInfo",
-    "Transformed", "TransformedAction", "log_weights", "log_z_ratio", "start", "weighted_mean",
+    "Transformed", "TransformedAction", "Tunable", "log_weights", "log_z_ratio", "start", "weighted_mean",
 ]  # fmt: skip
 
 __getattr__ = moved(

@@ -45,8 +45,7 @@ class Sampler(Protocol):
     """A Markov chain transition that leaves p = exp(-S) / Z invariant, of all chains independently.
 
     Chain k draws from stream k alone, and no digit of it depends on the chains beside it. It goes on the same from a
-    state and its streams. A sampler that tunes itself also has `tune(state, streams, mean=own_mean)`, which gives the
-    tuned sampler. `tuned` is then a dict of numbers that make it again.
+    state and its streams. A sampler that tunes itself is a `Tunable` (sampling/tuning.py).
 
     To add one: a file with a class that derives from this one, sets `action` and implements `step`; a `SamplerEntry`;
     and one line in `lattice_flows/config/registry.py`. A new state keeps the `offered` of the old one, as in
@@ -148,11 +147,6 @@ def stand_at(x: Tensor, action: ActionLike) -> ChainState:
             "configurations of chains are (chains, *shape)"
         )
     return ChainState(x, values)
-
-
-def own_mean(values: Tensor) -> float:
-    """The mean of numbers `(chains,)`, where there are no chains elsewhere."""
-    return float(values.mean())
 
 
 def choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:

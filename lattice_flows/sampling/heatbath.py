@@ -25,10 +25,16 @@ class Sweep(Sampler):
     numbers: tuple[int, ...] = (0,)
     """The shape of the random numbers of a link."""
 
+    @torch.no_grad()
     def __init__(self, action: Action):
         self.group = gauge_field(action.space).group
-        action.cells()
         self.action = action
+        # what the action or the group lacks shows here, before there are chains
+        cell, cold = action.cells()[0], action.space.flatten(action.space.cold(1))
+        given = action.conditional(cold, cell)
+        if not hasattr(given, "sums"):
+            raise InvalidInput(f"{type(action).__name__} has no sums of staples: use metropolis or hmc")
+        self._change(cold.index_select(1, cell.active), given, torch.full((1, len(cell.active), *self.numbers), 0.5))
 
     @torch.no_grad()
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
@@ -38,9 +44,7 @@ class Sweep(Sampler):
         done = 0
         for cell in self.action.cells(flat.device):
             n = len(cell.active)
-            given: Any = self.action.conditional(flat, cell)
-            if not hasattr(given, "sums"):
-                raise InvalidInput(f"{type(self.action).__name__} has no sums of staples: use metropolis or hmc")
+            given = self.action.conditional(flat, cell)
             links = self._change(flat.index_select(1, cell.active), given, uniforms[:, done : done + n])
             flat.index_copy_(1, cell.active, links)
             done += n
@@ -72,8 +76,8 @@ class HeatBath(Sweep):
     """
 
     def __init__(self, action: Action):
+        self.numbers = gauge_field(action.space).group.heat_bath_numbers()
         super().__init__(action)
-        self.numbers = self.group.heat_bath_numbers()
 
     def _change(self, links, given, uniforms):
         return self.group.heat_bath(links, given.sums, given.strength, uniforms)
@@ -86,7 +90,7 @@ class OverRelaxation(Sweep):
     a `Cycle`.
 
     Raises:
-        InvalidInput: as for `HeatBath`, but at the first step if the group has no over-relaxation.
+        InvalidInput: as for `HeatBath`.
 
     Example:
         >>> from lattice_flows import U1, GaugeField, actions, sampling

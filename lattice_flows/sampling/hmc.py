@@ -1,7 +1,8 @@
 """Hybrid Monte Carlo, for any action that has a force."""
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import torch
@@ -9,15 +10,14 @@ from torch import Tensor
 
 from lattice_flows.actions import Action
 from lattice_flows.config.rules import Positive, Settings, Steps
-from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.sampling.base import ChainState, Context, Sampler, SamplerEntry, choose, count, own_mean, positive
+from lattice_flows.errors import InvalidInput
+from lattice_flows.sampling.base import ChainState, Context, SamplerEntry, choose, count, positive
 from lattice_flows.sampling.batching import evaluated
+from lattice_flows.sampling.tuning import Tunable, gained
 from lattice_flows.streams import Streams
 
 LAMBDA = 0.1931833275037836
-RUNS = 10  # trajectories of a short run
-MOST_STEPS = 4096  # that tuning tries
-FIRST_STEPS = 10  # before HMC is tuned
+FIRST_STEPS, LENGTH = 10, 1.0  # before HMC is tuned
 
 
 class HMCInfo(NamedTuple):
@@ -38,7 +38,7 @@ class Reversibility(NamedTuple):
     energy: Tensor
 
 
-class HMC(Sampler):
+class HMC(Tunable):
     """Molecular dynamics of H = inner(P, P) / 2 + S(x), dx/dt = P, dP/dt = -F, with an accept step at the end.
 
     For links dx/dt = P stands for dU/dt = P U. Each trajectory begins with `action.refreshed`, which draws auxiliary
@@ -49,7 +49,9 @@ class HMC(Sampler):
         trajectory: the length of a trajectory; each component of P has variance 1.
         steps: the number of steps of a trajectory.
         integrator: `omelyan`, the minimum-norm scheme of second order with two forces a step, or `leapfrog`.
-        fixed: whether `tune` leaves the steps as they are.
+        fixed: whether tuning leaves the steps as they are.
+        about: a length from which tuning may move the trajectory, to between 2/3 and 2 of it, because a whole number of
+            steps seldom gives the acceptance that is asked for; by default tuning keeps the trajectory.
 
     Raises:
         InvalidInput: the length is not > 0, steps < 1, or another integrator.
@@ -74,21 +76,26 @@ class HMC(Sampler):
         integrator: Literal["omelyan", "leapfrog"] = "omelyan",
         *,
         fixed: bool = False,
+        about: float | None = None,
     ):
         if integrator not in ("omelyan", "leapfrog"):
             raise InvalidInput(f"integrator must be omelyan or leapfrog, got {integrator!r}")
         self.trajectory, self.steps = positive("trajectory", trajectory), count("steps", steps)
-        self.action, self.integrator, self.fixed = action, integrator, fixed
+        self.action, self.integrator, self.fixed, self.about = action, integrator, fixed, about
         leapfrog = integrator == "leapfrog"
         ends, kicks = (0.5, [1.0]) if leapfrog else (LAMBDA, [1 - 2 * LAMBDA, 2 * LAMBDA])
         step = self.trajectory / steps
         self.drift = step / len(kicks)
         self.kicks = [step * kick for kick in (ends, *(kicks * steps)[:-1], ends)]
 
+    target = 0.8
+
     @property
     def tuned(self) -> dict[str, float | int]:
-        """The steps, unless they are fixed."""
-        return {} if self.fixed else {"steps": self.steps}
+        """The steps, unless they are fixed, and the trajectory, if that is tuned, too."""
+        if self.fixed:
+            return {}
+        return {"steps": self.steps} if self.about is None else {"steps": self.steps, "trajectory": self.trajectory}
 
     @torch.no_grad()
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, HMCInfo]:
@@ -112,42 +119,27 @@ class HMC(Sampler):
         energy = self._kinetic(end) - self._kinetic(momenta) + (after.double() - before.double())
         return Reversibility(action.space.distance(x, state.x), energy.abs())
 
-    def tune(
-        self, state: ChainState, streams: Streams, target: float = 0.8, mean: Callable[[Tensor], float] = own_mean
-    ) -> "HMC":
-        """The same trajectories in the fewest steps that reach an acceptance of `target`, by short runs.
+    def rate(self, info: HMCInfo) -> Tensor:
+        """The probability min(1, exp(-dH))."""
+        return info.delta_h.neg().exp().clamp(max=1).where(info.delta_h.isfinite(), 0.0)
 
-        Args:
-            state: of chains in equilibrium, which stay where they are.
-            mean: the mean of numbers `(chains,)` over all chains, also those elsewhere.
+    def adapted(self, rate: float, target: float, gain: float) -> "HMC":
+        """The fewest steps that should reach the target; with `about`, the nearest number, and their size as well.
 
-        Raises:
-            InvalidInput: the target is not between 0 and 1.
-            NumericalFailure: no number of steps reaches it.
+        A step of size h has <dH> ~ h^4 and an acceptance of erfc(sqrt(<dH>) / 2).
+
+        Source: S. Gupta, A. Irbäck, F. Karsch, B. Petersson, Phys. Lett. B 242 (1990) 437.
         """
-        if not 0 < target < 1:
-            raise InvalidInput(f"target must be an acceptance between 0 and 1, got {target}")
-        if self.fixed:
-            return self
-
-        def reaches(steps: int) -> bool:
-            sampler, rate, now = HMC(self.action, self.trajectory, steps, self.integrator), 0.0, state
-            for _ in range(RUNS):
-                now, info = sampler.step(now, streams)
-                rate += mean(info.delta_h.neg().exp().clamp(max=1).nan_to_num(0)) / RUNS
-            return rate >= target
-
-        too_few, enough = 0, self.steps
-        while not reaches(enough):
-            too_few, enough = enough, 2 * enough
-            if enough > MOST_STEPS:
-                raise NumericalFailure(
-                    f"HMC: no acceptance of {target} in {too_few} steps a trajectory: is the force that of the action?"
-                )
-        while enough - too_few > 1:
-            steps = (too_few + enough) // 2
-            too_few, enough = (too_few, steps) if reaches(steps) else (steps, enough)
-        return HMC(self.action, self.trajectory, enough, self.integrator)
+        change = (_erfc_inv(target) / _erfc_inv(rate)) ** 0.5
+        if self.about is None:
+            most = max(1, int(gain**1.5 * self.steps))  # that the number may change: in the end 1 of 8
+            wanted = math.ceil(self.steps / gained(change, 1, 3) - 1e-6)
+            steps, length = max(1, self.steps - most, min(self.steps + most, wanted)), self.trajectory
+        else:
+            size = self.trajectory / self.steps * gained(change, gain, 3)
+            steps = max(1, round(self.about / size))
+            length = min(steps * size, 2 * self.about)
+        return HMC(self.action, length, steps, self.integrator, about=self.about)
 
     def _begin(self, state: ChainState, streams: Streams) -> tuple[Action, Tensor, Tensor]:
         """The action of this trajectory, its value, and new momenta."""
@@ -165,18 +157,26 @@ class HMC(Sampler):
         return x, momenta - self.kicks[-1] * evaluated(action, action.force, x, streams)
 
 
+def _erfc_inv(p: float) -> float:
+    """The x of erfc(x) = p, for p cut to .001 ... .999."""
+    return -NormalDist().inv_cdf(min(max(p, 1e-3), 0.999) / 2) / 2**0.5
+
+
 @dataclass(frozen=True, kw_only=True)
 class HMCSettings(Settings):
-    """Trajectories of HMC, also in latent fields: their length, and their steps (0: tuned)."""
+    """Trajectories of HMC, also in latent fields: their length (None: about 1), and their steps (0: tuned)."""
 
-    trajectory: Positive = 1.0
+    trajectory: Positive | None = None
     hmc_steps: Steps = 0
 
 
 def hmc_of(action: Action, settings: HMCSettings, context: Context) -> HMC:
-    """The HMC of settings, with the tuned steps of an earlier run if there are any."""
-    steps = settings.hmc_steps or int(context.tuned.get("steps", FIRST_STEPS))
-    return HMC(action, settings.trajectory, steps, fixed=settings.hmc_steps > 0)
+    """The HMC of settings, with the tuned numbers of an earlier run if there are any."""
+    if settings.hmc_steps:
+        return HMC(action, settings.trajectory or LENGTH, settings.hmc_steps, fixed=True)
+    steps, length = int(context.tuned.get("steps", FIRST_STEPS)), context.tuned.get("trajectory", LENGTH)
+    about = LENGTH if settings.trajectory is None else None
+    return HMC(action, settings.trajectory or length, steps, about=about)
 
 
 HMC_ENTRY = SamplerEntry("HMC", HMCSettings, hmc_of)

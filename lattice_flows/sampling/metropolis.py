@@ -1,23 +1,20 @@
 """The local Metropolis algorithm, for every field."""
 
 import math
-from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from lattice_flows.actions import Action
 from lattice_flows.config.rules import Settings
-from lattice_flows.errors import InvalidInput
-from lattice_flows.sampling.base import ChainState, Sampler, SamplerEntry, SweepInfo, choose, count, own_mean, positive
+from lattice_flows.sampling.base import ChainState, SamplerEntry, SweepInfo, choose, count, positive
 from lattice_flows.sampling.batching import evaluated
+from lattice_flows.sampling.tuning import Tunable, gained
 from lattice_flows.streams import Streams
 
-RUNS = 12  # sweeps that `Metropolis.tune` makes
 FIRST_SPREAD = 0.5  # before Metropolis is tuned
 
 
-class Metropolis(Sampler):
+class Metropolis(Tunable):
     """A sweep that offers every element moves by Gaussian X: exp(spread X) U to a link, phi + spread X to a scalar.
 
     Args:
@@ -43,6 +40,8 @@ class Metropolis(Sampler):
         self.spread, self.hits = positive("spread", spread), count("hits", hits)
         action.cells()
         self.action = action
+
+    target = 0.5
 
     @property
     def tuned(self) -> dict[str, float | int]:
@@ -76,21 +75,17 @@ class Metropolis(Sampler):
         info = SweepInfo(accepted / (self.hits * done))
         return ChainState(x, evaluated(self.action, self.action, x, streams), None, state.offered), info
 
-    def tune(
-        self, state: ChainState, streams: Streams, target: float = 0.5, mean: Callable[[Tensor], float] = own_mean
-    ) -> "Metropolis":
-        """The same sweeps with the spread that brings the acceptance to `target`, by short runs; see `HMC.tune`.
+    def adapted(self, rate: float, target: float, gain: float) -> "Metropolis":
+        """The sweeps with the spread that should reach the target.
 
-        The spread is at most pi, a standard deviation that reaches all of a group.
+        A normal density has an acceptance of (2 / pi) arctan(2 / s) for steps of s standard deviations. The spread is
+        at most pi, a standard deviation that reaches all of a group.
+
+        Source: A. Gelman, G. O. Roberts, W. R. Gilks, Bayesian Statistics 5 (1996) 599.
         """
-        if not 0 < target < 1:
-            raise InvalidInput(f"target must be an acceptance between 0 and 1, got {target}")
-        sampler = self
-        for run in range(RUNS):
-            state, info = sampler.step(state, streams)
-            change = 4 * (mean(info.acceptance) - target) / (1 + run / 4)
-            sampler = Metropolis(self.action, min(sampler.spread * math.exp(change), math.pi), self.hits)
-        return sampler
+        now, wanted = (math.tan(math.pi / 2 * min(max(value, 1e-3), 0.999)) for value in (rate, target))
+        spread = self.spread * gained(now / wanted, gain, 4)
+        return Metropolis(self.action, min(spread, math.pi), self.hits)
 
 
 METROPOLIS = SamplerEntry(

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from lattice_flows.actions import Action
-from lattice_flows.sampling.base import ChainState, Context, Sampler, SamplerEntry, choose, own_mean, stand_at
+from lattice_flows.sampling.base import ChainState, Context, Sampler, SamplerEntry, choose, stand_at
 from lattice_flows.sampling.batching import Map, mapped
 from lattice_flows.sampling.hmc import HMC, HMCSettings, hmc_of
+from lattice_flows.sampling.tuning import Tunable
 from lattice_flows.streams import Streams
 
 
@@ -50,7 +51,7 @@ class TransformedAction(Action):
         return TransformedAction(self.transform, self.action.refreshed(image, streams))
 
 
-class Transformed(Sampler):
+class Transformed(Tunable):
     """A step of another sampler, by default HMC, that moves the latent z = f^-1(x).
 
     The chain stands at x and leaves exp(-S) invariant for every f. The latent fields of a good flow hardly interact:
@@ -75,11 +76,21 @@ class Transformed(Sampler):
     def __init__(self, transform: Map, action: Action, sampler: Callable[[Action], Sampler] = HMC):
         self.transform, self.action = transform, action
         self.latent: Any = sampler(TransformedAction(transform, action))
+        self.target = getattr(self.latent, "target", 0.0)
 
     @property
     def tuned(self) -> dict[str, float | int]:
-        """The tuned numbers of the sampler of z."""
+        """The tuned numbers of the sampler of z, if it tunes itself."""
         return getattr(self.latent, "tuned", {})
+
+    def rate(self, info: Any) -> Tensor:
+        return self.latent.rate(info)
+
+    def adapted(self, rate: float, target: float, gain: float) -> "Transformed":
+        """The same steps with the sampler of z adapted."""
+        other = copy.copy(self)
+        other.latent = self.latent.adapted(rate, target, gain)
+        return other
 
     @torch.no_grad()
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, Any]:
@@ -90,19 +101,6 @@ class Transformed(Sampler):
         x, _ = mapped(self.transform, latent.x, streams)
         x = choose(moved, x, state.x)
         return ChainState(x, stand_at(x, self.action).action, None, state.offered), info
-
-    @torch.no_grad()
-    def tune(
-        self, state: ChainState, streams: Streams, mean: Callable[[Tensor], float] = own_mean, **settings: float
-    ) -> "Transformed":
-        """The same steps with the sampler of z tuned, if it tunes itself; see `HMC.tune`.
-
-        Its own `tune` takes the settings, such as `target`.
-        """
-        other = copy.copy(self)
-        if hasattr(self.latent, "tune"):
-            other.latent = self.latent.tune(self._latent(state, streams), streams, mean=mean, **settings)
-        return other
 
     def _latent(self, state: ChainState, streams: Streams) -> ChainState:
         z, logdet = mapped(self.transform.inverse, state.x, streams)

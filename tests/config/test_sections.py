@@ -241,7 +241,7 @@ def test_keys_of_another_entry():
 
     flow = MINIMAL + "[sampling]\nbatch = 7\nn = 3\n"
     sampling = loads(flow, "place", ['sampling.updates=["heatbath", "hmc"]']).sampling
-    assert (sampling.n, sampling.trajectory, hasattr(sampling, "batch")) == (3, 1.0, False)
+    assert (sampling.n, sampling.trajectory, hasattr(sampling, "batch")) == (3, None, False)
     assert loads(flow, "place", ['sampling.updates=["hmc", "flow"]']).sampling.batch == 7
     error = refused(flow.replace("n = 3", 'updates = ["heatbath", "overrelaxation*4"]'))
     assert error.startswith("batch belongs to flow, not to heatbath, overrelaxation; valid keys: updates, chains, n, ")

@@ -88,7 +88,8 @@ def test_steps_are_tuned_while_chains_thermalise_and_written_down(tmp_path):
     runs.sample_run(tmp_path, config=settings)
     file = ChainFile(tmp_path / "ensemble.h5")
     tuned = {name: value for name, value in file.attributes.items() if name.startswith("tuned_")}
-    assert tuned.keys() == {"tuned_hmc_steps", "tuned_metropolis_spread"}
+    names = {"hmc": ("steps", "trajectory", "asked", "reached"), "metropolis": ("spread", "asked", "reached")}
+    assert tuned.keys() == {f"tuned_{name}_{key}" for name, keys in names.items() for key in keys}
     assert tuned["tuned_metropolis_spread"] != 0.5
     assert abs(file.series("acceptance").mean() - (0.8 + 0.5) / 2) < 0.15  # of the two targets
     other = Chains(settings, build_action(settings, "x")[1], tuned={"hmc": {"steps": 3}})
@@ -375,12 +376,13 @@ class After(Stop):
 
 
 def test_stopped_and_gone_on_at_any_moment(tmp_path):
-    """While it thermalises too, before the second tuning and after it: the same chains, bit for bit."""
+    """While it thermalises too, in a window of the tuning and after it: the same chains, bit for bit."""
     settings = config(SU(2), beta=1.5, updates=("hmc", "metropolis"), chains=3, n=20, thermalise=30)
     runs.sample_run(tmp_path / "once", config=settings)
     for looks, written in (
         (4, "5 of 30 updates of the thermalisation"),
-        (17, "23 of 30"),
+        (7, "13 of 30"),
+        (9, "23 of 30"),
         (14, r"[1-9] of 20 updates"),
     ):
         with pytest.raises(Interrupted, match=f"asked to stop: {written}.* written; the same command goes on"):
@@ -390,6 +392,8 @@ def test_stopped_and_gone_on_at_any_moment(tmp_path):
     np.testing.assert_array_equal(once.series("action"), parts.series("action"))
     assert torch.equal(once.end()[0].x, parts.end()[0].x)
     assert torch.equal(once.end()[1], parts.end()[1])
+    names = [name for name in once.attributes if name.startswith("tuned_")]
+    assert {name: parts.attributes[name] for name in names} == {name: once.attributes[name] for name in names}
     assert not (tmp_path / "parts" / "thermalisation.pt").exists()
     made = [
         sum(record["made"] for record in read_metrics(tmp_path / name / "sampling.jsonl")) for name in ("once", "parts")
