@@ -94,14 +94,14 @@ def table(config: Config, report: Report) -> str:
         facts += [("acceptance", f"{report['acceptance']:.4f}"), ("longest rejection run", run)]
     if report["distinct"] != report["n"]:
         facts.append(("distinct", f"{report['distinct']} of {report['n']} configurations"))
-    apart = f"{report['every']} " if report["every"] > 1 else ""
     of_chains = f" of {report['chains']} chains" if several else ""
     lines = [
         f"{system(config)}: {report['n']} configurations{of_chains} by {sampler_in_words(config)}",
         "",
         columns(rows, right=True),
         *([columns(facts)] if facts else []),
-        f"pull = (value - exact) / error; tau_int in updates, 0.5 where they are independent; n_eff = n {apart}/ (2 tau_int)",
+        "pull = (value - exact) / error; tau_int in updates, 0.5 where they are independent; "
+        + ("n_eff = n / (2 tau_int)" if report["every"] == 1 else f"n_eff = {report['every']} n / (2 tau_int)"),
         *_warnings(report),
     ]
     return "\n".join(lines) + "\n"
