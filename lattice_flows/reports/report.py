@@ -18,9 +18,8 @@ from lattice_flows.reports.words import bracketed, couplings, field, label, numb
 from lattice_flows.statistics import (
     Estimate,
     Moves,
-    ess,
-    ess_error,
     estimate,
+    estimate_ess,
     longest_rejection_run,
     pareto_tail,
     r_hat,
@@ -47,13 +46,14 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
         "acceptance": float(acceptance.mean()),
         "distinct": moves.distinct,
         "longest_rejection_run": longest_rejection_run(acceptance.T > 0),
-        **dict.fromkeys(("ess", "ess_error", "pareto_k", "pareto_k_error", "pareto_warning")),
+        **dict.fromkeys(("ess", "ess_error", "ess_reason", "pareto_k", "pareto_k_error", "pareto_warning")),
     }
     doubt = ""
     if chains.proposals:
         weights = log_weights(chains)
-        tail = pareto_tail(weights)
-        report |= {"ess": ess(weights).item(), "ess_error": ess_error(weights).item()}
+        tail, share = pareto_tail(weights), estimate_ess(weights)
+        error = None if math.isnan(share.error) else share.error
+        report |= {"ess": share.value, "ess_error": error, "ess_reason": share.reason}
         report |= {"pareto_k": tail.k, "pareto_k_error": tail.error, "pareto_warning": tail.warning}
         if config.sampling.names == ("flow",) and not tail.trusted:
             doubt = f"weights: Pareto k = {tail.k:.2f}"
@@ -88,7 +88,8 @@ def table(config: Config, report: Report) -> str:
     facts = []
     if report["ess"] is not None:
         tail = f"{number(report['pareto_k'], 'z.2f')}: " + (report["pareto_warning"] or "the weights can be trusted")
-        facts += [("ESS", bracketed(report["ess"], report["ess_error"])), ("Pareto k", tail)]
+        share = bracketed(report["ess"], report["ess_error"])
+        facts += [("ESS", ", ".join(filter(None, (share, report["ess_reason"])))), ("Pareto k", tail)]
     if report["acceptance"] != 1:
         run = str(report["longest_rejection_run"])
         facts += [("acceptance", f"{report['acceptance']:.4f}"), ("longest rejection run", run)]

@@ -14,7 +14,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.statistics.moves import LEAST_DISTINCT, Moves, frozen_chains, frozen_in_words
 from lattice_flows.statistics.series import Array, Series, chains_of, never_move
 
-LEAST_TAU_INT = 100
+LEAST_TAU_INT = 200
 """The length of chains, in units of tau_int, from which on errors can be relied on."""
 
 
@@ -27,9 +27,10 @@ class Estimate:
     has the numbers of the chains that never move. `reason` says in words why the error cannot be relied on:
 
         frozen: chains 3, 7                 they never move, which is no chance
-        stuck: 8 distinct configurations    see `Moves.reason`
+        stuck: 8 distinct configurations    see `Moves.stuck`
+        short: 430 distinct configurations count as 90      see `Moves.uneven`
         short: the window does not close    the sum for tau_int has not converged at the largest lag
-        short: 40 tau_int of 100            of 2000 updates, tau_int = 50: too many errors are too small
+        short: 40 tau_int of 200            of 2000 updates, tau_int = 50: too many errors are too small
 
     Example:
         >>> result = Estimate(value=0.59781, error=0.00031, tau_int=0.5, tau_int_error=0.0, window=1, n=1000)
@@ -122,7 +123,7 @@ def estimate(series: Series, moves: Moves | None = None, every: int = 1) -> Esti
     seen = Moves.of_values(chains)
     if moves is None and not _returns(chains, seen):
         moves = seen
-    reason = frozen_in_words(frozen, len(chains)) if frozen else moves.reason if moves else ""
+    reason = frozen_in_words(frozen, len(chains)) if frozen else moves.stuck if moves else ""
     if not reason and seen.distinct < LEAST_DISTINCT and 2 * seen.distinct < n:
         reason = f"stuck: {seen.distinct - len(chains)} changes of the value"
     if reason:
@@ -136,6 +137,8 @@ def estimate(series: Series, moves: Moves | None = None, every: int = 1) -> Esti
         reason = "short: the window does not close"
     elif n < LEAST_TAU_INT * longest:
         reason = f"short: {n / longest:.0f} tau_int of {LEAST_TAU_INT}"
+    elif moves:
+        reason = moves.uneven
     return Estimate(
         value=float(obs.value),
         error=float(obs.dvalue) * math.sqrt(longest / tau),

@@ -31,9 +31,9 @@ class Moves:
 
     Example:
         >>> moves = Moves.of([[True, False, False, True], [True, True, True, True]])
-        >>> moves.stays[0].tolist(), moves.distinct, f"{moves.effective:.1f}", moves.reason
+        >>> moves.stays[0].tolist(), moves.distinct, f"{moves.effective:.1f}", moves.stuck
         ([3, 1], 6, '4.6', '')
-        >>> Moves.of(np.arange(1000) % 200 == 0).reason
+        >>> Moves.of(np.arange(1000) % 200 == 0).stuck
         'stuck: 5 distinct configurations'
     """
 
@@ -73,23 +73,30 @@ class Moves:
         return sum(self.lengths) ** 2 / sum(float(own @ own) for own in self.stays)
 
     @property
-    def reason(self) -> str:
+    def stuck(self) -> str:
         """Why no error can be given, or an empty string.
 
         The chains have fewer than 50 distinct states in more than twice as many measurements; or one of them spends a
-        twentieth of its length, and more than 10 measurements, at one state; or the durations differ so much that the
-        effective number is below 200 and a third of the states.
+        twentieth of its length, and more than 10 measurements, at one state.
         """
-        n, distinct, effective = sum(self.lengths), self.distinct, self.effective
-        if distinct < LEAST_DISTINCT and 2 * distinct < n:
-            return f"stuck: {distinct} distinct configurations"
+        if self.distinct < LEAST_DISTINCT and 2 * self.distinct < sum(self.lengths):
+            return f"stuck: {self.distinct} distinct configurations"
         for chain, own in enumerate(self.stays):
             share = own.max() / own.sum()
             if own.max() > 10 and share > LONGEST_SHARE:
                 where = f"chain {chain}" if len(self.stays) > 1 else "the chain"
                 return f"stuck: one configuration for {100 * share:.0f} % of {where}"
-        if effective < LEAST_EFFECTIVE and 3 * effective < distinct:
-            return f"stuck: {distinct} distinct configurations count as {effective:.0f}"
+        return ""
+
+    @property
+    def uneven(self) -> str:
+        """Why an error cannot be relied on, or an empty string.
+
+        The durations differ so much that the effective number is below 200 and below a third of the distinct states:
+        in a flow's chain, states of large weight are then too few.
+        """
+        if self.effective < LEAST_EFFECTIVE and 3 * self.effective < self.distinct:
+            return f"short: {self.distinct} distinct configurations count as {self.effective:.0f}"
         return ""
 
 
