@@ -1,6 +1,7 @@
 """Figures of a run as PNG: training, history, autocorrelation, histograms, potential, Wilson flow."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lattice_flows.io import files
 from lattice_flows.reports.words import bracketed
-from lattice_flows.statistics import autocorrelation, estimate
+from lattice_flows.statistics import Moves, autocorrelation, estimate
 
 # the numbers of updates and of chains that the eye can tell apart
 _FIRST = 500
@@ -63,47 +64,57 @@ def _times(axes: Any, timed: Sequence[Mapping[str, Any]]) -> None:
     axes.legend(frameon=True, loc="lower right", ncols=3, fontsize="small")
 
 
-def history(series: np.ndarray, label: str) -> Figure:
-    """Draw a chain `(n,)`, or several `(chains, n)`: the range in 500 stretches of updates, and the first updates."""
+def history(series: np.ndarray, label: str, every: int = 1) -> Figure:
+    """Draw a chain `(n,)`, or several `(chains, n)`: the range in 500 stretches of updates, and the first ones.
+
+    A measurement is made after every so many updates.
+    """
     chains = np.atleast_2d(series)
     n = chains.shape[1]
+    updates = every * np.arange(1, n + 1)
     figure, panels = _panels(5, 2 if n > _FIRST else 1, sharex=False)
     for number, chain in enumerate(chains[: len(_COLOURS)]):
         if n > _FIRST:
             starts = np.linspace(0, n, 501).astype(int)[:-1]
             low, high = (extreme.reduceat(chain, starts) for extreme in (np.minimum, np.maximum))
-            panels[0].fill_between(starts, low, high, step="post", alpha=0.6, linewidth=0.5, color=_COLOURS[number])
-        panels[-1].plot(chain[:_FIRST], linewidth=0.7, color=_COLOURS[number])
+            colour = _COLOURS[number]
+            panels[0].fill_between(updates[starts], low, high, step="post", alpha=0.6, linewidth=0.5, color=colour)
+        panels[-1].plot(updates[:_FIRST], chain[:_FIRST], linewidth=0.7, color=_COLOURS[number])
     shown = f", {len(_COLOURS)} of {len(chains)} chains" if len(chains) > len(_COLOURS) else ""
-    panels[0].set(title=f"History of the {label}, {n} updates{shown}", ylabel=label)
+    panels[0].set(title=f"History of the {label}, {every * n} updates{shown}", ylabel=label)
     panels[-1].set(xlabel="update", ylabel=label)
     if n > _FIRST:
-        panels[-1].set_title(f"The first {_FIRST} updates")
+        panels[-1].set_title(f"The first {every * _FIRST} updates")
     return figure
 
 
-def autocorrelation_window(series: np.ndarray, label: str) -> Figure:
-    """Draw the autocorrelation function of a series `(n,)` or `(chains, n)`, its sum, and the Gamma method's window."""
-    measured = estimate(series)
-    figure, panels = _panels(5, 1 if measured.frozen else 2)
+def autocorrelation_window(series: np.ndarray, label: str, moves: Moves | None = None, every: int = 1) -> Figure:
+    """Draw the autocorrelation function of a series `(n,)` or `(chains, n)`, its sum, and the Gamma method's window.
+
+    Moves and every are those of `estimate`; where it knows no tau_int, its words stand instead.
+    """
+    measured = estimate(series, moves, every)
+    known = not math.isnan(measured.tau_int)
+    figure, panels = _panels(5, 2 if known else 1)
     upper, lower = panels[0], panels[-1]
     upper.set_title(f"Autocorrelation function of the {label}")
-    if measured.frozen:
+    if not known:
         upper.set(xticks=[], yticks=[])
-        upper.text(0.5, 0.5, "frozen: no chain moved, so there is no autocorrelation time", ha="center", va="center")
+        words = f"{measured.reason}\nso there is no autocorrelation time"
+        upper.text(0.5, 0.5, words, ha="center", va="center", transform=upper.transAxes)
         return figure
     upper.set_ylabel(r"$\rho(t)$")
     lower.set(xlabel="lag t, window W (updates)", ylabel=r"$\tau_\mathrm{int}(W)$")
-    rho, tau_int, error, window = autocorrelation(series)
-    shown = min(len(rho), max(20, 3 * window))
-    lags = np.arange(shown)
+    lags, rho, tau_int, error, window = autocorrelation(series, every)
+    shown = min(len(rho), max(20, 3 * window // every))
+    lags, tau_int, error = lags[:shown], tau_int[:shown], error[:shown]
     upper.vlines(lags, 0, rho[:shown], color="C0", linewidth=min(1.5, 200 / shown))
     upper.plot(lags, rho[:shown], "o", markersize=min(4, 400 / shown), color="C0")
     upper.axhline(0, color="black", linewidth=0.8)
-    lower.plot(lags, tau_int[:shown], color="C0")
-    lower.fill_between(lags, tau_int[:shown] - error[:shown], tau_int[:shown] + error[:shown], color="C0", alpha=0.25)
+    lower.plot(lags, tau_int, color="C0")
+    lower.fill_between(lags, tau_int - error, tau_int + error, color="C0", alpha=0.25)
     tau = bracketed(measured.tau_int, measured.tau_int_error)
-    found = rf"$\tau_\mathrm{{int}}$ = {tau} updates" if measured.reliable else "the chain is too short"
+    found = measured.reason or rf"$\tau_\mathrm{{int}}$ = {tau} updates"
     for axes in panels:
         axes.axvline(window, color="C3", linestyle="--", label=f"window {window}: {found}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -111,10 +122,11 @@ def autocorrelation_window(series: np.ndarray, label: str) -> Figure:
     return figure
 
 
-def topological_histogram(charge: np.ndarray) -> Figure:
+def topological_histogram(charge: np.ndarray, moves: Moves | None = None) -> Figure:
     """Draw the share of each topological sector, with errors by the Gamma method, and its mirror image.
 
-    A charge that is not an integer (clover) is counted in bins of 0.1, without errors.
+    Moves are those of `estimate`; where it knows no error, there is none. A charge that is not an integer (clover) is
+    counted in bins of 0.1, without errors.
     """
     figure, (axes,) = _panels(4)
     sectors = np.round(charge)
@@ -122,7 +134,7 @@ def topological_histogram(charge: np.ndarray) -> Figure:
         charge = sectors
         reach = int(np.abs(sectors).max()) + 1
         charges = np.arange(-reach, reach + 1)
-        visits = [estimate(sectors == q) for q in charges]
+        visits = [estimate(sectors == q, moves) for q in charges]
         share, error = (np.array([getattr(one, key) for one in visits]) for key in ("value", "error"))
         axes.bar(charges, share, yerr=error, width=0.8, color="C0", alpha=0.8, capsize=3, label="P(Q)")
         axes.plot(charges, share[::-1], "_", markersize=18, color="C3", label="P(-Q)")
@@ -131,8 +143,8 @@ def topological_histogram(charge: np.ndarray) -> Figure:
         tenths = np.arange(np.floor(charge.min() * 10), np.ceil(charge.max() * 10) + 1)
         share = np.array([np.mean(np.round(charge * 10) == tenth) for tenth in tenths])
         axes.bar(tenths / 10, share, width=0.1, color="C0", alpha=0.8)
-    words = "frozen" if (whole := estimate(charge)).frozen else rf"$\langle Q \rangle$ = {whole}"
-    axes.set(title=f"Topological charge of {charge.size} configurations, {words}", xlabel="Q", ylabel="share")
+    words = rf"$\langle Q \rangle$ = {estimate(charge, moves)}"
+    axes.set(title=f"Topological charge of {charge.size} configurations\n{words}", xlabel="Q", ylabel="share")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 

@@ -25,7 +25,8 @@ def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: Worl
     """Measure W(R, T) for R = 1 ... r and T = 1 ... t, T along the last direction, and derived quantities.
 
     The result holds `wilson_loops`, `potential` and `creutz_ratios`, each with `value` and `error` `(r, t)`; T of the
-    potential ends at t - 1. `reliable` is false where the chains are too short for the errors.
+    potential ends at t - 1. `reliable` and `reason` tell whether
+    the errors can be relied on, as in `Estimate`.
 
     Raises:
         InvalidInput: no links; sides < 1 (t < 2), or not shorter than the lattice; chains too short for an error.
@@ -37,6 +38,7 @@ def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: Worl
         "r": r,
         "t": t,
         "reliable": derived["wilson_loops"].reliable,
+        "reason": derived["wilson_loops"].reason,
         **{name: {"value": own.value.tolist(), "error": own.error.tolist()} for name, own in derived.items()},
     }
 
@@ -49,6 +51,6 @@ def loops_table(loops: dict[str, Any]) -> str:
         rows = [["R", *(f"T = {t}" for t in range(1, len(value[0]) + 1))]]
         rows += [[str(r), *map(bracketed, *own)] for r, own in enumerate(zip(value, error, strict=True), start=1)]
         parts.append(f"{title}\n{columns(rows, right=True)}")
-    if not loops["reliable"]:
-        parts.append("the chains are too short for the errors of the loops: do not trust them\n")
+    if loops["reason"]:
+        parts.append(f"the errors of the loops are not reliable, {loops['reason']}\n")
     return "\n".join(parts)

@@ -1,5 +1,6 @@
 """The report of an ensemble, a dict for report.json and a table for people; and trained models in words."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +16,15 @@ from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import bracketed, couplings, field, label, number, sampler_in_words, system
-from lattice_flows.statistics import ess, ess_error, estimate, longest_rejection_run, pareto_tail, r_hat
+from lattice_flows.statistics import (
+    Estimate,
+    Moves,
+    estimate,
+    estimate_ess,
+    longest_rejection_run,
+    pareto_tail,
+    r_hat,
+)
 
 Report = dict[str, Any]
 
@@ -28,7 +37,7 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
 
     `series` are observables `(chains, n)` along the chains, by name.
     """
-    acceptance = chains.series("acceptance")
+    acceptance, moves = chains.series("acceptance"), moves_of(chains)
     report = {
         "sampler": list(config.sampling.updates),
         "n": chains.n_updates // chains.every * chains.chains,
@@ -36,17 +45,31 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
         "updates": chains.n_updates,
         "every": chains.every,
         "acceptance": float(acceptance.mean()),
+        "distinct": moves.distinct,
         "longest_rejection_run": longest_rejection_run(acceptance.T > 0),
         "tuning": tuning_of(config, chains),
-        **dict.fromkeys(("ess", "ess_error", "pareto_k", "pareto_k_error", "pareto_warning")),
+        **dict.fromkeys(("ess", "ess_error", "ess_reason", "pareto_k", "pareto_k_error", "pareto_warning")),
     }
+    doubt = ""
     if chains.proposals:
         weights = log_weights(chains)
-        tail = pareto_tail(weights)
-        report |= {"ess": ess(weights).item(), "ess_error": ess_error(weights).item()}
+        tail, share = pareto_tail(weights), estimate_ess(weights)
+        error = None if math.isnan(share.error) else share.error
+        report |= {"ess": share.value, "ess_error": error, "ess_reason": share.reason}
         report |= {"pareto_k": tail.k, "pareto_k_error": tail.error, "pareto_warning": tail.warning}
+        if config.sampling.names == ("flow",) and not tail.trusted:
+            doubt = f"weights: Pareto k = {tail.k:.2f}"
     _, action = build_action(config, str(chains.path))
-    return report | {"observables": {name: _observable(action, name, values) for name, values in series.items()}}
+    measured = {name: estimate(values, moves, chains.every) for name, values in series.items()}
+    entries = {name: _observable(action, name, own, doubt) for name, own in measured.items()}
+    for name, entry in entries.items():
+        entry["r_hat"] = r_hat(series[name]) if chains.chains > 1 else None
+    return report | {"observables": entries}
+
+
+def moves_of(chains: ChainFile) -> Moves:
+    """Return the moves of the stored configurations."""
+    return Moves([chains.rows(chain)[1] for chain in range(chains.chains)])
 
 
 def log_weights(chains: ChainFile) -> Tensor:
@@ -67,18 +90,21 @@ def table(config: Config, report: Report) -> str:
     facts = []
     if report["ess"] is not None:
         tail = f"{number(report['pareto_k'], 'z.2f')}: " + (report["pareto_warning"] or "the weights can be trusted")
-        facts += [("ESS", bracketed(report["ess"], report["ess_error"])), ("Pareto k", tail)]
+        share = bracketed(report["ess"], report["ess_error"])
+        facts += [("ESS", ", ".join(filter(None, (share, report["ess_reason"])))), ("Pareto k", tail)]
     if report["acceptance"] != 1:
         run = str(report["longest_rejection_run"])
         facts += [("acceptance", f"{report['acceptance']:.4f}"), ("longest rejection run", run)]
-    step = "updates" if report["every"] == 1 else f"configurations, {report['every']} updates apart"
+    if report["distinct"] != report["n"]:
+        facts.append(("distinct", f"{report['distinct']} of {report['n']} configurations"))
     of_chains = f" of {report['chains']} chains" if several else ""
     lines = [
         f"{system(config)}: {report['n']} configurations{of_chains} by {sampler_in_words(config)}",
         "",
         columns(rows, right=True),
         *([columns(facts)] if facts else []),
-        f"pull = (value - exact) / error; tau_int in {step}, 0.5 where they are independent; n_eff = n / (2 tau_int)",
+        "pull = (value - exact) / error; tau_int in updates, 0.5 where they are independent; "
+        + ("n_eff = n / (2 tau_int)" if report["every"] == 1 else f"n_eff = {report['every']} n / (2 tau_int)"),
         *_warnings(report),
         *tuning_warnings(report["tuning"]),
     ]
@@ -86,21 +112,30 @@ def table(config: Config, report: Report) -> str:
 
 
 def tau_in_words(entry: Mapping[str, Any]) -> str:
-    """Write tau_int of an observable of a report."""
-    return "frozen" if entry["frozen"] else bracketed(entry["tau_int"], entry["tau_int_error"])
+    """Write tau_int of an observable of a report; where there is none, the kind of the reason."""
+    if entry["tau_int"] is None:
+        return str(entry["reason"]).partition(":")[0]
+    return bracketed(entry["tau_int"], entry["tau_int_error"])
+
+
+REMEDIES = {
+    "stuck": "mix other updates with these (sampling.updates), such as heat bath; take a smaller lattice; or anneal",
+    "frozen": "take updates that move it, such as a flow, or a smaller beta",
+    "short": "run longer",
+    "weights": "mix other updates with the flow (sampling.updates), such as heat bath, or train it further",
+}
 
 
 def _warnings(report: Report) -> list[str]:
-    named = {label(name): entry for name, entry in report["observables"].items()}
-    frozen = [name for name, entry in named.items() if entry["frozen"]]
-    short = [name for name, entry in named.items() if not entry["reliable"] and not entry["frozen"]]
-    apart = [name for name, entry in named.items() if (entry["r_hat"] or 1) > R_HAT]
-    warnings = {
-        "frozen, no chain ever moved: {}; there is no error for that": frozen,
-        "the chain is too short for {}: do not trust the errors": short,
-        f"the chains disagree (R-hat > {R_HAT}) in {{}}: run them longer": apart,
-    }
-    return [text.format(", ".join(names)) for text, names in warnings.items() if names]
+    named: dict[str, list[str]] = {}
+    for name, entry in report["observables"].items():
+        if entry["reason"]:
+            named.setdefault(entry["reason"], []).append(label(name))
+    lines = [f"not reliable, {reason}: {', '.join(names)}" for reason, names in named.items()]
+    kinds = dict.fromkeys(reason.partition(":")[0] for reason in named)
+    lines += [f"where {kind}: {REMEDIES[kind]}" for kind in kinds]
+    apart = [label(name) for name, entry in report["observables"].items() if (entry["r_hat"] or 1) > R_HAT]
+    return lines + ([f"the chains disagree (R-hat > {R_HAT}) in {', '.join(apart)}: run them longer"] if apart else [])
 
 
 def in_words(name: str, facts: Facts) -> str:
@@ -127,20 +162,19 @@ def _ess(facts: Facts) -> str:
     return "-" if facts.ess is None or facts.ess_error is None else bracketed(facts.ess, facts.ess_error)
 
 
-def _observable(action: Action, name: str, series: np.ndarray) -> dict[str, Any]:
-    exact = exact_value(name, action)
-    measured = estimate(series)
-    # a series that never moves has no error, hence no pull
-    pull = None if exact is None or measured.error == 0 else (measured.value - exact) / measured.error
+def _observable(action: Action, name: str, measured: Estimate, doubt: str) -> dict[str, Any]:
+    exact, reason = exact_value(name, action), measured.reason or doubt
+    # stuck and frozen series have neither error nor pull
+    known = not math.isnan(measured.error)
     return {
         "value": measured.value,
-        "error": measured.error,
-        "tau_int": None if measured.frozen else measured.tau_int,
-        "tau_int_error": None if measured.frozen else measured.tau_int_error,
-        "n_eff": None if measured.frozen else measured.n / (2 * measured.tau_int),
+        "error": measured.error if known else None,
+        "tau_int": measured.tau_int if known else None,
+        "tau_int_error": measured.tau_int_error if known else None,
+        "n_eff": measured.n_eff if known else None,
         "exact": exact,
-        "pull": pull,
-        "reliable": measured.reliable,
-        "frozen": measured.frozen,
-        "r_hat": r_hat(series) if len(series) > 1 else None,
+        "pull": (measured.value - exact) / measured.error if known and exact is not None else None,
+        "reliable": not reason,
+        "reason": reason,
+        "frozen": list(measured.frozen),
     }

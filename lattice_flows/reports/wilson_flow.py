@@ -66,6 +66,7 @@ def flow_averages(flowed: Flowed, time: float, dim: int) -> dict[str, Any]:
         "step": STEP,
         "times": times.tolist(),
         "reliable": all(own.reliable for own in derived.values()),
+        "reason": next((own.reason for own in derived.values() if own.reason), ""),
         **{name: {"value": own.value.tolist(), "error": own.error.tolist()} for name, own in derived.items()},
     }
     if dim == 4:
@@ -103,6 +104,6 @@ def flow_table(averages: dict[str, Any]) -> str:
             found = averages[name]
             words = f": {found['missing']}" if "missing" in found else f" = {bracketed(found['value'], found['error'])}"
             lines.append(f"{name}{words}\n")
-    if not averages["reliable"]:
-        lines.append("the chains are too short for the errors of the Wilson flow: do not trust them\n")
+    if averages["reason"]:
+        lines.append(f"the errors of the Wilson flow are not reliable, {averages['reason']}\n")
     return "".join(lines)

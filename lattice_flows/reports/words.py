@@ -59,13 +59,14 @@ def label(name: str) -> str:
     return OBSERVABLES[name].label if name in OBSERVABLES else name
 
 
-def bracketed(value: float, error: float) -> str:
-    """Write a value with its error in brackets.
+def bracketed(value: float, error: float | None) -> str:
+    """Write a value with its error in brackets, or alone where there is no error.
 
     Example:
-        >>> bracketed(0.59781, 0.00031), bracketed(-0.0, 0.0)
-        ('0.5978(3)', '0(0)')
+        >>> bracketed(0.59781, 0.00031), bracketed(-0.0, 0.0), bracketed(0.046912, None)
+        ('0.5978(3)', '0(0)', '0.04691')
     """
+    error = math.nan if error is None else error
     # a mean of rounded numbers can be -0
     return str(Estimate(value + 0.0, error, tau_int=0.5, tau_int_error=0.0, window=0, n=1))
 

@@ -24,8 +24,8 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Comparison]:
 
     With c CPU-seconds for an update of one chain and tau_int in updates, an independent configuration costs
     2 tau_int c. With everything included, it costs the CPU time of training, thermalisation and sampling over the
-    n / (2 tau_int) independent configurations of the run. Costs are None for a frozen observable, and for an ensemble
-    without the record of its cost.
+    n / (2 tau_int) independent configurations of the run. Costs are None for stuck and frozen observables, and for
+    an ensemble without the record of its cost.
 
     Raises:
         InvalidInput: nothing is sampled in one of the folders, or a broken file.
@@ -43,11 +43,11 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
         facts.append((row["run"], row["theory"], row["sampler"], updates, f"{row['acceptance']:.3f}", *costs))
     parts = [columns(facts)]
     for name in (name for name in common if all(name in row["observables"] for row in rows)):
-        lines = [[label(name), "value", "tau_int", "CPU s/independent", "all included"]]
+        lines = [[label(name), "value", "tau_int", "CPU s/independent", "all included", ""]]
         for row in rows:
             own = row["observables"][name]
             costs = (number(own[f"cpu_seconds_per_independent{kind}"], ".3g") for kind in ("", "_all_included"))
-            lines.append([row["run"], bracketed(own["value"], own["error"]), tau_in_words(own), *costs])
+            lines.append([row["run"], bracketed(own["value"], own["error"]), tau_in_words(own), *costs, own["reason"]])
         parts.append(columns(lines, right=True))
     warnings = [f"{row['run']}: {words}\n" for row in rows for words in tuning_warnings(row["tuning"])]
     return "\n".join(parts) + (
@@ -81,7 +81,7 @@ def _row(folder: Path) -> Comparison:
         "cpu_seconds_per_update": each,
         "thermalisation_cpu_seconds": sum(record["cpu_seconds"] for record in costs if not record["updates"]),
         "training_cpu_seconds": training,
-        "observables": {name: _observable(entry, chains.every, each, spent + training) for name, entry in entries},
+        "observables": {name: _observable(entry, each, spent + training) for name, entry in entries},
     }
 
 
@@ -91,16 +91,17 @@ def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
     # an older one may be of an ensemble that stood here before
     if path.exists() and path.stat().st_mtime >= chains.path.stat().st_mtime:
         report = json.loads(path.read_text(encoding="utf-8"))
-        if report.get("updates") == chains.n_updates and report.get("chains") == chains.chains:
+        of_these = report.get("updates") == chains.n_updates and report.get("chains") == chains.chains
+        if of_these and "distinct" in report:  # which reports of earlier versions lack
             return report
     return measure_run(folder)
 
 
-def _observable(entry: dict[str, Any], every: int, each: float | None, spent: float) -> dict[str, Any]:
-    known = not entry["frozen"]
+def _observable(entry: dict[str, Any], each: float | None, spent: float) -> dict[str, Any]:
+    known = entry["tau_int"] is not None and each
+    kept = ("value", "error", "tau_int", "tau_int_error", "frozen", "reliable", "reason")
     return {
-        **{key: entry[key] for key in ("value", "error", "frozen", "reliable")},
-        **{key: entry[key] * every if known else None for key in ("tau_int", "tau_int_error")},
-        "cpu_seconds_per_independent": 2 * entry["tau_int"] * every * each if known and each else None,
-        "cpu_seconds_per_independent_all_included": spent / entry["n_eff"] if known and each else None,
+        **{key: entry[key] for key in kept},
+        "cpu_seconds_per_independent": 2 * entry["tau_int"] * each if known else None,
+        "cpu_seconds_per_independent_all_included": spent / entry["n_eff"] if known else None,
     }

@@ -17,7 +17,7 @@ from lattice_flows.observables import standard_observables
 from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.reports.observe import observe
 from lattice_flows.reports.potential import loops_table, measure_loops
-from lattice_flows.reports.report import Report, log_weights, make_report, table
+from lattice_flows.reports.report import Report, log_weights, make_report, moves_of, table
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table
 from lattice_flows.reports.words import label
 from lattice_flows.runs.folder import ENSEMBLE, METRICS, REPORT, load_run, sampled
@@ -110,14 +110,14 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
     files.write(folder / REPORT, (json.dumps(finite(report), indent=2) + "\n").encode())
     files.write(folder / "report.txt", _text(config, report).encode())
     draw_training(folder, read_metrics(folder / METRICS))
-    drawn = {}
+    drawn, moves = {}, moves_of(chains)
     if series:
         name = "topological_charge" if "topological_charge" in series else next(iter(series))
-        drawn["history"] = figures.history(series[name], label(name))
-        drawn["autocorrelation"] = figures.autocorrelation_window(series[name], label(name))
+        drawn["history"] = figures.history(series[name], label(name), chains.every)
+        drawn["autocorrelation"] = figures.autocorrelation_window(series[name], label(name), moves, chains.every)
     for charge, name in (("topological_charge", "charge"), ("flowed_charge", "flowed_charge")):
         if charge in series:
-            drawn[name] = figures.topological_histogram(series[charge])
+            drawn[name] = figures.topological_histogram(series[charge], moves)
     if "loops" in report:
         found = report["loops"]["potential"]
         drawn["potential"] = figures.potential(np.array(found["value"]), np.array(found["error"]))

@@ -1,4 +1,4 @@
-"""Markov chains: means with errors by the Gamma method of pyerrors, autocorrelation times, and acceptance rates."""
+"""Markov chains: means with errors by the Gamma method of pyerrors, autocorrelation times, and reasons against both."""
 
 import math
 import warnings
@@ -8,26 +8,34 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.statistics.series import Array, Series, chains_of, never_move, to_numpy
+from lattice_flows.statistics.moves import LEAST_DISTINCT, Moves, frozen_chains, frozen_in_words
+from lattice_flows.statistics.series import Array, Series, chains_of, never_move
+
+LEAST_TAU_INT = 200
+"""The length of chains, in units of tau_int, from which on errors can be relied on."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean with its statistical error, printed as `0.5978(3)`: one digit of the error, two where it starts with 1.
 
-    `tau_int` = 1/2 + sum_{1<=t<=window} rho(t) counts updates (white noise: 0.5), and `n` is the number of measurements
-    in all chains. `window_closed` is False if the sum has not converged at the largest lag: `error` and `tau_int` are
-    then lower bounds. `frozen` is True if no chain ever moved: `tau_int` is then nan, and `error` is 0 or measures the
-    disagreement of the chains.
+    `tau_int` = 1/2 + sum_{1<=t<=window} rho(t) and `window` count updates, with a measurement at multiples of `every`;
+    `n` is the number of measurements in all chains. `error` and `tau_int` are nan for stuck and frozen chains. `frozen`
+    has the numbers of the chains that never move. `reason` says in words why the error cannot be relied on:
+
+        frozen: chains 3, 7                 they never move, which is no chance
+        stuck: 8 distinct configurations    see `Moves.stuck`
+        short: 430 distinct configurations count as 90      see `Moves.uneven`
+        short: the window does not close    the sum for tau_int has not converged at the largest lag
+        short: 40 tau_int of 200            of 2000 updates, tau_int = 50: too many errors are too small
 
     Example:
         >>> result = Estimate(value=0.59781, error=0.00031, tau_int=0.5, tau_int_error=0.0, window=1, n=1000)
-        >>> print(result, result.reliable)
-        0.5978(3) True
+        >>> print(result, result.reliable, result.n_eff)
+        0.5978(3) True 1000.0
     """
 
     value: float
@@ -36,20 +44,26 @@ class Estimate:
     tau_int_error: float
     window: int
     n: int
-    window_closed: bool = True
-    frozen: bool = False
+    every: int = 1
+    frozen: tuple[int, ...] = ()
+    reason: str = ""
 
     @property
     def reliable(self) -> bool:
-        """Whether the chain moves and is long enough for its autocorrelation.
+        """Whether there is no `reason` against the error."""
+        return not self.reason
 
-        The window must close. The relative error of the error, sqrt((window + 1/2) / n), must be below 1/4
-        (U. Wolff, hep-lat/0306017).
-        """
-        moved = self.error > 0 and not self.frozen
-        return moved and self.window_closed and (self.window + 0.5) / self.n < 1 / 16
+    @property
+    def n_eff(self) -> float:
+        """The number of independent measurements, n every / (2 tau_int); nan for stuck and frozen chains."""
+        return self.n * self.every / (2 * self.tau_int)
 
     def __str__(self) -> str:
+        return ", ".join(filter(None, (self._number(), self.reason)))
+
+    def _number(self) -> str:
+        if math.isnan(self.error) and math.isfinite(self.value):
+            return f"{self.value:.4g}"
         if self.error == 0 or not math.isfinite(self.value) or not math.isfinite(self.error):
             return f"{self.value:.10g}({self.error:.3g})"
         mantissa, exponent = f"{self.error:.1e}".split("e")
@@ -63,90 +77,87 @@ class Estimate:
 class Autocorrelation(NamedTuple):
     """The normalised autocorrelation `rho[t]` and `tau_int[w]` = 1/2 + sum_{1<=t<=w} rho(t) with its errors.
 
-    `window` is the w that the Gamma method chose.
+    `lags` are the t and w in updates, `window` the w that the Gamma method chose.
     """
 
+    lags: NDArray[np.int64]
     rho: Array
     tau_int: Array
     tau_int_error: Array
     window: int
 
 
-def acceptance(accepted: Tensor | ArrayLike) -> float:
-    """The fraction of accepted updates, over all chains.
-
-    Shapes: accepted `(*chains, updates)`, boolean.
-
-    Raises:
-        InvalidInput: no updates, or values that are neither true nor false.
-
-    Example:
-        >>> acceptance([True, False, False, True])
-        0.5
-    """
-    return float(_checked_flags(accepted).mean())
-
-
-def longest_rejection_run(accepted: Tensor | ArrayLike) -> int:
-    """The largest number of consecutive rejections in any chain.
-
-    Shapes and errors: as `acceptance`.
-
-    Example:
-        >>> longest_rejection_run([True, False, False, True, False])
-        2
-    """
-    flags = _checked_flags(accepted)
-    # with an accepted update on either side of every chain, runs are gaps between accepted updates
-    padded = np.pad(flags, [(0, 0)] * (flags.ndim - 1) + [(1, 1)], constant_values=True)
-    return int(np.diff(np.flatnonzero(padded)).max()) - 1
-
-
-def estimate(series: Series) -> Estimate:
+def estimate(series: Series, moves: Moves | None = None, every: int = 1) -> Estimate:
     """The mean of a Markov chain, or of several, with error and integrated autocorrelation time by the Gamma method.
 
     error^2 = 2 tau_int var / n with tau_int = 1/2 + sum_{1<=t<=window} rho(t). Several chains are replica of one
     ensemble: deviations are taken from the mean of all chains, so chains that disagree enlarge the error. pyerrors
-    keeps tau_int >= 1/2: for anticorrelated chains the error is an upper bound. Chains that never move are `frozen`: an
-    error of 0 then means no movement, not certainty. Movement is decided on the digits, so round an integer charge.
+    keeps tau_int >= 1/2: for anticorrelated chains the error is an upper bound. States that last give another bound,
+    n_eff <= `Moves.effective`. Movement is decided on the digits, so round an integer charge.
 
     Shapes: `(n,)`; or `(chains, n)`, or a list of `(n_i,)`, for several chains.
 
+    Args:
+        moves: those of the configurations; by default those that the series shows.
+        every: the number of updates from one measurement to the next.
+
     Raises:
-        InvalidInput: fewer than 5 measurements in a chain, or values that are not finite real numbers.
+        InvalidInput: fewer than 5 measurements in a chain, values that are not finite real numbers, every < 1, or moves
+            of other chains.
 
     Source: U. Wolff, hep-lat/0306017; F. Joswig, S. Kuberski, J. T. Kuhlmann, J. Neuendorf (pyerrors), 2209.14371.
 
     Example:
-        >>> print(estimate(np.random.default_rng(0).normal(size=10_000)))
+        >>> x = np.random.default_rng(0).normal(size=10_000)
+        >>> print(estimate(x))
         0.006(10)
+        >>> print(estimate(np.repeat(x[:8], 100)))
+        0.352, stuck: 8 distinct configurations
     """
     chains = chains_of(series)
-    n = sum(len(chain) for chain in chains)
-    frozen = never_move(chains)
-    if frozen and len({float(chain[0]) for chain in chains}) == 1:
-        return Estimate(float(chains[0][0]), 0.0, math.nan, math.nan, 0, n, frozen=True)
+    if every < 1:
+        raise InvalidInput(f"every must be >= 1 updates, got {every}")
+    if moves is not None and moves.lengths != (lengths := [len(chain) for chain in chains]):
+        raise InvalidInput(f"moves must be those of the chains, of {lengths} measurements, got {moves.lengths}")
+    n, frozen = sum(len(chain) for chain in chains), frozen_chains(chains)
+    seen = Moves.of_values(chains)
+    if moves is None and not _returns(chains, seen):
+        moves = seen
+    reason = frozen_in_words(frozen, len(chains)) if frozen else moves.stuck if moves else ""
+    if not reason and seen.distinct < LEAST_DISTINCT and 2 * seen.distinct < n:
+        reason = f"stuck: {seen.distinct - len(chains)} changes of the value"
+    if reason:
+        values = np.concatenate(chains)
+        value = float(values[0] if (values == values[0]).all() else values.mean())
+        return Estimate(value, math.nan, math.nan, math.nan, 0, n, every, frozen, reason)
     obs, name = _analysed(chains)
-    window = int(obs.e_windowsize[name])
+    window, tau = int(obs.e_windowsize[name]), float(obs.e_tauint[name])
+    longest = max(tau, n / (2 * moves.effective)) if moves else tau
+    if window >= len(obs.e_rho[name]) - 1:
+        reason = "short: the window does not close"
+    elif n < LEAST_TAU_INT * longest:
+        reason = f"short: {n / longest:.0f} tau_int of {LEAST_TAU_INT}"
+    elif moves:
+        reason = moves.uneven
     return Estimate(
         value=float(obs.value),
-        error=float(obs.dvalue),
-        tau_int=math.nan if frozen else float(obs.e_tauint[name]),
-        tau_int_error=math.nan if frozen else float(obs.e_dtauint[name]),
-        window=window,
+        error=float(obs.dvalue) * math.sqrt(longest / tau),
+        tau_int=every * longest,
+        tau_int_error=every * float(obs.e_dtauint[name]),
+        window=every * window,
         n=n,
-        window_closed=window < len(obs.e_rho[name]) - 1,
-        frozen=frozen,
+        every=every,
+        reason=reason,
     )
 
 
-def autocorrelation(series: Series) -> Autocorrelation:
+def autocorrelation(series: Series, every: int = 1) -> Autocorrelation:
     """The autocorrelation function of a chain, or of several, and its running sum, for plots of tau_int.
 
     rho(t) = Gamma(t) / Gamma(0), for t up to half the longest chain. The running sum lacks a correction of relative
     order window / n that `estimate` has. Chains that never move have rho(0) = 1 alone, and a tau_int of nan.
 
-    Shapes, errors and sources: as `estimate`.
+    Shapes, arguments, errors and sources: as `estimate`.
 
     Example:
         >>> result = autocorrelation(np.random.default_rng(0).normal(size=10_000))
@@ -155,9 +166,10 @@ def autocorrelation(series: Series) -> Autocorrelation:
     """
     chains = chains_of(series)
     if never_move(chains):
-        return Autocorrelation(np.ones(1), np.full(1, math.nan), np.full(1, math.nan), 0)
+        return Autocorrelation(np.zeros(1, np.int64), np.ones(1), np.full(1, math.nan), np.full(1, math.nan), 0)
     obs, name = _analysed(chains)
-    return Autocorrelation(obs.e_rho[name], obs.e_n_tauint[name], obs.e_n_dtauint[name], int(obs.e_windowsize[name]))
+    rho, tau_int, error = obs.e_rho[name], every * obs.e_n_tauint[name], every * obs.e_n_dtauint[name]
+    return Autocorrelation(every * np.arange(len(rho)), rho, tau_int, error, every * int(obs.e_windowsize[name]))
 
 
 def observables_to_pyerrors(
@@ -204,13 +216,9 @@ def observables_to_pyerrors(
     return obs
 
 
-def _checked_flags(accepted: Any) -> NDArray[np.bool_]:
-    flags = to_numpy(accepted)
-    if flags.ndim == 0 or flags.size == 0:
-        raise InvalidInput(f"accepted must hold at least one update, got shape {flags.shape}")
-    if not np.isin(flags, (0, 1)).all():
-        raise InvalidInput(f"accepted must be true or false for every update, got {flags.dtype} with other values")
-    return flags.astype(np.bool_)
+def _returns(chains: list[Array], seen: Moves) -> bool:
+    """Whether a series takes values again and again, as a charge does, so that it does not show every move."""
+    return 2 * len(np.unique(np.concatenate(chains))) < seen.distinct
 
 
 def _as_obs(chains: list[Array], ensemble: str = "chain", replica: Sequence[str] | None = None) -> Any:

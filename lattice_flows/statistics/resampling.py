@@ -18,23 +18,25 @@ Function = Callable[[Array], Any]
 
 
 class Derived(NamedTuple):
-    """A derived quantity with its statistical error.
-
-    It is `reliable` if every observable has a known autocorrelation time, the bins are long against it, and their
-    number determines the error to about a quarter.
-    """
+    """A derived quantity with its statistical error."""
 
     value: Array
     """f of the means over all measurements, `(*out,)`."""
     error: Array
-    """`(*out,)`."""
+    """`(*out,)`; nan if an observable is stuck or frozen."""
     bin_size: int
     """The least number of consecutive measurements in a bin."""
     bins: int
     """The number of bins in all chains."""
     tau_int: float
-    """The longest autocorrelation time of the observables, in measurements; nan if one of them, or all, are frozen."""
-    reliable: bool
+    """The longest autocorrelation time of the observables, in measurements; nan if one of them is stuck or frozen."""
+    reason: str
+    """Why the error cannot be relied on, as in `Estimate`: for one of the observables, or because of the bins."""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether there is no `reason` against the error."""
+        return not self.reason
 
 
 def jackknife(f: Function, samples: Samples, bin_size: int | None = None) -> Derived:
@@ -42,7 +44,7 @@ def jackknife(f: Function, samples: Samples, bin_size: int | None = None) -> Der
 
     With theta_b = f(means without bin b) of B bins, error^2 = (B - 1)/B sum_b (theta_b - mean theta)^2. A bin holds
     consecutive measurements of one chain. The default size is the `optimal_bin_size` for the longest measured tau_int
-    of the observables; if one of them is frozen, each chain is one bin.
+    of the observables. There is no error if one of them is stuck or frozen.
 
     Shapes: samples `(n, *shape)`; several chains: a list of such, `list(samples)` of `(chains, n, *shape)`. f takes
     means `(*shape,)` as an array and returns a number or an array `(*out,)`.
@@ -120,14 +122,18 @@ def _derived(f: Function, samples: Samples, bin_size: int | None, error: Callabl
             raise InvalidInput(f"chain {i} must have shape (n, *{shape}) as chain 0 has, got {chain.shape}")
     if bin_size is not None and bin_size < 1:
         raise InvalidInput(f"bin_size must be >= 1 measurements, got {bin_size}")
+    longest = max(map(len, chains))
     measured = [estimate([chain[:, *column] for chain in chains]) for column in np.ndindex(shape)]
-    moving = [one for one in measured if one.error > 0]
-    tau = float(np.max([one.tau_int for one in moving])) if moving else math.nan  # nan if one is
-    longest = max(len(chain) for chain in chains)
-    if bin_size is None and moving:
-        # the autocorrelation of a frozen observable is longer than any chain
-        bin_size = longest if math.isnan(tau) else optimal_bin_size(tau, sum(len(chain) for chain in chains))
-    size = min(bin_size or 1, longest)
+    # beside others, a constant is no obstacle to an error
+    constant = np.logical_and.reduce([(chain == chains[0][0]).all(0) for chain in chains]).flatten()
+    varying = [one for one, still in zip(measured, constant, strict=True) if not still] or measured
+    reason = next((one.reason for one in varying if one.reason), "")
+    tau = float(np.max([one.tau_int for one in varying]))  # nan if one is
+    if math.isnan(tau):
+        means = sum(chain.sum(0, dtype=np.float64) for chain in chains) / sum(map(len, chains))
+        value = np.asarray(f(means), dtype=np.float64)
+        return Derived(value, np.full_like(value, math.nan), longest, len(chains), tau, reason)
+    size = min(bin_size or optimal_bin_size(tau, sum(map(len, chains))), longest)
     edges = [np.linspace(0, len(chain), max(1, len(chain) // size) + 1).astype(np.int64) for chain in chains]
     sizes = np.concatenate([np.diff(own) for own in edges])
     count = len(sizes)
@@ -137,5 +143,6 @@ def _derived(f: Function, samples: Samples, bin_size: int | None, error: Callabl
     sums = np.concatenate([np.add.reduceat(chain, own[:-1], axis=0, dtype=np.float64) for chain, own in parts])
     value, spread = (np.asarray(x, dtype=np.float64) for x in (f(sums.sum(0) / sizes.sum()), error(sums, sizes)))
     # the share of the error that short bins lose, and the relative error of the error
-    doubt = (tau - 0.5) / size + 1 / math.sqrt(2 * count)
-    return Derived(value, spread, size, count, tau, all(one.reliable for one in moving) and doubt < 0.25)
+    if not reason and (tau - 0.5) / size + 1 / math.sqrt(2 * count) >= 0.25:
+        reason = f"short: {count} bins of {size} for tau_int = {tau:.3g}"
+    return Derived(value, spread, size, count, tau, reason)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.statistics.estimate import Estimate, estimate
+from lattice_flows.statistics.moves import Moves
 from lattice_flows.statistics.resampling import optimal_bin_size
-from lattice_flows.statistics.series import Array, Series, chains_of, never_move, split_chains
+from lattice_flows.statistics.series import Array, Series, chains_of, split_chains
 from lattice_flows.statistics.weights import ParetoTail, checked_weights, ess, ess_error, pareto_tail
 
 
@@ -19,7 +20,9 @@ class Reweighted(NamedTuple):
     """A reweighted mean, with the quality of the weights."""
 
     estimate: Estimate
-    """The mean in the target distribution, with error and tau_int of the reweighted observable."""
+    """The mean in the target distribution, with error and tau_int of the reweighted observable.
+
+    A warning of the tail is a `reason` against the error."""
     ess: float
     """(sum w)^2 / (n sum w^2), without regard to autocorrelation."""
     ess_error: float
@@ -62,13 +65,20 @@ def reweight(series: Series, log_w: Series) -> Reweighted:
     tau = estimate(np.split(w, ends)).tau_int
     blocks = w.size // optimal_bin_size(0.5 if math.isnan(tau) else tau, w.size)
     share, share_error = ess(logs).item(), ess_error(logs, max(2, min(100, blocks))).item()
-    return Reweighted(_ratio(chains, w, ends), share, share_error, pareto_tail(logs))
+    tail = pareto_tail(logs)
+    mean = _ratio(chains, log_chains, w, ends)
+    if mean.reliable:
+        mean = dataclasses.replace(mean, reason=tail.warning)
+    return Reweighted(mean, share, share_error, tail)
 
 
-def _ratio(chains: list[Array], w: Array, ends: NDArray[np.int64]) -> Estimate:
-    values, frozen = np.concatenate(chains), never_move(chains)
-    if frozen and (values == values[0]).all():
-        return estimate(chains)  # rounding of the ratio must not look like movement
+def _ratio(chains: list[Array], log_chains: list[NDArray[Any]], w: Array, ends: NDArray[np.int64]) -> Estimate:
+    values, plain = np.concatenate(chains), estimate(chains)
+    # a state lasts until its value or its weight changes
+    moves = Moves.of_values(chains, log_chains)
+    if (values == values[0]).all():
+        return plain  # rounding of the ratio must not look like movement
     mean = float(w @ values) / len(values)
-    result = estimate(np.split(mean + w * (values - mean), ends))
-    return dataclasses.replace(result, tau_int=math.nan, tau_int_error=math.nan, frozen=True) if frozen else result
+    if plain.frozen:
+        return dataclasses.replace(plain, value=mean)
+    return estimate(np.split(mean + w * (values - mean), ends), moves)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
@@ -113,7 +113,7 @@ class ParetoTail(NamedTuple):
             return "do not trust the weights: too few of them stand out for a Pareto k, give more samples"
         return (
             f"do not trust the weights: Pareto k = {self.k:.2f} +- {self.error:.2f} is above {self.threshold:.2f}, so "
-            "a few samples carry the ESS and all reweighted means; train longer, or give more samples"
+            "a few samples carry the ESS and all reweighted means; train further, give more samples, or do not reweight"
         )
 
 
@@ -140,21 +140,30 @@ def pareto_tail(log_w: Tensor | ArrayLike) -> ParetoTail:
         raise InvalidInput(f"log_w must have shape (n,), got {tuple(logs.shape)}; one tail at a time")
     n = len(logs)
     threshold = min(1 - 1 / math.log10(n), 0.7) if n > 1 else -math.inf
-    size = math.ceil(min(n / 5, 3 * math.sqrt(n)))
-    # the largest weights and, before them, the weight where the tail begins
-    largest = np.sort(logs.topk(min(n, size + 1)).values.detach().cpu().numpy())
-    tail = largest[largest > largest[0]]
-    # w - w_0 without the digits that a difference would lose
-    excess = np.exp(tail) * -np.expm1(largest[0] - tail)
-    excess = excess[excess > 0]
+    excess = largest_weights(logs)[1]
     m = len(excess)
-    if size < 5 or 0 < m < 5:  # no tail
+    if n <= 20 or 0 < m < 5:  # no tail
         return ParetoTail(math.inf, math.nan, threshold, m)
     if m == 0:
         return ParetoTail(-math.inf, math.nan, threshold, 0)
     k, _ = fit_generalised_pareto(excess)
     k = (m * k + 10 * 0.5) / (m + 10)
     return ParetoTail(k, (1 + max(k, -0.5)) / math.sqrt(m), threshold, m)
+
+
+def largest_weights(logs: Tensor) -> tuple[float, NDArray[np.float64]]:
+    """The weight where the tail begins, and what the min(n / 5, 3 sqrt(n)) largest ones exceed it by.
+
+    Shapes: checked log-weights `(n,)` -> a number and `(m,)`; m is smaller where the largest weights are equal.
+    """
+    n = len(logs)
+    size = math.ceil(min(n / 5, 3 * math.sqrt(n)))
+    # the largest weights and, before them, the weight where the tail begins
+    largest = np.sort(logs.topk(min(n, size + 1)).values.detach().cpu().numpy())
+    tail = largest[largest > largest[0]]
+    # w - w_0 without the digits that a difference would lose
+    excess = np.exp(tail) * -np.expm1(largest[0] - tail)
+    return float(np.exp(largest[0])), excess[excess > 0]
 
 
 def fit_generalised_pareto(x: ArrayLike) -> tuple[float, float]:

@@ -142,10 +142,11 @@ def test_cold_start(tmp_path):
 def test_frozen_is_said_instead_of_a_number(tmp_path, capsys):
     runs.sample_run(tmp_path, config=config(beta=60.0, updates=("heatbath",), start="cold", n=30, chains=2))
     table = out(capsys, "measure", str(tmp_path))
-    assert re.search(r"topological charge Q +0\(0\) +0 +- +frozen +- +-\n", table)
-    assert "frozen, no chain ever moved: topological charge Q, <Q^2>" in table
+    assert re.search(r"topological charge Q +0 +0 +- +frozen +- +-\n", table)
+    assert "not reliable, frozen: no chain moves: topological charge Q, <Q^2>" in table
     entry = json.loads((tmp_path / "report.json").read_text())["observables"]["topological_charge"]
-    assert (entry["frozen"], entry["tau_int"], entry["n_eff"], entry["pull"]) == (True, None, None, None)
+    assert (entry["frozen"], entry["reason"], entry["reliable"]) == ([0, 1], "frozen: no chain moves", False)
+    assert {entry[name] for name in ("error", "tau_int", "tau_int_error", "n_eff", "pull")} == {None}
     comparison = json.loads(out(capsys, "compare", str(tmp_path), "--json"))
     assert comparison[0]["observables"]["topological_charge"]["cpu_seconds_per_independent"] is None
 
@@ -160,7 +161,7 @@ def test_from_a_config_to_files_of_others_and_back(here, capsys):
     table = out(capsys, "measure", "run")
     assert "24 configurations of 2 chains by heat bath, 2 over-relaxation" in table
     assert "R-hat" in table
-    assert "tau_int in configurations, 3 updates apart" in table
+    assert "tau_int in updates, 0.5 where they are independent; n_eff = 3 n / (2 tau_int)" in table
     assert out(capsys, "measure", "run/ensemble.h5") == table
     shown = out(capsys, "show", "run")
     assert "updates: heat bath, 2 over-relaxation\nensemble: 12 configurations of each of 2 chains\n" in shown
@@ -204,7 +205,8 @@ def test_cost_of_independent_configurations(here, capsys):
     spent = sum(record["cpu_seconds"] for record in rest)
     own, entry = row["observables"]["plaquette"], report["observables"]["plaquette"]
     assert row["cpu_seconds_per_update"] == pytest.approx(spent / (2 * 90))
-    assert own["tau_int"] == pytest.approx(3 * entry["tau_int"])
+    assert own["tau_int"] == entry["tau_int"]
+    assert entry["n_eff"] == pytest.approx(report["n"] * 3 / (2 * entry["tau_int"]))
     assert own["cpu_seconds_per_independent"] == pytest.approx(spent / entry["n_eff"])
     everything = (spent + first["cpu_seconds"]) / entry["n_eff"]
     assert own["cpu_seconds_per_independent_all_included"] == pytest.approx(everything)

@@ -1,12 +1,13 @@
 """Effective sample sizes: limits, invariances, and an error that is the spread of repetitions."""
 
 import math
+import re
 
 import pytest
 import torch
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.statistics import ess, ess_error, forward_ess
+from lattice_flows.statistics import ess, ess_error, estimate_ess, forward_ess
 
 INF = math.inf
 
@@ -123,3 +124,30 @@ def test_invalid_weights(log_w, message):
 def test_too_little_for_a_jackknife(log_w, blocks):
     with pytest.raises(InvalidInput, match="at least two blocks"):
         ess_error(log_w, blocks)
+
+
+@pytest.mark.parametrize(
+    ("log_w", "words"),
+    [
+        (torch.zeros(1000), "1, the largest weights are equal: no tail to judge by"),
+        (torch.tensor([0.0, -INF]).repeat(500), "0.5, the largest weights are equal: no tail to judge by"),
+        (torch.arange(8.0), r"0\.27\d+, at most: too few weights stand out for a Pareto k"),
+        (
+            4 * torch.randn(1000, generator=torch.Generator().manual_seed(0)),
+            r"0\.0\d+, at most: Pareto k = 1\.\d+ ",
+        ),
+    ],
+)
+def test_no_error_of_an_ess_without_a_tail_that_allows_one(log_w, words):
+    result = estimate_ess(log_w)
+    assert re.match(words, str(result))
+    assert math.isnan(result.error)
+    assert not result.reliable
+
+
+def test_error_of_an_ess_is_a_jackknife_with_a_longer_tail():
+    log_w = 0.5 * torch.randn(5000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    result = estimate_ess(log_w + 700)
+    assert result.value == pytest.approx(float(ess(log_w)), rel=1e-12)
+    assert 0.9 < result.error / float(ess_error(log_w)) < 1.6
+    assert estimate_ess(log_w.flip(0)).error == pytest.approx(result.error, rel=1e-9)

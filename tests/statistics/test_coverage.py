@@ -1,0 +1,133 @@
+"""Errors that can be relied on cover the truth as often as errors should: 68 percent within one, 95 within two."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from known_chains import ar1
+from scipy.optimize import brentq
+from scipy.special import i0, i1, iv
+
+from lattice_flows.sampling import log_z_ratio
+from lattice_flows.statistics import Moves, estimate, estimate_ess
+
+TAUS = (0.5, 1.5, 5.0, 16.0)
+LENGTHS = (40, 80, 160, 320, 640)
+"""Of chains, in units of tau_int."""
+
+
+def within(pulls, errors):
+    """The share of pulls within so many errors."""
+    return float((np.abs(pulls) < errors).mean())
+
+
+def test_autoregressive_chains():
+    """Over a grid of tau_int and n; where n is small against tau_int, hardly any error is called reliable."""
+    pulls, tau_pulls, called = [], [], {length: [] for length in LENGTHS}
+    for tau in TAUS:
+        for length in LENGTHS:
+            chains = ar1((2 * tau - 1) / (2 * tau + 1), int(tau * length), seed=int(1000 * tau) + length, chains=250)
+            found = [own for own in map(estimate, chains) if own.reliable]
+            called[length].append(len(found) / 250)
+            pulls += [own.value / own.error for own in found]
+            # pyerrors keeps tau_int >= 1/2, so that at 1/2 its error is too large
+            tau_pulls += [(own.tau_int - tau) / own.tau_int_error for own in found if tau > 0.5]
+    assert max(called[40] + called[80]) <= 0.05
+    assert min(called[320] + called[640]) >= 0.9
+    assert within(pulls, 1) == pytest.approx(0.68, abs=0.04)
+    assert within(pulls, 2) == pytest.approx(0.95, abs=0.02)
+    assert within(tau_pulls, 1) == pytest.approx(0.68, abs=0.04)
+    assert within(tau_pulls, 2) == pytest.approx(0.95, abs=0.02)
+
+
+def test_many_short_chains():
+    """Chains that end before their autocorrelation, tau_int = 9.5, are not reliable, however many they are."""
+    for n, reliable in ((10, False), (50, False), (300, True)):
+        found = [estimate(own) for own in ar1(0.9, n, seed=n, chains=40 * 100).reshape(40, 100, n)]
+        assert {own.reliable for own in found} == {reliable}
+    assert within([own.value / own.error for own in found], 2) > 0.87
+
+
+def weights(rng, repetitions, n):
+    """Log-normal weights of sigma .25 to 1.5, and those of Pareto k .1 to .5: log-weights, exact ESS, exact log Z."""
+    for sigma in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5):
+        yield sigma * rng.normal(size=(repetitions, n)), math.exp(-(sigma**2)), sigma**2 / 2
+    for k in (0.1, 0.2, 0.3, 0.4, 0.499):
+        yield k * rng.exponential(size=(repetitions, n)), (1 - 2 * k) / (1 - k) ** 2, -math.log(1 - k)
+
+
+def test_effective_sample_sizes():
+    """Where an error is given, it is one; it takes a fourth moment of the weights, and enough of them to show that."""
+    rng, pulls, given = np.random.default_rng(0), [], []
+    for n in (500, 2000, 10_000):
+        for log_w, exact, _ in weights(rng, 60, n):
+            found = [own for own in map(estimate_ess, log_w) if own.reliable]
+            pulls += [(own.value - exact) / own.error for own in found]
+            given.append(len(found) / 60)
+    assert within(pulls, 1) == pytest.approx(0.68, abs=0.05)
+    assert within(pulls, 2) == pytest.approx(0.95, abs=0.03)
+    assert within(pulls, 3) > 0.96
+    large = given[-11:]  # of 10,000 weights: log-normal ones, then Pareto
+    assert min(large[0], large[1], large[6]) > 0.9
+    assert max(large[5], large[8], large[9], large[10]) <= 0.2
+
+
+def test_free_energies():
+    """The jackknife error of log Z needs a second moment alone, and covers for all these weights."""
+    rng, pulls = np.random.default_rng(1), []
+    for n in (200, 2000):
+        for log_w, _, exact in weights(rng, 100, n):
+            value, error = (own.numpy() for own in log_z_ratio(torch.from_numpy(log_w)))
+            pulls.append((value - exact) / error)
+    assert within(pulls, 1) == pytest.approx(0.68, abs=0.04)
+    assert within(pulls, 2) == pytest.approx(0.95, abs=0.02)
+
+
+SITES, BETA, UPDATES = 16, 1.0, 4000
+
+
+def share_of(other):
+    """The ESS of plaquettes at another beta as proposals for those at `BETA`."""
+    return (i0(BETA) ** 2 / (i0(2 * BETA - other) * i0(other))) ** SITES
+
+
+def test_two_hundred_flows():
+    """Independence Metropolis on 16 free U(1) plaquettes by proposals at wrong couplings, with an ESS of .0005 to .5.
+
+    The mean of cos is the worst observable there is: a function of the weight. A chain that has not met the
+    configurations of large weight is 5 to 100 errors off.
+    """
+    rng = np.random.default_rng(0)
+    wrong = [brentq(lambda b, goal=goal: share_of(b) - goal, -8, BETA) for goal in np.geomspace(5e-4, 0.5, 200)]
+    off, called, deviations = 0, 0, []
+    exact = {"mean": i1(BETA) / i0(BETA), "one": i1(BETA) / i0(BETA), "two": iv(2, BETA) / i0(BETA)}
+    for part in np.array_split(wrong, 10):
+        angles = rng.vonmises(0, np.abs(part)[:, None, None], size=(len(part), UPDATES, SITES))
+        angles += math.pi * (part < 0)[:, None, None]
+        cos = np.cos(angles)
+        log_w = (BETA - part)[:, None] * cos.sum(-1)
+        kept, accepted = chains_of(log_w, rng)
+        values = {"mean": cos.mean(-1), "one": cos[..., 0], "two": np.cos(2 * angles[..., 0])}
+        for name, own in values.items():
+            for series, moved in zip(np.take_along_axis(own, kept, 1), accepted, strict=True):
+                result = estimate(series, Moves.of(moved))
+                off += abs(series.mean() - exact[name]) > 5 * series.std() / math.sqrt(UPDATES * 0.05)
+                called += result.reliable
+                if result.reliable:
+                    deviations.append((result.value - exact[name]) / result.error)
+    assert off > 50  # chains that are very wrong, so that there is something to find
+    assert called > 120
+    assert within(deviations, 3) >= 0.98
+
+
+def chains_of(log_w, rng):
+    """Independence Metropolis: the proposals that chains stand at, and whether they moved."""
+    chains, n = log_w.shape
+    kept, accepted = np.zeros((chains, n), int), np.ones((chains, n), bool)
+    uniform = np.log(rng.random((chains, n)))
+    for t in range(1, n):
+        now = np.take_along_axis(log_w, kept[:, t - 1 : t], 1)[:, 0]
+        accepted[:, t] = uniform[:, t] < log_w[:, t] - now
+        kept[:, t] = np.where(accepted[:, t], t, kept[:, t - 1])
+    return kept, accepted
