@@ -32,7 +32,8 @@ def train(arguments: argparse.Namespace) -> str:
     """Train a flow.
 
     A folder that holds a checkpoint of the same settings goes on from there, so the command that was killed is the
-    command that resumes. A larger training.steps prolongs a run, with a new cosine schedule.
+    command that resumes. A larger training.steps prolongs a run, with a new cosine schedule, and --steps ends it early.
+    At the end the whole flow is measured on fresh samples.
 
     example: lattice-flows train config.toml training.steps=500 action.beta=2.2 --out runs/su2
     """
@@ -40,9 +41,11 @@ def train(arguments: argparse.Namespace) -> str:
         from lattice_flows import config, runs
 
         settings = config.load(arguments.config, arguments.overrides, arguments.imports)
-        step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin, world, stop)
+        step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin, world, stop, arguments.steps)
         if world.first:
-            return f"trained for {step} steps; next: lattice-flows sample {arguments.out}\n"
+            trained = runs.read_trained(Path(arguments.out))
+            measured = trained.in_words() if trained else ""
+            return f"{measured}trained for {step} steps; next: lattice-flows sample {arguments.out}\n"
     return ""
 
 

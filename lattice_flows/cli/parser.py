@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="begin from these weights instead of random ones: a model (lattice-flows models), a .safetensors file, or "
         "the folder of a run, of the same [flow]; a flow that can is carried to the extents of the config",
     )
+    train.add_argument("--steps", type=int, metavar="N", help="end after N of the steps that the config plans")
     train.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="settings that replace those in the file"
     )

@@ -13,6 +13,7 @@ from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.reports.columns import columns
 from lattice_flows.runs import training_progress
 from lattice_flows.runs.folder import CHECKPOINT, CONFIG, COSTS, ENSEMBLE, METRICS, REPORT, beginning, load_run
+from lattice_flows.runs.trained import read_trained
 
 
 class Progress(NamedTuple):
@@ -22,8 +23,8 @@ class Progress(NamedTuple):
     total: int
     rate: float = math.nan
     """Steps or updates a second."""
-    ess: float = math.nan
-    """That of recent training steps."""
+    ess: str = "-"
+    """That of the flow at the end of its training, else of the stage in its last steps."""
 
     @property
     def complete(self) -> bool:
@@ -89,7 +90,7 @@ def _words(row: Row, known: dict[str, Queued] | None) -> Sequence[str]:
     step = ess = rate = remaining = "-"
     if (progress := row.progress) is not None:
         step = "-" if row.kind == "measure" else f"{progress.done}/{progress.total}"
-        ess = "-" if math.isnan(progress.ess) else f"{progress.ess:.3f}"
+        ess = progress.ess
         rate = "-" if math.isnan(progress.rate) else f"{progress.rate:.3g}/s"
         if not progress.complete and not math.isnan(progress.rate):
             remaining = _duration((progress.total - progress.done) / progress.rate)
@@ -114,7 +115,7 @@ def _progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
         return None
     config = load_run(folder)
     if kind == "train":
-        found = training_progress(read_metrics(folder / METRICS), beginning(folder, config))
+        found = training_progress(read_metrics(folder / METRICS), beginning(folder, config), read_trained(folder))
         rate = 1 / found.seconds if found.seconds > 0 else math.nan
         return Progress(found.steps, found.total, rate, found.ess)
     path, total = folder / ENSEMBLE, config.sampling.n * config.sampling.every

@@ -15,8 +15,15 @@ from lattice_flows.cluster.script import fill
 from lattice_flows.config import Config, load
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import files
-from lattice_flows.runs.folder import CHECKPOINT, CONFIG, ENSEMBLE, MODEL, check_same_run, write_config
-from lattice_flows.runs.train import training_stages
+from lattice_flows.runs.folder import (
+    CHECKPOINT,
+    CONFIG,
+    ENSEMBLE,
+    MODEL,
+    check_same_run,
+    training_stages,
+    write_config,
+)
 
 
 def submit_run(

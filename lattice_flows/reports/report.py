@@ -13,7 +13,16 @@ from lattice_flows.io import ChainFile
 from lattice_flows.models import Facts, Header, build_action, build_space
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.columns import columns
-from lattice_flows.reports.words import bracketed, couplings, field, label, number, sampler_in_words, system
+from lattice_flows.reports.words import (
+    bracketed,
+    couplings,
+    field,
+    half_trained,
+    label,
+    number,
+    sampler_in_words,
+    system,
+)
 from lattice_flows.statistics import ess, ess_error, estimate, longest_rejection_run, pareto_tail, r_hat
 
 Report = dict[str, Any]
@@ -36,6 +45,7 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
         "every": chains.every,
         "acceptance": float(acceptance.mean()),
         "longest_rejection_run": longest_rejection_run(acceptance.T > 0),
+        "half_trained": _half_trained(chains),
         **dict.fromkeys(("ess", "ess_error", "pareto_k", "pareto_k_error", "pareto_warning")),
     }
     if chains.proposals:
@@ -97,7 +107,14 @@ def _warnings(report: Report) -> list[str]:
         "the chain is too short for {}: do not trust the errors": short,
         f"the chains disagree (R-hat > {R_HAT}) in {{}}: run them longer": apart,
     }
-    return [text.format(", ".join(names)) for text, names in warnings.items() if names]
+    half = [f"{report['half_trained']}: train it to the end"] if report["half_trained"] else []
+    return half + [text.format(", ".join(names)) for text, names in warnings.items() if names]
+
+
+def _half_trained(chains: ChainFile) -> str | None:
+    """Say that the flow of the chains was not trained to the end, if it was not."""
+    step, planned = (chains.attributes.get(key) for key in ("step", "planned"))
+    return None if planned is None else half_trained(step, planned)
 
 
 def in_words(name: str, facts: Facts) -> str:
@@ -107,7 +124,8 @@ def in_words(name: str, facts: Facts) -> str:
         >>> in_words("u1", Facts(version="0.1.0", step=9, training_cpu_minutes=2.0, ess=0.91, ess_error=0.02))
         'u1: ESS 0.91(2), 9 steps in 2 CPU minutes'
     """
-    return f"{name}: ESS {_ess(facts)}, {facts.step:,} steps in {facts.training_cpu_minutes:.3g} CPU minutes"
+    steps = f"{facts.step:,}" if facts.planned is None else f"{facts.step:,} of {facts.planned:,}"
+    return f"{name}: ESS {_ess(facts)}, {steps} steps in {facts.training_cpu_minutes:.3g} CPU minutes"
 
 
 def models_table(headers: Iterable[Header]) -> str:

@@ -78,3 +78,32 @@ def number(value: float | None, form: str) -> str:
 def short(value: Any) -> str:
     """Write a setting in few digits, such as '2' for 2.0."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def ess_in_words(value: float, n: int, error: float | None = None) -> str:
+    """Write an ESS from n samples; where fewer than 10 of them count, it is only known to be small.
+
+    Example:
+        >>> ess_in_words(0.4153, 1024, 0.012), ess_in_words(0.867, 1600), ess_in_words(0.059, 32)
+        ('0.415(12)', '0.867', '< 0.31 (32 samples cannot show less)')
+    """
+    if n == 0:
+        return "-"
+    if value * n < 10:
+        return f"< {10 / n:.2g} ({n} samples cannot show less)" if n > 10 else f"unknown ({n} samples are too few)"
+    return f"{value:.3f}" if error is None else bracketed(value, error)
+
+
+def stage_in_words(name: str, number: int, stages: int) -> str:
+    """Name a stage of a training.
+
+    Example:
+        >>> stage_in_words("4+4", 1, 4), stage_in_words("flow", 4, 4)
+        ('stage 4+4 (1 of 4)', 'the flow')
+    """
+    return "the flow" if name == "flow" else f"stage {name} ({number} of {stages})"
+
+
+def half_trained(step: int, planned: int) -> str:
+    """Say that a flow was sampled before its training came to its end."""
+    return f"the flow was trained for {step} of {planned} steps"

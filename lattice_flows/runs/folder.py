@@ -7,15 +7,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lattice_flows import models
+from lattice_flows import models, training
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, load, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
+from lattice_flows.config.registry import ARCHITECTURES
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import files, load_checkpoint, read_metrics
-from lattice_flows.models import Facts, Model, build_run, carried
+from lattice_flows.models import Facts, Model, build_run, carried, digest
 from lattice_flows.models.store import check_weights
+from lattice_flows.runs.trained import read_trained
 
 CONFIG = "config.toml"
 CHECKPOINT = "checkpoint.pt"
@@ -88,6 +90,12 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def training_stages(config: Config, flow: Flow, action: Action) -> list[training.Stage]:
+    """Return the stages of a training; raise InvalidInput if the architecture has none for this flow and action."""
+    own = ARCHITECTURES[config.flow.architecture].stages
+    return own(flow, action, config.training) if own else [training.whole_flow(flow, action, config.training)]
+
+
 class Beginning(NamedTuple):
     """A run before its first step."""
 
@@ -141,9 +149,18 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     records = read_metrics(folder / METRICS)[: state["step"]]
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
     facts = Facts(version=provenance()["version"], step=state["step"], training_cpu_minutes=minutes)
+    trained = read_trained(folder)
+    if trained is not None and trained.weights == digest(flow):
+        measured = {"proposals": trained.samples, "ess": trained.ess, "ess_error": trained.ess_error}
+        facts = dataclasses.replace(facts, **measured)
+    elif facts.step < (total := training.total_steps(training_stages(config, flow, action))):
+        facts = dataclasses.replace(facts, planned=total)
     if begun is not None:
         step, minutes = facts.step + begun.facts.step, minutes + begun.facts.training_cpu_minutes
-        facts = dataclasses.replace(facts, step=step, training_cpu_minutes=minutes, begun_from=begun.name)
+        planned = None if facts.planned is None else facts.planned + begun.facts.step
+        facts = dataclasses.replace(
+            facts, step=step, planned=planned, training_cpu_minutes=minutes, begun_from=begun.name
+        )
     return Model(flow.eval(), action.to(device), config, folder.resolve().name, facts)
 
 

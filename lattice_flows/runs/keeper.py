@@ -12,8 +12,16 @@ from torch import Tensor
 from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import ChainFile, ChainWriter, MetricsFile, create_chains, files, read_metrics
-from lattice_flows.io.checkpoints import load_checkpoint, save_checkpoint
+from lattice_flows.io import (
+    ChainFile,
+    ChainWriter,
+    MetricsFile,
+    create_chains,
+    files,
+    load_checkpoint,
+    read_metrics,
+    save_checkpoint,
+)
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.words import action_settings
 from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
@@ -154,6 +162,8 @@ def _attributes(config: Config, model: Model | None, device: torch.device) -> di
     # the facts last: a setting of an action may be called as one of them
     theory = {**action_settings(config), **build_space(config).facts, "action": config.action.name}
     trained = {} if model is None else {"weights": digest(model.flow), "step": model.facts.step}
+    if model is not None and model.facts.planned is not None:
+        trained["planned"] = model.facts.planned
     return {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in theory.items()},
         "config": to_toml(config),

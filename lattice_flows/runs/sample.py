@@ -20,6 +20,7 @@ from lattice_flows.models import build_action, build_run
 from lattice_flows.runs.folder import CONFIG, load_run, trained_model
 from lattice_flows.runs.keeper import Keeper, Place, named
 from lattice_flows.runs.samplers import Chains
+from lattice_flows.runs.trained import unfinished
 from lattice_flows.sampling import ChainState, Streams
 from lattice_flows.signals import Stop
 
@@ -67,6 +68,8 @@ def sample_run(
     action.to(device)
     # before anything is written, so that wrong settings leave no trace
     model = trained_model(folder, settings, device) if settings.sampling.uses_flow and world.first else None
+    if model is not None and model.facts.planned is not None:
+        log.warning("warning: %s", unfinished(folder, model.facts.step, model.facts.planned))
     flow = None if model is None else model.flow
     weights = world.broadcast(None if flow is None else flow.state_dict())
     if flow is None and weights is not None:

@@ -12,8 +12,8 @@ from lattice_flows.training.losses import (
     reinforce,
     reparametrisation,
 )
-from lattice_flows.training.soap import SOAP
 from lattice_flows.training.quality import Quality, fresh_log_weights, pooled_ess
+from lattice_flows.training.soap import SOAP
 from lattice_flows.training.stages import Stage, learning_rate, total_steps, whole_flow
 
 __all__ = [

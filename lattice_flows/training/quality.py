@@ -51,7 +51,7 @@ class Quality(Settings):
         log_w = torch.where(log_w.isfinite(), log_w.double(), -math.inf)
         if (found := int(log_w.isfinite().sum())) < 2:
             raise NumericalFailure(
-                f"{found} of {len(log_w)} fresh samples of the flow have a finite weight: train it again with a smaller "
+                f"{found} of {len(log_w)} fresh samples of the flow have a finite weight: train with a smaller "
                 "training.learning_rate, or training.dtype = 'float64'"
             )
         return cls(

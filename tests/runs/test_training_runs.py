@@ -126,7 +126,7 @@ def kill(code, folder, moment):
 def test_a_run_is_one_folder(finished):
     assert sorted(os.listdir(finished)) == [
         ".lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "metrics.jsonl", "report.json", "report.txt",
-        "sampling.jsonl",
+        "sampling.jsonl", "trained.json",
     ]  # fmt: skip
     assert sorted(os.listdir(finished / "figures")) == [
         "autocorrelation.png", "charge.png", "history.png", "training.png", "weights.png",
@@ -135,8 +135,9 @@ def test_a_run_is_one_folder(finished):
     assert "[provenance]\nversion = " in (finished / "config.toml").read_text()
     assert [record["step"] for record in metrics(finished)] == list(range(1, 41))
     assert metrics(finished)[0].keys() == {
-        "step", "stage", "loss", "ess", "grad_norm", "learning_rate", "beta", "seconds", "skipped", "cpu_seconds",
-        "sampling_seconds", "backward_seconds", "waiting_seconds", "communication_seconds",
+        "step", "stage", "stage_number", "stages", "batch", "loss", "ess", "log_z", "grad_norm", "learning_rate",
+        "beta", "seconds", "skipped", "cpu_seconds", "sampling_seconds", "backward_seconds", "waiting_seconds",
+        "communication_seconds",
     }  # fmt: skip
 
 
