@@ -27,12 +27,14 @@ class Trained(Quality):
         Example:
             >>> some = {"samples": 1024, "acceptance": 0.713, "seconds": 0.002, "step": 400, "weights": ""}
             >>> Trained(ess=0.81234, ess_error=0.0123, **some).in_words()
-            'ESS 0.812(12) of the whole flow from 1024 fresh samples, acceptance 0.71 expected, 0.002 s a sample\\n'
+            '1024 fresh samples of the whole flow: ESS 0.812(12), acceptance 0.71 expected, 0.002 s a sample\\n'
         """
         found = ess_in_words(self.ess, self.samples, self.ess_error)
-        words = f"ESS {found} of the whole flow from {self.samples} fresh samples, acceptance {self.acceptance:.2g} "
+        words = (
+            f"{self.samples} fresh samples of the whole flow: ESS {found}, acceptance {self.acceptance:.2g} expected"
+        )
         warning = f"{self.warning}\n" if self.warning else ""
-        return f"{words}expected, {self.seconds:.2g} s a sample\n{warning}"
+        return f"{words}, {self.seconds:.2g} s a sample\n{warning}"
 
 
 def read_trained(folder: Path) -> Trained | None:
