@@ -54,7 +54,8 @@ def sample(arguments: argparse.Namespace) -> str:
 
     Goes on with the chains that are there, until each has N configurations; sampling.updates says how. With a config it
     makes the folder of a run whose updates need no training, such as heatbath. With --model it first makes the folder
-    of a run that has the weights of that model. In both, sample, measure, show and train work.
+    of a run that has the weights of that model. In both, sample, measure, show and train work. With --new, chains that
+    are there are kept under another name, ensemble.1.h5, and new ones begin.
 
     example: lattice-flows sample --model u1_2d_L16_beta7 -n 10000
     """
@@ -70,14 +71,14 @@ def sample(arguments: argparse.Namespace) -> str:
             run = arguments.out or Path(arguments.model).name.removesuffix(".safetensors")
             if world.first:
                 runs.start_run(arguments.model, run, arguments.extents, words)
-            n = runs.sample_run(run, words, world=world, stop=stop)
+            n = runs.sample_run(run, words, world=world, stop=stop, anew=arguments.new)
         elif arguments.out is not None:
             source, *overrides = words
             run, settings = arguments.out, config.load(source, overrides, arguments.imports)
-            n = runs.sample_run(run, config=settings, source=source, world=world, stop=stop)
+            n = runs.sample_run(run, config=settings, source=source, world=world, stop=stop, anew=arguments.new)
         else:
             run, *overrides = words
-            n = runs.sample_run(run, overrides, world=world, stop=stop)
+            n = runs.sample_run(run, overrides, world=world, stop=stop, anew=arguments.new)
         if world.first:
             return f"{n} configurations; next: lattice-flows measure {run}\n"
     return ""

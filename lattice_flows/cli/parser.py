@@ -63,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     sample = command(commands.sample)
     sample.usage = (
         "lattice-flows sample [-h] (RUN | CONFIG --out FOLDER | --model MODEL [--out FOLDER] [--extents L,L]) [-n N] "
-        "[--import MODULE] [section.key=value ...]"
+        "[--new] [--import MODULE] [section.key=value ...]"
     )
     sample.add_argument("-n", metavar="N", help="configurations of each chain (default: sampling.n)")
     sample.add_argument("--model", metavar="MODEL", help="a model (lattice-flows models), file or run to make a run of")
@@ -75,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="L,L",
         help="with --model: other extents, for a flow that can be carried to them",
     )
+    sample.add_argument("--new", action="store_true", help="keep the chains that are there aside, and begin new ones")
     # argparse cannot tell a run that may be missing from an override
     sample.add_argument(
         "overrides",

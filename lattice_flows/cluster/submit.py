@@ -74,6 +74,8 @@ def submit_run(
         line = f"export PYTHONPATH={shlex.quote(str(Path(source).parent.absolute()))}${{PYTHONPATH:+:$PYTHONPATH}}"
         environment = dataclasses.replace(environment, setup=(*environment.setup, line))
     copy, run = str(folder / CONFIG), str(folder)
+    if run in models.available():  # a path, since sample --model takes the name for that model
+        run = f"./{run}"
     arguments = {
         "train": [copy, run],
         "sample": [run] if config.sampling.uses_flow or array is None else [copy, run],

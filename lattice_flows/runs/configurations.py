@@ -23,7 +23,7 @@ def import_configuration(path: str | Path, folder: str | Path, overrides: Iterab
         overrides: such as ``action.beta=6.0``, which no file states.
 
     Raises:
-        InvalidInput: the file cannot be read, the settings do not fit, or the folder holds a run.
+        InvalidInput: the file cannot be read, the settings do not fit, or the folder holds another run.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     path, folder = Path(path), Path(folder)
@@ -42,7 +42,12 @@ def import_configuration(path: str | Path, folder: str | Path, overrides: Iterab
     files.make_folder(folder)
     with files.locked(folder):
         if (folder / CONFIG).exists():
-            raise InvalidInput(f"{folder} holds a run: take another folder")
+            start = folder / copy
+            if load_run(folder) == config and start.is_file() and start.read_bytes() == path.read_bytes():
+                return config  # imported before
+            raise InvalidInput(
+                f"{folder} holds another run: lattice-flows sample {folder} goes on with it, --out takes another folder"
+            )
         files.write(folder / copy, path.read_bytes())
         write_config(folder, config)
     return config

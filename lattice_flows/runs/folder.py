@@ -59,7 +59,11 @@ def sampled(folder: Path) -> Path:
 
 def overridden(stored: Config, config: Config) -> Config:
     """Return the second config; raise InvalidInput if settings differ that may not change after training."""
-    if conflicts := resume_conflicts(stored, config, longer=False):
+    conflicts = resume_conflicts(stored, config, longer=False)
+    for key in ("checkpoint_every", "max_bad_steps"):  # which a training takes when it goes on
+        was, now = (getattr(one.training, key) for one in (stored, config))
+        conflicts += [f"training.{key} was {was} and is now {now}"] if was != now else []
+    if conflicts:
         raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
     return config
 
@@ -72,9 +76,11 @@ def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
         stored.append(loads(checkpoint["config"], str(folder / CHECKPOINT)))
     for old in stored:
         if conflicts := resume_conflicts(old, config):
+            shorter = config.training.steps < old.training.steps
+            early = f"; of training.steps={old.training.steps} --steps N makes fewer" if shorter else ""
             raise InvalidInput(
                 f"{folder} holds a run with other settings: {'; '.join(conflicts)}; "
-                "take another folder, or the settings that it was started with"
+                f"take another folder, or the settings that it was started with{early}"
             )
     return checkpoint
 
@@ -137,14 +143,18 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     checkpoint = read_checkpoint(folder)
     trained = loads(checkpoint["config"], str(folder / CHECKPOINT))
     if conflicts := resume_conflicts(trained, load_run(folder)):
-        raise InvalidInput(f"{folder}: checkpoint.pt and config.toml contradict each other: {'; '.join(conflicts)}")
+        raise InvalidInput(
+            f"{folder}: checkpoint.pt and config.toml contradict each other: {'; '.join(conflicts)}; put that back in "
+            "config.toml"
+        )
     if conflicts := resume_conflicts(trained, config):
         raise InvalidInput(f"{folder} holds a run with other settings: {'; '.join(conflicts)}; leave the config out")
     state = checkpoint["training"]
     try:  # the weights alone: the random streams of the caller are not those of the training
         flow.load_state_dict(state["flow"])
     except (KeyError, RuntimeError) as error:
-        raise InvalidInput(f"the checkpoint belongs to another flow: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"the checkpoint belongs to another flow, train in another folder: {reason}") from error
     # runs of earlier versions have no cpu_seconds
     records = read_metrics(folder / METRICS)[: state["step"]]
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60

@@ -1,5 +1,6 @@
 """Markov chains in the folder of a run: made by all ranks, gathered and written by rank 0."""
 
+import functools
 import logging
 import time
 from collections.abc import Iterable
@@ -39,6 +40,7 @@ def sample_run(
     source: str = "config",
     world: World = SERIAL,
     stop: Stop | None = None,
+    anew: bool = False,
 ) -> int:
     """Make the Markov chains of a run, or go on with them; return the number of configurations of each chain.
 
@@ -52,6 +54,7 @@ def sample_run(
         world: the ranks that share the chains, each of them calling this. They share the proposals where the flow
             alone proposes and there are more ranks than chains.
         stop: asked after every update, on every rank.
+        anew: keep chains that are there under other names, such as ensemble.1.h5, and make new ones.
 
     Raises:
         InvalidInput: nothing is trained, settings that contradict the run, a broken file, or too many ranks.
@@ -77,11 +80,12 @@ def sample_run(
         flow.load_state_dict(weights)
         flow.to(device).eval()
     Chains(settings, action, flow, world=world)
-    with Keeper(folder, settings, config is not None, model, device) if world.first else nullcontext() as keeper:
+    keeping = functools.partial(Keeper, folder, settings, config is not None, anew, model, device)
+    with keeping() if world.first else nullcontext() as keeper:
         place = world.broadcast(None if keeper is None else keeper.place)
         chains = Chains(settings, action, flow, None if place is None else place.tuned, world)
         # where proposals are shared, rank 0 alone has chains
-        team = _Team(chains, keeper, SERIAL if chains.shared else world, stop, device)
+        team = _Team(chains, keeper, SERIAL if chains.shared else world, stop, device, anew)
         if not chains.shared:
             return team.run(folder, place)
         if keeper is None:
@@ -99,7 +103,16 @@ def sample_run(
 class _Team:
     """The ranks that have chains, seen from one of them; rank 0 has the keeper."""
 
-    def __init__(self, chains: Chains, keeper: Keeper | None, world: World, stop: Stop, device: torch.device):
+    def __init__(
+        self,
+        chains: Chains,
+        keeper: Keeper | None,
+        world: World,
+        stop: Stop,
+        device: torch.device,
+        anew: bool,
+    ):
+        self.again = "the same command without --new" if anew else "the same command"
         self.chains, self.keeper, self.world, self.stop = chains, keeper, world, stop
         self.settings = chains.config.sampling
         self.streams = Streams(self.settings.seed, world.share(self.settings.chains), device)
@@ -195,7 +208,7 @@ class _Team:
     def _stop_if_asked(self, done: str) -> None:
         if self.world.any(self.stop.asked):
             self.world.barrier()  # no rank leaves before all is written
-            raise Interrupted(f"asked to stop: {done}; the same command goes on")
+            raise Interrupted(f"asked to stop: {done}; {self.again} goes on")
 
     def _spent(self, updates: int) -> None:
         """Record the time since the last call, on all ranks."""
