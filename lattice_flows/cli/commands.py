@@ -44,8 +44,9 @@ def train(arguments: argparse.Namespace) -> str:
         step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin, world, stop, arguments.steps)
         if world.first:
             trained = runs.read_trained(Path(arguments.out))
+            stages = f" in {trained.stages} stages" if trained and trained.stages > 1 else ""
             measured = trained.in_words() if trained else ""
-            return f"{measured}trained for {step} steps; next: lattice-flows sample {arguments.out}\n"
+            return f"{measured}trained for {step} steps{stages}; next: lattice-flows sample {arguments.out}\n"
     return ""
 
 

@@ -83,14 +83,19 @@ def short(value: Any) -> str:
 def ess_in_words(value: float, n: int, error: float | None = None) -> str:
     """Write an ESS from n samples; where fewer than 10 of them count, it is only known to be small.
 
+    It is then below 10 / n, or below two errors where these are larger.
+
     Example:
         >>> ess_in_words(0.4153, 1024, 0.012), ess_in_words(0.867, 1600), ess_in_words(0.059, 32)
         ('0.415(12)', '0.867', '< 0.31 (32 samples cannot show less)')
+        >>> ess_in_words(0.004, 1024, 0.018)
+        '< 0.04 (1024 samples cannot show less)'
     """
     if n == 0:
         return "-"
     if value * n < 10:
-        return f"< {10 / n:.2g} ({n} samples cannot show less)" if n > 10 else f"unknown ({n} samples are too few)"
+        bound = max(10 / n, value + 2 * (error or 0.0))
+        return f"< {bound:.2g} ({n} samples cannot show less)" if bound < 1 else f"unknown ({n} samples are too few)"
     return f"{value:.3f}" if error is None else bracketed(value, error)
 
 

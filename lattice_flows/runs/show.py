@@ -79,7 +79,8 @@ def _training_in_words(folder: Path, config: Config, metrics: list[dict[str, Any
     lines = [str(begun.flow)]
     if begun.model is not None:
         lines.append(f"begins from: {in_words(begun.model.name, begun.model.facts)}")
-    line = f"training: {steps} of {total} steps"
+    stages = len(training_stages(begun.config, begun.flow, begun.action))
+    line = f"training: {steps} of {total} steps" + (f" in {stages} stages" if stages > 1 else "")
     if metrics:
         line += f", now {progress_in_words(metrics)}, {seconds:.3g} s a step"
         line += f", {sum(record['skipped'] for record in metrics)} skipped"

@@ -90,7 +90,7 @@ def train_run(
         if saved is not None:
             state.load_state_dict(saved)
         _train(config, folder, state, action.to(device), stages, last, world, stop)
-        _finish(folder, state, action, config, world, stop)
+        _finish(folder, state, action, len(stages), config, world, stop)
     return state.step
 
 
@@ -173,14 +173,18 @@ def _train(
 
 
 def progress_in_words(recent: Sequence[Mapping[str, Any]]) -> str:
-    """Name the loss of the last step of a training, and the ESS of its stage from the last steps."""
+    """Name the loss of the last steps of a training, a mean over those of one stage, and the ESS of this stage."""
     now = recent[-1]
-    loss = "not finite" if now["loss"] is None or not math.isfinite(now["loss"]) else f"{now['loss']:.5g}"
+    losses = [record["loss"] for record in recent[-training.quality.POOLED :] if record["stage"] == now["stage"]]
+    losses = [loss for loss in losses if loss is not None and math.isfinite(loss)]
+    loss = f"{sum(losses) / len(losses):.5g}" if losses else "not finite"
     words = stage_in_words(now["stage"], now.get("stage_number", 1), now.get("stages", 1))
     return f"loss {loss}, ESS of {words} {ess_in_words(*training.pooled_ess(recent))}"
 
 
-def _finish(folder: Path, state: TrainingState, action: Action, config: Config, world: World, stop: Stop) -> None:
+def _finish(
+    folder: Path, state: TrainingState, action: Action, stages: int, config: Config, world: World, stop: Stop
+) -> None:
     """Measure the flow of a training that has come to its end, if that is not done."""
     weights = digest(state.flow)
     if world.broadcast(world.first and _measured(folder, weights)):
@@ -199,7 +203,7 @@ def _finish(folder: Path, state: TrainingState, action: Action, config: Config, 
     log_w = world.all_gather(torch.cat(parts))
     quality = training.Quality.of(log_w, world.total(seconds) / len(log_w))
     if world.first:
-        write_trained(folder, Trained(**vars(quality), step=state.step, weights=weights))
+        write_trained(folder, Trained(**vars(quality), step=state.step, stages=stages, weights=weights))
 
 
 def _measured(folder: Path, weights: str) -> bool:

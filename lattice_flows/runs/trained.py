@@ -18,6 +18,8 @@ class Trained(Quality):
     """The quality of a flow where its training ended, by itself or because somebody said that it is enough."""
 
     step: Count
+    """The number of steps of all stages."""
+    stages: Count
     weights: str
     """The fingerprint of the flow."""
 
@@ -25,7 +27,7 @@ class Trained(Quality):
         """Describe the quality in one line, and a second one if the weights cannot be trusted.
 
         Example:
-            >>> some = {"samples": 1024, "acceptance": 0.713, "seconds": 0.002, "step": 400, "weights": ""}
+            >>> some = {"samples": 1024, "acceptance": 0.713, "seconds": 0.002, "step": 400, "stages": 1, "weights": ""}
             >>> Trained(ess=0.81234, ess_error=0.0123, **some).in_words()
             '1024 fresh samples of the whole flow: ESS 0.812(12), acceptance 0.71 expected, 0.002 s a sample\\n'
         """

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import random
 import shutil
@@ -152,6 +153,9 @@ def test_report(finished):
     assert entry["n_eff"] == pytest.approx(600 / (2 * entry["tau_int"]))
     tail = pareto_tail(log_weights(ChainFile(finished / "ensemble.h5")))
     assert (report["pareto_k"], report["pareto_warning"]) == (tail.k, tail.warning)
+    trained = runs.read_trained(finished)
+    assert abs(trained.ess - report["ess"]) < 4 * math.hypot(trained.ess_error, report["ess_error"])
+    assert trained.acceptance == pytest.approx(report["acceptance"], abs=0.1)
     assert observables["polyakov_loop"]["exact"] is None
     assert observables["polyakov_loop"]["pull"] is None
     for name in ("plaquette", "wilson_loop_2x2", "topological_charge_squared"):
