@@ -113,8 +113,9 @@ def _warnings(report: Report) -> list[str]:
 
 def _half_trained(chains: ChainFile) -> str | None:
     """Say that the flow of the chains was not trained to the end, if it was not."""
-    step, planned = (chains.attributes.get(key) for key in ("step", "planned"))
-    return None if planned is None else half_trained(step, planned)
+    if "planned" not in chains.attributes:
+        return None
+    return half_trained(chains.attributes["step"], chains.attributes["planned"])
 
 
 def in_words(name: str, facts: Facts) -> str:

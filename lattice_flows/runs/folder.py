@@ -159,10 +159,9 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     records = read_metrics(folder / METRICS)[: state["step"]]
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
     facts = Facts(version=provenance()["version"], step=state["step"], training_cpu_minutes=minutes)
-    trained = read_trained(folder)
-    if trained is not None and trained.weights == digest(flow):
-        measured = {"proposals": trained.samples, "ess": trained.ess, "ess_error": trained.ess_error}
-        facts = dataclasses.replace(facts, **measured)
+    end = read_trained(folder)
+    if end is not None and end.weights == digest(flow):
+        facts = dataclasses.replace(facts, proposals=end.samples, ess=end.ess, ess_error=end.ess_error)
     elif facts.step < (total := training.total_steps(training_stages(config, flow, action))):
         facts = dataclasses.replace(facts, planned=total)
     if begun is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import torch
 from torch import Tensor
 
-from lattice_flows.actions import ActionLike
+from lattice_flows.actions import Action
 from lattice_flows.config.rules import FINITE, Count, Settings, at_least
 from lattice_flows.config.sections import TrainingConfig
 from lattice_flows.distributed import SERIAL, World
@@ -65,7 +65,7 @@ class Quality(Settings):
 
 
 def fresh_log_weights(
-    flow: Flow, action: ActionLike, settings: TrainingConfig, world: World = SERIAL
+    flow: Flow, action: Action, settings: TrainingConfig, world: World = SERIAL
 ) -> Iterator[tuple[Tensor, float]]:
     """Yield log-weights `(k,)` of fresh samples of a flow in parts, and the seconds of each.
 
