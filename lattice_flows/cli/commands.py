@@ -259,7 +259,8 @@ def status(arguments: argparse.Namespace) -> str:
     """Show the jobs of runs, and the progress of the runs.
 
     The state is Slurm's; where it no longer knows a job, the folder says whether the work is complete. ESS is that of
-    recent training steps, the rate is in steps or updates a second, the remaining time is at this rate.
+    the whole flow once it is trained, before that of the stage in its last steps. The rate is in steps or updates a
+    second, the remaining time is at this rate.
 
     example: lattice-flows status runs/*
     """

@@ -207,3 +207,43 @@ def test_totals_of_prolonged_runs(here, capsys):
     out(capsys, "train", "u1.toml", "--out", "run", "training.steps=15")
     assert "15/15" in out(capsys, "status", "run")
     assert len(read_metrics(Path("run/metrics.jsonl"))) == 15
+
+
+def test_a_folder_that_holds_another_run_than_that_of_a_model(here, capsys):
+    out(capsys, "export", "run", "one.safetensors", "-n", "50")
+    out(capsys, "train", "u1.toml", "--out", "run", "training.steps=13")
+    out(capsys, "export", "run", "two.safetensors", "-n", "50")
+    out(capsys, "sample", "--model", "one.safetensors", "--out", "copy", "-n", "20")
+    refusal = fails(capsys, "sample", "--model", "two.safetensors", "--out", "copy", "-n", "20")
+    assert "lattice-flows sample copy goes on with it, --out takes another folder" in refusal
+    out(capsys, "sample", "copy", "-n", "21")
+    out(capsys, "sample", "--model", "two.safetensors", "--out", "another", "-n", "20")
+    for folder, model, words in (("run", "one", "from random weights"), ("begun", "two", "from other weights")):
+        train = ("train", "u1.toml", "training.steps=14", "--out")
+        if folder == "begun":
+            out(capsys, *train, folder, "--from", "one.safetensors", "--steps", "1")
+        refusal = fails(capsys, *train, folder, "--from", f"{model}.safetensors")
+        assert words in refusal
+        assert "leave --from out to go on with it, or take another folder" in refusal
+        assert "trained for 14 steps" in out(capsys, *train, folder)
+
+
+def test_what_is_not_made_yet_names_the_command_that_makes_it(here, capsys):
+    Path("run/ensemble.h5").unlink()
+    Path("run/checkpoint.pt").unlink()
+    assert "nothing is trained yet: lattice-flows train CONFIG --out run" in fails(capsys, "sample", "run")
+    out(capsys, "train", "u1.toml", "--out", "run")
+    for command in (("measure", "run"), ("export", "run", "lat", "--format", "nersc"), ("compare", "run")):
+        assert "nothing is sampled yet: lattice-flows sample run does that" in fails(capsys, *command)
+    out(capsys, "sample", "run")
+    out(capsys, "measure", "run")
+
+
+def test_a_config_that_was_edited_is_put_back(here, capsys):
+    text = Path("run/config.toml").read_text()
+    Path("run/config.toml").write_text(text.replace("beta = 1.0", "beta = 2.0"))
+    assert "action.beta was 1.0 and is now 2.0; put that back in config.toml" in fails(
+        capsys, "sample", "run", "-n", "61"
+    )
+    Path("run/config.toml").write_text(text)
+    out(capsys, "sample", "run", "-n", "61")
