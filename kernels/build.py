@@ -133,7 +133,8 @@ def find_compiler() -> tuple[str, ...]:
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(command, capture_output=True)
+        # in a group of its own: Ctrl-C stops a run after its step, and must not cost that step the kernel
+        return subprocess.run(command, capture_output=True, process_group=0)
     except OSError as error:
         raise Unavailable(f"cannot run {command[0]} ({error.strerror}); point CXX to a C++ compiler") from error
 

@@ -1,8 +1,17 @@
-"""python -m lattice_flows: the command line."""
+"""The program lattice-flows, also as python -m lattice_flows."""
 
 import sys
 
-from lattice_flows.cli import main
+from lattice_flows.signals import quiet_ctrl_c
+
+
+def run() -> int:
+    """Run the command line; return the exit code."""
+    quiet_ctrl_c()
+    from lattice_flows.cli import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

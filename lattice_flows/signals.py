@@ -1,6 +1,6 @@
 """The early end of a run: by a request to stop, or by the failure of one of its ranks.
 
-After SIGTERM or SIGUSR1 a run finishes its step, writes it down, and ends.
+After SIGTERM, SIGUSR1 or the first Ctrl-C a run finishes its step, writes it down, and ends.
 """
 
 import os
@@ -9,11 +9,12 @@ import sys
 import time
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 INTERRUPTED = 75
 """The exit code of a run that stops on request (EX_TEMPFAIL of sysexits.h): batch scripts requeue it."""
 
+_DEAF = 0.5  # seconds after Ctrl-C: a terminal and a launcher may both send a signal for it
 _GRACE = 4.0  # seconds before other ranks speak, as all ranks fail with rank 0 at a wrong setting
 
 
@@ -21,7 +22,8 @@ class Stop:
     """A context manager that notes whether the process is asked to stop inside its block.
 
     A batch system sends a signal some time before it kills a job. The handler only sets `asked`; the run reads it
-    between two steps.
+    between two steps. A second Ctrl-C ends the process at once. Where Ctrl-C was ignored, as in the background of a
+    shell, it stays so.
 
     Example:
         >>> import os
@@ -35,7 +37,8 @@ class Stop:
     asked = False
 
     def __enter__(self) -> "Stop":
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        heard = [number for number in SIGNALS if number != signal.SIGINT or _heeds_ctrl_c()]
+        self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -44,6 +47,22 @@ class Stop:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_IGN)
+            if os.isatty(2):
+                os.write(2, b"\nlattice-flows: stops after this step, and writes it down; Ctrl-C again ends at once\n")
+            time.sleep(_DEAF)
+            signal.signal(number, signal.SIG_DFL)  # which ends a long step, too
+
+
+def quiet_ctrl_c() -> None:
+    """Let Ctrl-C end this process without a traceback, wherever it is; for a program, at its very beginning."""
+    if _heeds_ctrl_c():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _heeds_ctrl_c() -> bool:
+    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def end_all(code: int, why: str) -> None:

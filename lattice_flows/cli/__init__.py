@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nlattice-flows: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("\nlattice-flows: interrupted", file=sys.stderr)
         return 130
     except Exception:
         end_all(1, traceback.format_exc())

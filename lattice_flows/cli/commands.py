@@ -33,7 +33,8 @@ def train(arguments: argparse.Namespace) -> str:
     """Train a flow.
 
     A folder that holds a checkpoint of the same settings goes on from there, so the command that was killed is the
-    command that resumes. A larger training.steps prolongs a run, with a new cosine schedule.
+    command that resumes. A larger training.steps prolongs a run, with a new cosine schedule, and --steps ends it early.
+    At the end the whole flow is measured on fresh samples.
 
     example: lattice-flows train config.toml training.steps=500 action.beta=2.2 --out runs/su2
     """
@@ -41,9 +42,12 @@ def train(arguments: argparse.Namespace) -> str:
         from lattice_flows import config, runs
 
         settings = config.load(arguments.config, arguments.overrides, arguments.imports)
-        step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin, world, stop)
+        step = runs.train_run(settings, arguments.out, arguments.config, arguments.begin, world, stop, arguments.steps)
         if world.first:
-            return f"trained for {step} steps; next: lattice-flows sample {arguments.out}\n"
+            trained = runs.read_trained(Path(arguments.out))
+            stages = f" in {trained.stages} stages" if trained and trained.stages > 1 else ""
+            measured = trained.in_words() if trained else ""
+            return f"{measured}trained for {step} steps{stages}; next: lattice-flows sample {arguments.out}\n"
     return ""
 
 
@@ -52,7 +56,8 @@ def sample(arguments: argparse.Namespace) -> str:
 
     Goes on with the chains that are there, until each has N configurations; sampling.updates says how. With a config it
     makes the folder of a run whose updates need no training, such as heatbath. With --model it first makes the folder
-    of a run that has the weights of that model. In both, sample, measure, show and train work.
+    of a run that has the weights of that model. In both, sample, measure, show and train work. With --new, chains that
+    are there are kept under another name, ensemble.1.h5, and new ones begin.
 
     example: lattice-flows sample --model u1_2d_L16_beta7 -n 10000
     """
@@ -68,14 +73,14 @@ def sample(arguments: argparse.Namespace) -> str:
             run = arguments.out or Path(arguments.model).name.removesuffix(".safetensors")
             if world.first:
                 runs.start_run(arguments.model, run, arguments.extents, words)
-            n = runs.sample_run(run, words, world=world, stop=stop)
+            n = runs.sample_run(run, words, world=world, stop=stop, anew=arguments.new)
         elif arguments.out is not None:
             source, *overrides = words
             run, settings = arguments.out, config.load(source, overrides, arguments.imports)
-            n = runs.sample_run(run, config=settings, source=source, world=world, stop=stop)
+            n = runs.sample_run(run, config=settings, source=source, world=world, stop=stop, anew=arguments.new)
         else:
             run, *overrides = words
-            n = runs.sample_run(run, overrides, world=world, stop=stop)
+            n = runs.sample_run(run, overrides, world=world, stop=stop, anew=arguments.new)
         if world.first:
             return f"{runs.sampled_in_words(run)}{n} configurations; next: lattice-flows measure {run}\n"
     return ""
@@ -295,7 +300,8 @@ def status(arguments: argparse.Namespace) -> str:
     """Show the jobs of runs, and the progress of the runs.
 
     The state is Slurm's; where it no longer knows a job, the folder says whether the work is complete. ESS is that of
-    recent training steps, the rate is in steps or updates a second, the remaining time is at this rate.
+    the whole flow once it is trained, before that of the stage in its last steps. The rate is in steps or updates a
+    second, the remaining time is at this rate.
 
     example: lattice-flows status runs/*
     """

@@ -58,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="begin from these weights instead of random ones: a model (lattice-flows models), a .safetensors file, or "
         "the folder of a run, of the same [flow]; a flow that can is carried to the extents of the config",
     )
+    train.add_argument("--steps", type=int, metavar="N", help="end after N of the steps that the config plans")
     train.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="settings that replace those in the file"
     )
@@ -65,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     sample = command(commands.sample)
     sample.usage = (
         "lattice-flows sample [-h] (RUN | CONFIG --out FOLDER | --model MODEL [--out FOLDER] [--extents L,L]) [-n N] "
-        "[--import MODULE] [section.key=value ...]"
+        "[--new] [--import MODULE] [section.key=value ...]"
     )
     sample.add_argument("-n", metavar="N", help="configurations of each chain (default: sampling.n)")
     sample.add_argument("--model", metavar="MODEL", help="a model (lattice-flows models), file or run to make a run of")
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="L,L",
         help="with --model: other extents, for a flow that can be carried to them",
     )
+    sample.add_argument("--new", action="store_true", help="keep the chains that are there aside, and begin new ones")
     # argparse cannot tell a run that may be missing from an override
     sample.add_argument(
         "overrides",

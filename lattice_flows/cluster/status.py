@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from lattice_flows.cluster import jobs
 from lattice_flows.cluster.jobs import Job, Queued
-from lattice_flows.config import loads
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.reports.columns import columns
 from lattice_flows.runs import training_progress
 from lattice_flows.runs.folder import CHECKPOINT, CONFIG, COSTS, ENSEMBLE, METRICS, REPORT, beginning, load_run
+from lattice_flows.runs.trained import read_trained
 
 
 class Progress(NamedTuple):
@@ -22,8 +22,8 @@ class Progress(NamedTuple):
     total: int
     rate: float = math.nan
     """Steps or updates a second."""
-    ess: float = math.nan
-    """That of recent training steps."""
+    ess: str = "-"
+    """That of the flow at the end of its training, else of the stage in its last steps."""
 
     @property
     def complete(self) -> bool:
@@ -89,7 +89,7 @@ def _words(row: Row, known: dict[str, Queued] | None) -> Sequence[str]:
     step = ess = rate = remaining = "-"
     if (progress := row.progress) is not None:
         step = "-" if row.kind == "measure" else f"{progress.done}/{progress.total}"
-        ess = "-" if math.isnan(progress.ess) else f"{progress.ess:.3f}"
+        ess = progress.ess
         rate = "-" if math.isnan(progress.rate) else f"{progress.rate:.3g}/s"
         if not progress.complete and not math.isnan(progress.rate):
             remaining = _duration((progress.total - progress.done) / progress.rate)
@@ -114,16 +114,17 @@ def _progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
         return None
     config = load_run(folder)
     if kind == "train":
-        found = training_progress(read_metrics(folder / METRICS), beginning(folder, config))
+        found = training_progress(read_metrics(folder / METRICS), beginning(folder, config), read_trained(folder))
         rate = 1 / found.seconds if found.seconds > 0 else math.nan
         return Progress(found.steps, found.total, rate, found.ess)
     path, total = folder / ENSEMBLE, config.sampling.n * config.sampling.every
     if not path.exists():
         return Progress(0, total)
     stored = ChainFile(path)
-    if "config" in stored.attributes:  # the settings of the chains: those in the config of a model's run may differ
-        total = loads(stored.attributes["config"], str(path)).sampling.n * stored.every
-    recent = [record for record in read_metrics(folder / COSTS) if record["made"]][-5:]
+    costs = read_metrics(folder / COSTS)
+    if costs:  # as the last command wanted them: the config may say otherwise
+        total = costs[-1].get("wanted", total)
+    recent = [record for record in costs if record["made"]][-5:]
     seconds = sum(record.get("seconds", record["cpu_seconds"] / ranks) for record in recent)
     rate = sum(record["made"] for record in recent) / seconds if seconds > 0 else math.nan
     return Progress(stored.n_updates, total, rate)

@@ -15,8 +15,15 @@ from lattice_flows.cluster.script import fill
 from lattice_flows.config import Config, load
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import files
-from lattice_flows.runs.folder import CHECKPOINT, CONFIG, ENSEMBLE, MODEL, check_same_run, write_config
-from lattice_flows.runs.train import training_stages
+from lattice_flows.runs.folder import (
+    CHECKPOINT,
+    CONFIG,
+    ENSEMBLE,
+    MODEL,
+    check_same_run,
+    training_stages,
+    write_config,
+)
 
 
 def submit_run(
@@ -67,6 +74,8 @@ def submit_run(
         line = f"export PYTHONPATH={shlex.quote(str(Path(source).parent.absolute()))}${{PYTHONPATH:+:$PYTHONPATH}}"
         environment = dataclasses.replace(environment, setup=(*environment.setup, line))
     copy, run = str(folder / CONFIG), str(folder)
+    if run in models.available():  # a path, since sample --model takes the name for that model
+        run = f"./{run}"
     arguments = {
         "train": [copy, run],
         "sample": [run] if config.sampling.uses_flow or array is None else [copy, run],

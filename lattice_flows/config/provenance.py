@@ -25,5 +25,8 @@ def provenance() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
+    # in a group of its own: Ctrl-C is for the run
     command = ["git", "-C", str(Path(lattice_flows.__file__).parent), *arguments]
-    return subprocess.run(command, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
+    return subprocess.run(
+        command, capture_output=True, check=True, text=True, timeout=10, process_group=0
+    ).stdout.strip()

@@ -36,6 +36,8 @@ class Facts(Settings):
     """The number of training steps, with those of the model that the training began from."""
     training_cpu_minutes: Annotated[float, FINITE, at_least(0)]
     """The cost of these steps."""
+    planned: Annotated[int, at_least(1)] | None = None
+    """The number of steps that the training was to make, where it has not come to its end."""
     begun_from: str | None = None
     """The name of the model that the training began from."""
     proposals: Annotated[int, at_least(0)] = 0

@@ -15,7 +15,16 @@ from lattice_flows.models import Facts, Header, build_action, build_space
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.tuning import tuning_of, tuning_warnings
-from lattice_flows.reports.words import bracketed, couplings, field, label, number, sampler_in_words, system
+from lattice_flows.reports.words import (
+    bracketed,
+    couplings,
+    field,
+    half_trained,
+    label,
+    number,
+    sampler_in_words,
+    system,
+)
 from lattice_flows.statistics import (
     Estimate,
     Moves,
@@ -48,6 +57,7 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
         "distinct": moves.distinct,
         "longest_rejection_run": longest_rejection_run(acceptance.T > 0),
         "tuning": tuning_of(config, chains),
+        "half_trained": _half_trained(chains),
         **dict.fromkeys(("ess", "ess_error", "ess_reason", "pareto_k", "pareto_k_error", "pareto_warning")),
     }
     doubt = ""
@@ -127,6 +137,7 @@ REMEDIES = {
 
 
 def _warnings(report: Report) -> list[str]:
+    half = [f"{report['half_trained']}: train it to the end"] if report["half_trained"] else []
     named: dict[str, list[str]] = {}
     for name, entry in report["observables"].items():
         if entry["reason"]:
@@ -135,7 +146,16 @@ def _warnings(report: Report) -> list[str]:
     kinds = dict.fromkeys(reason.partition(":")[0] for reason in named)
     lines += [f"where {kind}: {REMEDIES[kind]}" for kind in kinds]
     apart = [label(name) for name, entry in report["observables"].items() if (entry["r_hat"] or 1) > R_HAT]
-    return lines + ([f"the chains disagree (R-hat > {R_HAT}) in {', '.join(apart)}: run them longer"] if apart else [])
+    if apart:
+        lines.append(f"the chains disagree (R-hat > {R_HAT}) in {', '.join(apart)}: run them longer")
+    return half + lines
+
+
+def _half_trained(chains: ChainFile) -> str | None:
+    """Say that the flow of the chains was not trained to the end, if it was not."""
+    if "planned" not in chains.attributes:
+        return None
+    return half_trained(chains.attributes["step"], chains.attributes["planned"])
 
 
 def in_words(name: str, facts: Facts) -> str:
@@ -145,7 +165,8 @@ def in_words(name: str, facts: Facts) -> str:
         >>> in_words("u1", Facts(version="0.1.0", step=9, training_cpu_minutes=2.0, ess=0.91, ess_error=0.02))
         'u1: ESS 0.91(2), 9 steps in 2 CPU minutes'
     """
-    return f"{name}: ESS {_ess(facts)}, {facts.step:,} steps in {facts.training_cpu_minutes:.3g} CPU minutes"
+    steps = f"{facts.step:,}" if facts.planned is None else f"{facts.step:,} of {facts.planned:,}"
+    return f"{name}: ESS {_ess(facts)}, {steps} steps in {facts.training_cpu_minutes:.3g} CPU minutes"
 
 
 def models_table(headers: Iterable[Header]) -> str:

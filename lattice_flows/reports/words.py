@@ -79,3 +79,37 @@ def number(value: float | None, form: str) -> str:
 def short(value: Any) -> str:
     """Write a setting in few digits, such as '2' for 2.0."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def ess_in_words(value: float, n: int, error: float | None = None) -> str:
+    """Write an ESS from n samples; where fewer than 10 of them count, it is only known to be small.
+
+    It is then below 10 / n, or below two errors where these are larger.
+
+    Example:
+        >>> ess_in_words(0.4153, 1024, 0.012), ess_in_words(0.867, 1600), ess_in_words(0.059, 32)
+        ('0.415(12)', '0.867', '< 0.31 (32 samples cannot show less)')
+        >>> ess_in_words(0.004, 1024, 0.018)
+        '< 0.04 (1024 samples cannot show less)'
+    """
+    if n == 0:
+        return "-"
+    if value * n < 10:
+        bound = max(10 / n, value + 2 * (error or 0.0))
+        return f"< {bound:.2g} ({n} samples cannot show less)" if bound < 1 else f"unknown ({n} samples are too few)"
+    return f"{value:.3f}" if error is None else bracketed(value, error)
+
+
+def stage_in_words(name: str, number: int, stages: int) -> str:
+    """Name a stage of a training.
+
+    Example:
+        >>> stage_in_words("4+4", 1, 4), stage_in_words("flow", 4, 4)
+        ('stage 4+4 (1 of 4)', 'the flow')
+    """
+    return "the flow" if name == "flow" else f"stage {name} ({number} of {stages})"
+
+
+def half_trained(step: int, planned: int) -> str:
+    """Say that a flow was sampled before its training came to its end."""
+    return f"the flow was trained for {step} of {planned} steps"

@@ -3,6 +3,7 @@
 config.toml        the resolved settings, and the version that ran them
 model.safetensors  the model that the run began from, if there was one
 metrics.jsonl      one JSON object for each training step
+trained.json       ESS, expected acceptance and cost of the flow where its training has ended
 checkpoint.pt      weights, optimizer and random states of the last `checkpoint_every` steps
 thermalisation.pt  chains that are not in equilibrium yet
 ensemble.h5        the Markov chains
@@ -22,10 +23,11 @@ from lattice_flows.runs.models import export_run, start_run
 from lattice_flows.runs.sample import sample_run, sampled_in_words
 from lattice_flows.runs.show import show_run, training_progress
 from lattice_flows.runs.train import train_run
+from lattice_flows.runs.trained import read_trained
 
 __all__ = [
     "compare_runs", "comparison_table", "convert_configuration", "demo", "export_configuration", "export_run",
     "import_configuration", "load_model", "load_run", "measure_configurations", "measure_ensemble", "measure_run",
-    "measure_start", "sample_run", "sampled_in_words", "show_run", "start_run", "train_run", "trained_model",
-    "training_progress", "verify_configurations",
+    "measure_start", "read_trained", "sample_run", "sampled_in_words", "show_run", "start_run", "train_run",
+    "trained_model", "training_progress", "verify_configurations",
 ]  # fmt: skip

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lattice_flows.config import Config, loads
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, Given, files, read_configuration, write_configuration
@@ -29,7 +31,7 @@ def import_configuration(
         given: what the file does not state, and the checks to ignore.
 
     Raises:
-        InvalidInput: the file cannot be read, the settings do not fit, or the folder holds a run.
+        InvalidInput: the file cannot be read, the settings do not fit, or the folder holds another run.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
     path, folder = Path(path), Path(folder)
@@ -48,7 +50,12 @@ def import_configuration(
     files.make_folder(folder)
     with files.locked(folder):
         if (folder / CONFIG).exists():
-            raise InvalidInput(f"{folder} holds a run: take another folder")
+            start = folder / copy
+            if load_run(folder) == config and start.is_file() and torch.equal(read_configuration(start)[0], links):
+                return config  # imported before
+            raise InvalidInput(
+                f"{folder} holds another run: lattice-flows sample {folder} goes on with it, --out takes another folder"
+            )
         if given == NOTHING_GIVEN:
             files.write(folder / copy, path.read_bytes())
         else:  # a file that states all that was given

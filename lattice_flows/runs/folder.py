@@ -7,15 +7,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lattice_flows import models
+from lattice_flows import models, training
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, load, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
+from lattice_flows.config.registry import ARCHITECTURES
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import files, load_checkpoint, read_metrics
-from lattice_flows.models import Facts, Model, build_run, carried
+from lattice_flows.models import Facts, Model, build_run, carried, digest
 from lattice_flows.models.store import check_weights
+from lattice_flows.runs.trained import read_trained
 
 CONFIG = "config.toml"
 CHECKPOINT = "checkpoint.pt"
@@ -57,7 +59,11 @@ def sampled(folder: Path) -> Path:
 
 def overridden(stored: Config, config: Config) -> Config:
     """Return the second config; raise InvalidInput if settings differ that may not change after training."""
-    if conflicts := resume_conflicts(stored, config, longer=False):
+    conflicts = resume_conflicts(stored, config, longer=False)
+    for key in ("checkpoint_every", "max_bad_steps"):  # which a training takes when it goes on
+        was, now = (getattr(one.training, key) for one in (stored, config))
+        conflicts += [f"training.{key} was {was} and is now {now}"] if was != now else []
+    if conflicts:
         raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
     return config
 
@@ -70,9 +76,11 @@ def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
         stored.append(loads(checkpoint["config"], str(folder / CHECKPOINT)))
     for old in stored:
         if conflicts := resume_conflicts(old, config):
+            shorter = config.training.steps < old.training.steps
+            early = f"; of training.steps={old.training.steps} --steps N makes fewer" if shorter else ""
             raise InvalidInput(
                 f"{folder} holds a run with other settings: {'; '.join(conflicts)}; "
-                "take another folder, or the settings that it was started with"
+                f"take another folder, or the settings that it was started with{early}"
             )
     return checkpoint
 
@@ -86,6 +94,12 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     if not {"config", "training"} <= checkpoint.keys():
         raise InvalidInput(f"a checkpoint of a run is expected, got one with {', '.join(checkpoint)} ({path})")
     return checkpoint
+
+
+def training_stages(config: Config, flow: Flow, action: Action) -> list[training.Stage]:
+    """Return the stages of a training; raise InvalidInput if the architecture has none for this flow and action."""
+    own = ARCHITECTURES[config.flow.architecture].stages
+    return own(flow, action, config.training) if own else [training.whole_flow(flow, action, config.training)]
 
 
 class Beginning(NamedTuple):
@@ -129,21 +143,33 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     checkpoint = read_checkpoint(folder)
     trained = loads(checkpoint["config"], str(folder / CHECKPOINT))
     if conflicts := resume_conflicts(trained, load_run(folder)):
-        raise InvalidInput(f"{folder}: checkpoint.pt and config.toml contradict each other: {'; '.join(conflicts)}")
+        raise InvalidInput(
+            f"{folder}: checkpoint.pt and config.toml contradict each other: {'; '.join(conflicts)}; put that back in "
+            "config.toml"
+        )
     if conflicts := resume_conflicts(trained, config):
         raise InvalidInput(f"{folder} holds a run with other settings: {'; '.join(conflicts)}; leave the config out")
     state = checkpoint["training"]
     try:  # the weights alone: the random streams of the caller are not those of the training
         flow.load_state_dict(state["flow"])
     except (KeyError, RuntimeError) as error:
-        raise InvalidInput(f"the checkpoint belongs to another flow: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"the checkpoint belongs to another flow, train in another folder: {reason}") from error
     # runs of earlier versions have no cpu_seconds
     records = read_metrics(folder / METRICS)[: state["step"]]
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
     facts = Facts(version=provenance()["version"], step=state["step"], training_cpu_minutes=minutes)
+    end = read_trained(folder)
+    if end is not None and end.weights == digest(flow):
+        facts = dataclasses.replace(facts, proposals=end.samples, ess=end.ess, ess_error=end.ess_error)
+    elif facts.step < (total := training.total_steps(training_stages(config, flow, action))):
+        facts = dataclasses.replace(facts, planned=total)
     if begun is not None:
         step, minutes = facts.step + begun.facts.step, minutes + begun.facts.training_cpu_minutes
-        facts = dataclasses.replace(facts, step=step, training_cpu_minutes=minutes, begun_from=begun.name)
+        planned = None if facts.planned is None else facts.planned + begun.facts.step
+        facts = dataclasses.replace(
+            facts, step=step, planned=planned, training_cpu_minutes=minutes, begun_from=begun.name
+        )
     return Model(flow.eval(), action.to(device), config, folder.resolve().name, facts)
 
 

@@ -2,6 +2,9 @@
 
 import contextlib
 import dataclasses
+import itertools
+import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -12,12 +15,20 @@ from torch import Tensor
 from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import ChainFile, ChainWriter, MetricsFile, create_chains, files, read_metrics
-from lattice_flows.io.tensors import load_checkpoint, save_checkpoint
+from lattice_flows.io import (
+    ChainFile,
+    ChainWriter,
+    MetricsFile,
+    create_chains,
+    files,
+    load_checkpoint,
+    read_metrics,
+    save_checkpoint,
+)
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.tuning import Tuned, read_tuned, tuned_attributes
 from lattice_flows.reports.words import action_settings
-from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
+from lattice_flows.runs.folder import COSTS, ENSEMBLE, REPORT, THERMALISATION, check_same_run, write_config
 from lattice_flows.sampling import ChainState
 
 
@@ -39,6 +50,7 @@ class Keeper:
 
     Args:
         is_new: the config did not come from the folder, which may not exist yet.
+        anew: keep the chains that are there under other names, and begin without them.
         model: the trained one, where updates need it.
 
     Attributes:
@@ -50,7 +62,9 @@ class Keeper:
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
 
-    def __init__(self, folder: Path, config: Config, is_new: bool, model: Model | None, device: torch.device):
+    def __init__(
+        self, folder: Path, config: Config, is_new: bool, anew: bool, model: Model | None, device: torch.device
+    ):
         self.config, self.attributes = config, _attributes(config, model, device)
         self.path, self.thermalisation = folder / ENSEMBLE, folder / THERMALISATION
         self._writer: ChainWriter | None = None
@@ -59,6 +73,8 @@ class Keeper:
             held.enter_context(files.locked(folder))
             if is_new:
                 check_same_run(folder, config)
+            if anew:
+                set_aside(folder)
             self.state, self.place = self._read()
             if is_new:
                 write_config(folder, config)
@@ -93,7 +109,8 @@ class Keeper:
 
     def spent(self, updates: int, made: int, cpu_seconds: float) -> None:
         """Record the cost of updates, on all ranks together."""
-        self._costs.append({"updates": updates, "made": made, "cpu_seconds": cpu_seconds})
+        wanted = self.config.sampling.n * self.config.sampling.every
+        self._costs.append({"updates": updates, "made": made, "cpu_seconds": cpu_seconds, "wanted": wanted})
 
     def __enter__(self) -> Self:
         return self
@@ -120,13 +137,50 @@ class Keeper:
         """Refuse chains that cannot go on with these settings."""
         made = loads(attributes["config"], str(path))
         before, now = (dataclasses.asdict(config.sampling) for config in (made, self.config))
-        pairs = [(key, before.get(key), now[key]) for key in now if key != "n"]
-        # apart from the settings, which may have such names, too
-        pairs += [(key, attributes.get(key), self.attributes.get(key)) for key in ("device", "step", "weights")]
-        changes = [f"the chain was made with {key} {old}, not {new}" for key, old, new in pairs if old != new]
-        changes += [f"the chain was made with other settings: {words}" for words in resume_conflicts(made, self.config)]
-        if changes:
-            raise InvalidInput(f"{changes[0]}: go on with that, or move the file away to start a new chain ({path})")
+        pairs = [("sampling", key, before.get(key), now[key]) for key in now if key != "n"]
+        pairs.append(("training", "device", attributes.get("device"), self.attributes["device"]))
+        for section, key, old, new in pairs:
+            if old != new:
+                value = old if isinstance(old, str) else json.dumps(old)
+                override = shlex.quote(f"{section}.{key}={value}")
+                remedy = f"leave {section}.{key} out" if old is None else f"{override} goes on with it"
+                raise _other_chain(f"{key} {old}, not {new}", f"{remedy}, ", path)
+        own = self.attributes
+        if any(attributes.get(key) != own.get(key) for key in ("step", "weights")):
+            raise _other_chain(f"weights of step {attributes.get('step')}, not {own.get('step')}", "", path)
+        for words in resume_conflicts(made, self.config):
+            raise _other_chain(f"other settings: {words}", "put that back in config.toml to go on, or ", path)
+
+
+def _other_chain(words: str, remedy: str, path: Path) -> InvalidInput:
+    """Return the error of chains that cannot go on; `--new` is always a way out."""
+    kept = _numbered(path.name, _number(path.parent))
+    return InvalidInput(
+        f"the chain was made with {words}: {remedy}--new keeps it as {kept} and starts another ({path})"
+    )
+
+
+def set_aside(folder: Path) -> None:
+    """Keep the chains of a run and their report under free names, such as ensemble.1.h5.
+
+    The chains are last, so that the same call goes on after a kill.
+    """
+    number = _number(folder)
+    chains = ENSEMBLE if (folder / ENSEMBLE).exists() else THERMALISATION
+    for name in (REPORT, "report.txt", "figures", COSTS, chains):
+        if (folder / name).exists():
+            with files.writing(folder / name):
+                (folder / name).rename(folder / _numbered(name, number))
+    files.sync(folder)
+
+
+def _number(folder: Path) -> int:
+    taken = {path.name for path in folder.iterdir()}
+    return next(k for k in itertools.count(1) if not taken & {_numbered(ENSEMBLE, k), _numbered(THERMALISATION, k)})
+
+
+def _numbered(name: str, number: int) -> str:
+    return f"{Path(name).stem}.{number}{Path(name).suffix}"
 
 
 def named(state: ChainState) -> dict[str, Tensor]:
@@ -139,6 +193,8 @@ def _attributes(config: Config, model: Model | None, device: torch.device) -> di
     # the facts last: a setting of an action may be called as one of them
     theory = {**action_settings(config), **build_space(config).facts, "action": config.action.name}
     trained = {} if model is None else {"weights": digest(model.flow), "step": model.facts.step}
+    if model is not None and model.facts.planned is not None:
+        trained["planned"] = model.facts.planned
     return {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in theory.items()},
         "config": to_toml(config),

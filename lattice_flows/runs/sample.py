@@ -1,5 +1,6 @@
 """Markov chains in the folder of a run: made by all ranks, gathered and written by rank 0."""
 
+import functools
 import logging
 import time
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from lattice_flows.reports.tuning import tuning_in_words, tuning_of, tuning_warn
 from lattice_flows.runs.folder import CONFIG, ENSEMBLE, THERMALISATION, load_run, trained_model
 from lattice_flows.runs.keeper import Keeper, Place, named
 from lattice_flows.runs.samplers import Chains
+from lattice_flows.runs.trained import unfinished
 from lattice_flows.sampling import ChainState, Streams
 from lattice_flows.signals import Stop
 
@@ -39,6 +41,7 @@ def sample_run(
     source: str = "config",
     world: World = SERIAL,
     stop: Stop | None = None,
+    anew: bool = False,
 ) -> int:
     """Make the Markov chains of a run, or go on with them; return the number of configurations of each chain.
 
@@ -52,6 +55,7 @@ def sample_run(
         world: the ranks that share the chains, each of them calling this. They share the proposals where the flow
             alone proposes and there are more ranks than chains.
         stop: asked after every update, on every rank.
+        anew: keep chains that are there under other names, such as ensemble.1.h5, and make new ones.
 
     Raises:
         InvalidInput: nothing is trained, settings that contradict the run, a broken file, or too many ranks.
@@ -68,6 +72,8 @@ def sample_run(
     action.to(device)
     # before anything is written, so that wrong settings leave no trace
     model = trained_model(folder, settings, device) if settings.sampling.uses_flow and world.first else None
+    if model is not None and model.facts.planned is not None:
+        log.warning("warning: %s", unfinished(folder, model.facts.step, model.facts.planned))
     flow = None if model is None else model.flow
     weights = world.broadcast(None if flow is None else flow.state_dict())
     if flow is None and weights is not None:
@@ -75,14 +81,15 @@ def sample_run(
         flow.load_state_dict(weights)
         flow.to(device).eval()
     chains = Chains(settings, action, flow, world=world)
-    if not any((folder / name).exists() for name in (ENSEMBLE, THERMALISATION)):
+    if anew or not any((folder / name).exists() for name in (ENSEMBLE, THERMALISATION)):
         chains.read_start(folder)
-    with Keeper(folder, settings, config is not None, model, device) if world.first else nullcontext() as keeper:
+    keeping = functools.partial(Keeper, folder, settings, config is not None, anew, model, device)
+    with keeping() if world.first else nullcontext() as keeper:
         place = world.broadcast(None if keeper is None else keeper.place)
         if place is not None:
             chains.use(place.tuned)
         # where proposals are shared, rank 0 alone has chains
-        team = _Team(chains, keeper, SERIAL if chains.shared else world, stop, device)
+        team = _Team(chains, keeper, SERIAL if chains.shared else world, stop, device, anew)
         if not chains.shared:
             return team.run(folder, place)
         if keeper is None:
@@ -107,7 +114,16 @@ def sampled_in_words(folder: str | Path) -> str:
 class _Team:
     """The ranks that have chains, seen from one of them; rank 0 has the keeper."""
 
-    def __init__(self, chains: Chains, keeper: Keeper | None, world: World, stop: Stop, device: torch.device):
+    def __init__(
+        self,
+        chains: Chains,
+        keeper: Keeper | None,
+        world: World,
+        stop: Stop,
+        device: torch.device,
+        anew: bool,
+    ):
+        self.again = "the same command without --new" if anew else "the same command"
         self.chains, self.keeper, self.world, self.stop = chains, keeper, world, stop
         self.settings = chains.config.sampling
         self.streams = Streams(self.settings.seed, world.share(self.settings.chains), device)
@@ -205,7 +221,7 @@ class _Team:
     def _stop_if_asked(self, done: str) -> None:
         if self.world.any(self.stop.asked):
             self.world.barrier()  # no rank leaves before all is written
-            raise Interrupted(f"asked to stop: {done}; the same command goes on")
+            raise Interrupted(f"asked to stop: {done}; {self.again} goes on")
 
     def _spent(self, updates: int) -> None:
         """Record the time since the last call, on all ranks."""

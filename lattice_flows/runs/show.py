@@ -1,7 +1,7 @@
 """A run in words: its theory, its progress, and its report."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +10,11 @@ from lattice_flows.config import Config
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.models import build_action
 from lattice_flows.reports.report import in_words
-from lattice_flows.reports.words import sampler_in_words, system
-from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, Beginning, beginning, load_run
+from lattice_flows.reports.words import ess_in_words, sampler_in_words, stage_in_words, system
+from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, Beginning, beginning, load_run, training_stages
 from lattice_flows.runs.measure import draw_training
-from lattice_flows.runs.train import training_stages
+from lattice_flows.runs.train import progress_in_words
+from lattice_flows.runs.trained import Trained, read_trained, unfinished
 
 
 def show_run(folder: str | Path) -> str:
@@ -42,36 +43,51 @@ def show_run(folder: str | Path) -> str:
 
 
 class TrainingProgress(NamedTuple):
-    """The progress of a training, and means over its last twentieth, which are nan before its first step."""
+    """The progress of a training, with nan and "-" before its first step."""
 
     steps: int
     total: int
-    loss: float
-    ess: float
+    """The number of planned steps of all stages, or of those made where the training ended early."""
+    ess: str
+    """The ESS in words: of the whole flow where the training has ended, else of the stage in its last steps."""
     seconds: float
-    """The time of a step."""
+    """The time of a step, a mean over the last ones of the stage."""
 
 
-def training_progress(metrics: Sequence[Mapping[str, Any]], begun: Beginning) -> TrainingProgress:
-    """Return the progress of a training, from its metrics and the run before its first step."""
-    recent = metrics[-max(1, len(metrics) // 20) :]
-    loss, ess, seconds = (_mean(record[key] for record in recent) for key in ("loss", "ess", "seconds"))
+def training_progress(metrics: Sequence[Mapping[str, Any]], begun: Beginning, end: Trained | None) -> TrainingProgress:
+    """Return the progress of a training, from its metrics, the run before its first step, and its end, if it has one.
+
+    Where the metrics are those of more steps than the end, the training goes on.
+    """
     total = training.total_steps(training_stages(begun.config, begun.flow, begun.action))
-    return TrainingProgress(len(metrics), total, loss, ess, seconds)
+    if not metrics:
+        return TrainingProgress(0, total, "-", math.nan)
+    now = metrics[-1]
+    recent = [record for record in metrics[-training.quality.POOLED :] if record["stage"] == now["stage"]]
+    seconds = sum(record["seconds"] for record in recent) / len(recent)
+    if end is not None and end.step == len(metrics):
+        return TrainingProgress(end.step, end.step, ess_in_words(end.ess, end.samples, end.ess_error), seconds)
+    ess = ess_in_words(*training.pooled_ess(recent))
+    if now["stage"] != "flow":
+        ess += f" of {stage_in_words(now['stage'], now.get('stage_number', 1), now.get('stages', 1))}"
+    return TrainingProgress(len(metrics), total, ess, seconds)
 
 
 def _training_in_words(folder: Path, config: Config, metrics: list[dict[str, Any]]) -> list[str]:
-    begun = beginning(folder, config)
-    progress = training_progress(metrics, begun)
-    line = f"training: {progress.steps} of {progress.total} steps"
+    begun, end = beginning(folder, config), read_trained(folder)
+    steps, total, _, seconds = training_progress(metrics, begun, None)
+    lines = [str(begun.flow)]
+    if begun.model is not None:
+        lines.append(f"begins from: {in_words(begun.model.name, begun.model.facts)}")
+    stages = len(training_stages(begun.config, begun.flow, begun.action))
+    line = f"training: {steps} of {total} steps" + (f" in {stages} stages" if stages > 1 else "")
     if metrics:
-        line += f", now loss {progress.loss:.5g}, ESS {progress.ess:.3f}, {progress.seconds:.3g} s a step"
+        line += f", now {progress_in_words(metrics)}, {seconds:.3g} s a step"
         line += f", {sum(record['skipped'] for record in metrics)} skipped"
-    model = begun.model
-    return [str(begun.flow), *([f"begins from: {in_words(model.name, model.facts)}"] if model else []), line]
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    """Average the values that are not None; nan where there are none."""
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else math.nan
+    lines.append(line)
+    if end is not None and end.step == steps:
+        early = f"ended after {steps} steps, " if steps < total else ""
+        lines.append(f"trained: {early}{end.in_words().rstrip()}")
+    elif metrics:
+        lines.append(f"warning: {unfinished(folder, steps, total)}")
+    return lines

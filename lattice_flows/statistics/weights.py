@@ -79,6 +79,21 @@ def forward_ess(log_w: Tensor, blocks: int = 100) -> tuple[Tensor, Tensor]:
     return value, jackknife_error(kept**2 * torch.exp(-sums - inverse_sums))
 
 
+def expected_acceptance(log_w: Tensor) -> Tensor:
+    """The acceptance of independence Metropolis in equilibrium, from log-weights of independent proposals.
+
+    A chain at x accepts y with min(1, w(y) / w(x)), so that the mean is E_qq[min(w(x), w(y))] / E_q[w], here over all
+    pairs of different proposals. Errors: as `ess`. Shapes: log_w `(n,)`, n >= 2 -> a scalar.
+
+    Example:
+        >>> expected_acceptance(torch.tensor([0.0, 0.0, float("-inf")]))  # from a state, to the other or to the zero
+        tensor(0.5000, dtype=torch.float64)
+    """
+    w = checked_weights(torch.as_tensor(log_w)).sort().values.exp()
+    larger = torch.arange(len(w) - 1, -1, -1, device=w.device)  # the number of weights above each
+    return 2 * (larger * w).sum() / ((len(w) - 1) * w.sum())
+
+
 class ParetoTail(NamedTuple):
     """The generalised Pareto distribution of the largest weights: 1 / k is the number of their moments.
 

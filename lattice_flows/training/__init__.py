@@ -12,13 +12,14 @@ from lattice_flows.training.losses import (
     reinforce,
     reparametrisation,
 )
+from lattice_flows.training.quality import Quality, fresh_log_weights, pooled_ess
 from lattice_flows.training.soap import SOAP
 from lattice_flows.training.stages import Stage, learning_rate, total_steps, whole_flow
 
 __all__ = [
-    "ESTIMATORS", "SOAP", "Divergence", "Stage", "StepRecord", "TrainingState", "forward_path", "learning_rate",
-    "likelihood", "log_ratio", "path", "reinforce", "reparametrisation", "select_device", "total_steps", "train",
-    "whole_flow",
+    "ESTIMATORS", "SOAP", "Divergence", "Quality", "Stage", "StepRecord", "TrainingState", "forward_path",
+    "fresh_log_weights", "learning_rate", "likelihood", "log_ratio", "path", "pooled_ess", "reinforce",
+    "reparametrisation", "select_device", "total_steps", "train", "whole_flow",
 ]  # fmt: skip
 
 __getattr__ = moved(

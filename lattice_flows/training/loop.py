@@ -14,7 +14,6 @@ from lattice_flows.config.sections import TrainingConfig
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows.flow import Flow
-from lattice_flows.statistics import ess
 from lattice_flows.training.losses import Divergence
 from lattice_flows.training.shards import Reduction, Shards, check_replicas
 from lattice_flows.training.soap import SOAP
@@ -33,10 +32,21 @@ class StepRecord:
     """The number of steps up to and with this one."""
     stage: str
     """The name of the stage: `flow`, or the areas of the two parts of a level, such as `1+1`."""
+    stage_number: int
+    """The number of the stage, from 1."""
+    stages: int
+    """The number of all stages."""
+    batch: int
+    """The number of samples in the batch of this stage."""
     loss: float
     """An estimate of KL(q | p) - log Z, or from samples of the target of KL(p | q) + log Z; a level has log Z = 0."""
     ess: float
-    """Effective sample size of the batch, per sample, in (0, 1]."""
+    """Effective sample size of the batch for what the stage trains, per sample, from 1 / batch to 1.
+
+    It is nan where the batch has neither the density of the model nor that of the target.
+    """
+    log_z: float
+    """The estimate of log Z from the batch, which pools the ESS of several batches; nan as `ess`."""
     grad_norm: float
     """Norm of the gradient before clipping."""
     learning_rate: float
@@ -142,12 +152,12 @@ def train(
     stages = [whole_flow(state.flow, action, settings)] if stages is None else stages
     end = 0
     shards = Shards(settings.seed, settings.shards, world, next(state.flow.parameters()).device)
-    for stage in stages:
+    for number, stage in enumerate(stages, 1):
         begin, end = end, end + stage.steps
         if state.step >= end:
             continue
         state.optimizer.zero_grad()  # parameters that take no part have no gradient
-        step = _Step(state, stage, shards, settings)
+        step = _Step(state, stage, (number, len(stages)), shards, settings)
         while state.step < end:
             yield step(state.step - begin)
             if state.bad_steps >= settings.max_bad_steps:
@@ -162,8 +172,10 @@ def train(
 class _Step:
     """The steps of a stage, on this rank."""
 
-    def __init__(self, state: TrainingState, stage: Stage, shards: Shards, settings: TrainingConfig):
-        self.state, self.stage, self.shards, self.settings = state, stage, shards, settings
+    def __init__(
+        self, state: TrainingState, stage: Stage, number: tuple[int, int], shards: Shards, settings: TrainingConfig
+    ):
+        self.state, self.stage, self.number, self.shards, self.settings = state, stage, number, shards, settings
         self.gradient = stage.start(shards.world)
         self.reduction = Reduction(stage.parameters(), stage.batch)
 
@@ -177,7 +189,8 @@ class _Step:
         times.append(time.perf_counter())
         sampling, backward, waiting, communication = (late - early for early, late in itertools.pairwise(times))
         # the numbers of all ranks, so that all come to the same conclusions
-        loss = math.nan if value is None else value._replace(log_w=self.reduction.log_w).loss
+        value = None if value is None else value._replace(log_w=self.reduction.log_w)
+        loss = math.nan if value is None else value.loss
         grad_norm = torch.nn.utils.clip_grad_norm_(self.reduction.parameters, self.settings.clip).item()
         skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
         if not skipped:
@@ -189,8 +202,12 @@ class _Step:
         return StepRecord(
             step=state.step,
             stage=self.stage.name,
+            stage_number=self.number[0],
+            stages=self.number[1],
+            batch=self.stage.batch,
             loss=loss,
-            ess=ess(self.reduction.log_w).item() if math.isfinite(loss) else math.nan,
+            ess=value.ess if value is not None and math.isfinite(loss) else math.nan,
+            log_z=value.log_z if value is not None and math.isfinite(loss) else math.nan,
             grad_norm=grad_norm,
             learning_rate=rate,
             beta=beta,

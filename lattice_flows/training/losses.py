@@ -5,6 +5,7 @@ log Z. They agree in expectation and differ in variance and cost. The forward di
 Where ranks share a batch, their estimates, weighted by the sizes of their parts, add up to that of the batch.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -26,12 +27,28 @@ class Divergence(NamedTuple):
     """log w = -S - log q `(n,)` of the configurations."""
     forward: bool = False
     """Whether the configurations are samples of the target, not of the model."""
+    mixed: bool = False
+    """Whether they have another density, so that their weights give no ESS and no Z."""
 
     @property
     def loss(self) -> float:
         """The mean of -log w, KL(q | p) - log Z; for samples of the target that of log w, KL(p | q) + log Z."""
         mean = self.log_w.mean().item()
         return mean if self.forward else -mean
+
+    @property
+    def log_z(self) -> float:
+        """An estimate of log Z: Z = E_q[w], or 1 / E_p[1 / w] from samples of the target; nan where they are mixed."""
+        if self.mixed:
+            return math.nan
+        return -_log_mean(-self.log_w) if self.forward else _log_mean(self.log_w)
+
+    @property
+    def ess(self) -> float:
+        """The effective sample size E_q[w]^2 / E_q[w^2] = Z / E_p[w], in (0, 1]; nan where they are mixed."""
+        second = self.log_z + _log_mean(self.log_w) if self.forward else _log_mean(2 * self.log_w)
+        value = math.exp(2 * self.log_z - second)
+        return 1.0 if value > 1 else value  # by an ulp
 
 
 def reparametrisation(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> Divergence:
@@ -99,7 +116,11 @@ def log_ratio(flow: Flow, action: ActionLike, y: Tensor) -> Divergence:
     of the log-ratio on other samples than the model's see L. Richter et al., 2010.10436.
     """
     log_w = -action(y) - flow.log_prob(y)
-    return Divergence(functional.huber_loss(log_w, torch.zeros_like(log_w)), log_w.detach(), forward=True)
+    return Divergence(functional.huber_loss(log_w, torch.zeros_like(log_w)), log_w.detach(), forward=True, mixed=True)
 
 
 ESTIMATORS = {"reparametrisation": reparametrisation, "path": path, "reinforce": reinforce}
+
+
+def _log_mean(log_w: Tensor) -> float:
+    return log_w.double().logsumexp(0).item() - math.log(len(log_w))

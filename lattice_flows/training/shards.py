@@ -50,8 +50,12 @@ class Shards:
 
     def draw(self, batch: int, step: int, one: Draw) -> Tensor:
         """This rank's part of a batch, shard by shard."""
-        sizes = {shard: len(share(batch, shard, self.count)) for shard in self.world.share(self.count)}
-        return torch.cat([one(n, keyed(self.seed, step, k, device=self.device)) for k, n in sizes.items() if n])
+        own = [k for k in self.world.share(self.count) if share(batch, k, self.count)]
+        return torch.cat([self.one(batch, step, k, one) for k in own])
+
+    def one(self, batch: int, step: int, shard: int, draw: Draw) -> Tensor:
+        """One shard of a batch."""
+        return draw(len(share(batch, shard, self.count)), keyed(self.seed, step, shard, device=self.device))
 
     def common(self, step: int) -> torch.Generator:
         """The stream of a step that all ranks share."""

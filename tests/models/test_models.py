@@ -226,7 +226,7 @@ def test_a_folder_of_a_model_is_trained_further(file, tmp_path):
     model = trained_model(folder)
     assert same(model.flow, trained_model(tmp_path / "from").flow)
     assert not same(model.flow, lattice_flows.load(file).flow)
-    with pytest.raises(InvalidInput, match=r"chain was made with step \d+, not \d+: .* move the file away"):
+    with pytest.raises(InvalidInput, match=r"made with weights of step \d+, not \d+: --new keeps it as ensemble.1.h5"):
         runs.sample_run(folder)
     with pytest.raises(InvalidInput, match="another run than that of the model: it was trained further"):
         exchange.start_run(file, folder)

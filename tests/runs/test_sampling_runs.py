@@ -237,7 +237,10 @@ def test_chains_go_on_with_their_own_settings(tmp_path, moment):
     for old, new in (("beta = 1.0", "beta = 2.0"), ('dtype = "float32"', 'dtype = "float64"')):
         path.write_text(text.replace(old, new))
         key = old.partition(" ")[0]
-        with pytest.raises(InvalidInput, match=rf"made with other settings: \w+\.{key} was .*move the file away"):
+        with pytest.raises(
+            InvalidInput,
+            match=rf"made with other settings: \w+\.{key} was .*put that back in config.toml to go on, or --new",
+        ):
             runs.sample_run(tmp_path, ["sampling.n=5"])
     path.write_text(text)
     assert runs.sample_run(tmp_path, ["sampling.n=5"]) == 5
@@ -361,7 +364,9 @@ def test_bad_input_is_one_line(here, capsys):
     for other in ("lattice.group=SU(3)", "lattice.extents=[2, 2, 2, 4]"):
         words = "group and extents are those of the file, SU(2) on (2, 2, 2, 2)"
         assert words in fails(capsys, "import", "lat", "--out", "new", "action.beta=4", other)
-    assert "run holds a run: take another folder" in fails(capsys, "import", "lat", "--out", "run", "action.beta=4")
+    assert "run holds another run: lattice-flows sample run goes on" in fails(
+        capsys, "import", "lat", "--out", "run", "action.beta=4"
+    )
     assert not os.path.exists("new")
 
 

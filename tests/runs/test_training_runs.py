@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import random
 import shutil
@@ -126,7 +127,7 @@ def kill(code, folder, moment):
 def test_a_run_is_one_folder(finished):
     assert sorted(os.listdir(finished)) == [
         ".lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "metrics.jsonl", "report.json", "report.txt",
-        "sampling.jsonl",
+        "sampling.jsonl", "trained.json",
     ]  # fmt: skip
     assert sorted(os.listdir(finished / "figures")) == [
         "autocorrelation.png", "charge.png", "history.png", "training.png", "weights.png",
@@ -135,8 +136,9 @@ def test_a_run_is_one_folder(finished):
     assert "[provenance]\nversion = " in (finished / "config.toml").read_text()
     assert [record["step"] for record in metrics(finished)] == list(range(1, 41))
     assert metrics(finished)[0].keys() == {
-        "step", "stage", "loss", "ess", "grad_norm", "learning_rate", "beta", "seconds", "skipped", "cpu_seconds",
-        "sampling_seconds", "backward_seconds", "waiting_seconds", "communication_seconds",
+        "step", "stage", "stage_number", "stages", "batch", "loss", "ess", "log_z", "grad_norm", "learning_rate",
+        "beta", "seconds", "skipped", "cpu_seconds", "sampling_seconds", "backward_seconds", "waiting_seconds",
+        "communication_seconds",
     }  # fmt: skip
 
 
@@ -151,6 +153,9 @@ def test_report(finished):
     assert entry["n_eff"] == pytest.approx(600 / (2 * entry["tau_int"]))
     tail = pareto_tail(log_weights(ChainFile(finished / "ensemble.h5")))
     assert (report["pareto_k"], report["pareto_warning"]) == (tail.k, tail.warning)
+    trained = runs.read_trained(finished)
+    assert abs(trained.ess - report["ess"]) < 4 * math.hypot(trained.ess_error, report["ess_error"])
+    assert trained.acceptance == pytest.approx(report["acceptance"], abs=0.1)
     assert observables["polyakov_loop"]["exact"] is None
     assert observables["polyakov_loop"]["pull"] is None
     for name in ("plaquette", "wilson_loop_2x2", "topological_charge_squared"):
@@ -284,7 +289,7 @@ def test_killed_sampling_goes_on_bit_for_bit(run, overrides):
 
 def test_weights_that_changed_end_a_chain(run):
     runs.train_run(changed("training", steps=45), run)
-    with pytest.raises(InvalidInput, match=r"made with step 40, not 45: .* move the file away to start a new chain"):
+    with pytest.raises(InvalidInput, match=r"made with weights of step 40, not 45: --new keeps it as"):
         runs.sample_run(run, ["sampling.n=2000"])
     shutil.copy(run / "ensemble.h5", run.parent / "kept.h5")
     for override, words in {
