@@ -51,11 +51,12 @@ class Shards:
     def draw(self, batch: int, step: int, one: Draw) -> Tensor:
         """This rank's part of a batch, shard by shard."""
         sizes = {shard: len(share(batch, shard, self.count)) for shard in self.world.share(self.count)}
-        return torch.cat([one(n, keyed(self.seed, step, k, device=self.device)) for k, n in sizes.items() if n])
+        streams = {k: keyed(self.seed, "shard", step, k, device=self.device) for k, n in sizes.items() if n}
+        return torch.cat([one(sizes[k], stream) for k, stream in streams.items()])
 
     def common(self, step: int) -> torch.Generator:
         """The stream of a step that all ranks share."""
-        return keyed(self.seed, step, self.count, device=self.device)
+        return keyed(self.seed, "step", step, device=self.device)
 
 
 class Reduction:
