@@ -50,6 +50,9 @@ def test_states():
     first = streams.rand(4)
     streams.branch(1).set_state(state)
     assert streams.rand(4).equal(first)
+    others = [torch.Generator().manual_seed(k) for k in range(3)]
+    streams.set_state(torch.stack([other.get_state() for other in others]))  # of whatever generators a file holds
+    assert streams.rand(4).equal(torch.stack([torch.rand(4, generator=other) for other in others]))
     with pytest.raises(InvalidInput, match="the state of 3 streams does not fit 2 chains"):
         Streams(7, 2).set_state(state)
 
