@@ -11,6 +11,7 @@ import torch
 from lattice_flows.actions import Wilson
 from lattice_flows.config import Config, TrainingConfig
 from lattice_flows.flows import Flow
+from lattice_flows.flows.recipe import seeded
 from lattice_flows.groups import Group, from_name
 from lattice_flows.lattice import GaugeField
 from lattice_flows.planar.level import Level
@@ -18,6 +19,7 @@ from lattice_flows.planar.level_training import level_stages
 from lattice_flows.planar.loop_density import plaquettes
 from lattice_flows.planar.splits import POOL, RECTANGLE, one_rectangle, split
 from lattice_flows.statistics import ess, forward_ess
+from lattice_flows.streams import keyed
 from lattice_flows.training import TrainingState, train
 
 
@@ -27,9 +29,9 @@ def one_split(
     """Divergences in both directions, and the scatter of log w, after training a level of this design."""
     space = GaugeField(group, RECTANGLE)
     action = Wilson(space, beta)
-    pool = plaquettes(group, beta, POOL, torch.Generator().manual_seed(settings.seed))
-    torch.manual_seed(settings.seed)
-    level = Level.of_design(design, group, one_rectangle(), areas, **networks)
+    pool = plaquettes(group, beta, POOL, keyed(settings.seed, "measured plaquettes"))
+    with seeded(settings.seed):
+        level = Level.of_design(design, group, one_rectangle(), areas, **networks)
     begin = time.process_time()
     whole = Flow(space, [level])
     for _ in train(
@@ -38,7 +40,7 @@ def one_split(
         pass
     seconds = time.process_time() - begin
     flow, prior, target = split(level, action, pool, settings.seed, broad=0.0)
-    generator = torch.Generator().manual_seed(settings.seed + 1)
+    generator = keyed(settings.seed, "measurement")
     with torch.no_grad():
         links, log_q = flow.sample(n, generator=generator)
         reverse = (-target(links) - log_q).double()

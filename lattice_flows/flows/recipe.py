@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 
 from lattice_flows.config.rules import Rule, Settings, at_least
+from lattice_flows.streams import keyed
 
 Bins = Annotated[int, at_least(2)]
 """A number of spline bins."""
@@ -46,5 +47,5 @@ def seeded(seed: int | None) -> Iterator[None]:
     """
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.set_rng_state(keyed(seed, "weights").get_state())
         yield

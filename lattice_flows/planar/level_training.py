@@ -18,6 +18,7 @@ from lattice_flows.planar.level import Level
 from lattice_flows.planar.loop_density import plaquettes
 from lattice_flows.planar.perceptron import BetaInput
 from lattice_flows.planar.splits import POOL, matters, split
+from lattice_flows.streams import keyed
 from lattice_flows.training.losses import forward_path, likelihood, log_ratio, path
 from lattice_flows.training.shards import Draw
 from lattice_flows.training.stages import Gradient, Stage, learning_rate, whole_flow
@@ -74,7 +75,7 @@ def _levels(flow: Flow, action: Action, settings: TrainingConfig, beta_input: Be
 
     @functools.cache
     def pool() -> Tensor:
-        generator = torch.Generator().manual_seed(settings.seed)
+        generator = keyed(settings.seed, "plaquettes")
         return plaquettes(action.space.group, action.beta, POOL, generator)
 
     stages = []

@@ -20,6 +20,7 @@ from lattice_flows.planar.exact import wilson_loop
 from lattice_flows.planar.level import Level
 from lattice_flows.planar.loop_density import LoopDensity
 from lattice_flows.planar.partition import RectanglePartition
+from lattice_flows.streams import keyed
 
 RECTANGLE = Lattice((2, 3))
 """A lattice for one rectangle of two plaquettes; each of its links is another one."""
@@ -51,7 +52,7 @@ class SplitPrior(Prior):
         self.space = GaugeField(self.group, RECTANGLE)
         self.broad = broad
         self.partition = one_rectangle()
-        generator = torch.Generator().manual_seed(seed)
+        generator = keyed(seed, "split", *areas)
         first, second = (_products(self.group, plaquettes, area, generator) for area in areas)
         self.first, self.boundary = first, self.group.compose(second, first)
         self.spread = (-LoopDensity(self.group, action.beta, sum(areas))(self.boundary)).softmax(0)

@@ -29,6 +29,7 @@ from lattice_flows.runs.folder import (
 )
 from lattice_flows.sampling.independence import FlowSettings
 from lattice_flows.statistics import ess, ess_error
+from lattice_flows.streams import keyed
 
 
 def start_run(
@@ -104,7 +105,7 @@ def export_run(folder: str | Path, path: str | Path, proposals: int = 10_000) ->
     device = training.select_device(config.training.device)
     model = trained_model(folder, config, device)
     check_weights(model, folder)
-    generator = torch.Generator(device).manual_seed(config.sampling.seed)
+    generator = keyed(config.sampling.seed, "export", device=device)
     log_w = []
     with tqdm(total=proposals, desc="measuring", unit="conf", disable=None) as bar, torch.no_grad():
         # updates other than those of the flow itself have no batch

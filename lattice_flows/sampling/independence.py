@@ -18,8 +18,6 @@ from lattice_flows.sampling.base import ChainState, Context, Proposal, Sampler, 
 from lattice_flows.sampling.batching import mapped
 from lattice_flows.streams import Streams
 
-PROPOSALS = 1  # the key of the streams that draw proposals
-
 
 class IndependenceInfo(NamedTuple):
     """The proposals to each chain, all `(chains,)`: `accepted` is bool, and `acceptance` 1 or 0; `action` is S.
@@ -144,7 +142,7 @@ class IndependenceMetropolis(Sampler):
 
     @torch.no_grad()
     def _draw(self, streams: Streams, k: int, number: int) -> ProposalBlock:
-        child = streams.child(k, PROPOSALS, number)
+        child = streams.child(k, "proposals", self.batch, number)
         x, log_w = self.proposal.draw(self.batch, child)
         action = self.action(x)
         uniforms = child.rand(self.batch, dtype=torch.float64)[0]

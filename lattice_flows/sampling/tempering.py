@@ -11,8 +11,6 @@ from lattice_flows.sampling.base import ChainState, Sampler, choose
 from lattice_flows.sampling.batching import Map, mapped
 from lattice_flows.streams import Streams
 
-KEY = 2  # of the forks of the samplers inside
-
 
 class Replicas(NamedTuple):
     """The state of chains of replicas: a state at each coupling, in order, and the walker that stands there."""
@@ -86,7 +84,7 @@ class ReplicaExchange:
     def step(self, state: Replicas, streams: Streams) -> tuple[Replicas, ExchangeInfo]:
         """Update every replica, and try to swap every pair of neighbours."""
         replicas = enumerate(zip(self.samplers, state.states, strict=True))
-        moved = [sampler.step(own, streams.branch(KEY, i)) for i, (sampler, own) in replicas]
+        moved = [sampler.step(own, streams.branch("replica", i)) for i, (sampler, own) in replicas]
         states, updates = [own for own, _ in moved], tuple(info for _, info in moved)
         walkers, progress = state.walkers.clone(), state.progress.clone()
         pairs = len(self.maps)

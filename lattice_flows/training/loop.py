@@ -142,12 +142,12 @@ def train(
 
     Example:
         >>> from lattice_flows import U1, actions, flows
-        >>> settings = TrainingConfig(steps=20, batch=64, learning_rate=0.01)
+        >>> settings = TrainingConfig(steps=30, batch=256, learning_rate=0.02)
         >>> flow = flows.stripes(U1(), (4, 4), layers=4, hidden=(4,), seed=0)
         >>> state = TrainingState.start(flow, settings)
         >>> records = list(train(state, actions.Wilson(flow.space, beta=1.0), settings))
         >>> records[-1].step, records[-1].loss < records[0].loss
-        (20, True)
+        (30, True)
     """
     stages = [whole_flow(state.flow, action, settings)] if stages is None else stages
     end = 0

@@ -55,11 +55,11 @@ class Shards:
 
     def one(self, batch: int, step: int, shard: int, draw: Draw) -> Tensor:
         """One shard of a batch."""
-        return draw(len(share(batch, shard, self.count)), keyed(self.seed, step, shard, device=self.device))
+        return draw(len(share(batch, shard, self.count)), keyed(self.seed, "shard", step, shard, device=self.device))
 
     def common(self, step: int) -> torch.Generator:
         """The stream of a step that all ranks share."""
-        return keyed(self.seed, step, self.count, device=self.device)
+        return keyed(self.seed, "step", step, device=self.device)
 
 
 class Reduction:

@@ -11,7 +11,7 @@ def test_streams_and_forks_by_key():
     streams = Streams(7, [4, 1])
     assert streams.rand(3)[0].equal(torch.rand(3, generator=keyed(7, 4)))
     assert streams.key(1) == (7, 1)
-    assert streams.fork(1, 5, 6).initial_seed() == keyed(7, 1, 5, 6).initial_seed()
+    assert streams.fork(1, 5, 6).get_state().equal(keyed(7, 1, 5, 6).get_state())
 
 
 def test_branches_share_numbers_and_have_forks_of_their_own():
@@ -19,7 +19,7 @@ def test_branches_share_numbers_and_have_forks_of_their_own():
     low, high = streams.branch(0), streams.branches([(1,), (2, 3)])
     assert low.generators is high.generators is streams.generators
     assert (low.key(1), high.key(1)) == ((7, 1, 0), (7, 1, 2, 3))
-    assert high.branch(9).fork(1, 5).initial_seed() == keyed(7, 1, 2, 3, 9, 5).initial_seed()
+    assert high.branch(9).fork(1, 5).get_state().equal(keyed(7, 1, 2, 3, 9, 5).get_state())
     assert (low.seed, low.chains, low.device) == (7, (0, 1), streams.device)
     with pytest.raises(ValueError, match="shorter"):
         streams.branches([(1,)])
@@ -50,6 +50,9 @@ def test_states():
     first = streams.rand(4)
     streams.branch(1).set_state(state)
     assert streams.rand(4).equal(first)
+    others = [torch.Generator().manual_seed(k) for k in range(3)]
+    streams.set_state(torch.stack([other.get_state() for other in others]))  # of whatever generators a file holds
+    assert streams.rand(4).equal(torch.stack([torch.rand(4, generator=other) for other in others]))
     with pytest.raises(InvalidInput, match="the state of 3 streams does not fit 2 chains"):
         Streams(7, 2).set_state(state)
 
