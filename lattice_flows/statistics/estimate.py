@@ -225,7 +225,8 @@ def _updates(idl: Sequence[int] | Sequence[Sequence[int]], lengths: list[int]) -
     lists = [to_numpy(own) for own in (idl if len(idl) and np.ndim(idl[0]) else [idl] * len(lengths))]
     for i, own in enumerate(lists):
         if own.ndim != 1 or own.dtype.kind not in "iu" or not (np.diff(own.astype(np.int64)) > 0).all():
-            raise InvalidInput(f"idl must hold whole numbers of updates that rise, got {own.tolist()} for chain {i}")
+            begin = own.ravel()[:5].tolist()
+            raise InvalidInput(f"idl must hold whole numbers of updates that rise, got {begin} ... for chain {i}")
     if [len(own) for own in lists] != lengths:
         raise InvalidInput(f"idl must name {lengths} updates of the chains, got {[len(own) for own in lists]}")
     return [own.tolist() for own in lists]
