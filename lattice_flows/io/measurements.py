@@ -17,7 +17,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -40,9 +40,9 @@ class Entries(NamedTuple):
     action: NDArray[np.float64]
     values: NDArray
 
-    def of(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Self:
+    def of(self, rows: NDArray[np.int64]) -> "Entries":
         """The entries in some rows."""
-        return type(self)(*(own[rows] for own in self))
+        return Entries._make(own[rows] for own in self)
 
     def find(self, wanted: "Entries") -> NDArray[np.int64]:
         """The row here of each wanted entry, -1 where there is none."""
@@ -52,11 +52,11 @@ class Entries(NamedTuple):
             rows[(rows >= 0) & (self.action[rows] != wanted.action)] = -1
         return rows
 
-    def with_new(self, new: "Entries") -> Self:
+    def with_new(self, new: "Entries") -> "Entries":
         """These entries and new ones, which replace those of the same chain and update."""
         places = set(new._places())
         old = np.array([place not in places for place in self._places()], bool)
-        return type(self)(*(np.concatenate((a[old], b)) if old.any() else b for a, b in zip(self, new, strict=True)))
+        return Entries._make(np.concatenate((a[old], b)) if old.any() else b for a, b in zip(self, new, strict=True))
 
     def _places(self) -> list[tuple[int, int]]:
         return list(zip(self.chain.tolist(), self.update.tolist(), strict=True))

@@ -163,6 +163,9 @@ class Smearing:
         weights: alpha, the alphas of HYP (none: the default ones), or rho.
         spatial: smear the links of all directions but the last, which is that of time.
 
+    Raises:
+        InvalidInput: another kind, or another number of weights.
+
     Example:
         >>> from lattice_flows import SU
         >>> smear, space = Smearing.parse("stout:rho=0.1,steps=3,spatial"), GaugeField(SU(3), (4, 4, 4))
@@ -174,6 +177,10 @@ class Smearing:
     weights: tuple[float, ...]
     steps: int = 1
     spatial: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in _WEIGHT or (self.kind != "hyp" and len(self.weights) != 1):
+            raise InvalidInput(f"ape and stout have one weight, hyp has several, got {self.kind} of {self.weights}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -187,12 +194,12 @@ class Smearing:
         try:
             steps, spatial = int(words.pop("steps", "1")), words.pop("spatial", None) == ""
             weights = tuple(float(weight) for weight in words.pop(_WEIGHT[kind], "").split("/") if weight)
-            if words or (len(weights) != 1 and kind != "hyp"):
+            if words:
                 raise ValueError
+            return cls(kind, weights, steps, spatial)
         except (KeyError, ValueError):
             forms = "ape:alpha=0.5,steps=20 or hyp:alpha=0.75/0.6/0.3 or stout:rho=0.1,steps=3,spatial"
             raise InvalidInput(f"a smearing such as {forms} is expected, got {text!r}") from None
-        return cls(kind, weights, steps, spatial)
 
     def __call__(self, links: Tensor, space: GaugeField) -> Tensor:
         """The smeared links; errors are those of the smearing."""
@@ -200,7 +207,7 @@ class Smearing:
         if self.kind == "hyp":
             return hyp_smear(links, space, self.weights or None, self.steps, directions)
         smear = ape_smear if self.kind == "ape" else stout_smear
-        return smear(links, space, *self.weights, self.steps, directions)
+        return smear(links, space, self.weights[0], self.steps, directions)
 
     def __str__(self) -> str:
         weights = f"{_WEIGHT[self.kind]}={'/'.join(f'{weight:g}' for weight in self.weights)}," if self.weights else ""

@@ -204,6 +204,7 @@ SPACE = GaugeField(U1(), (4, 6))
         (lambda x: stout_smear(x, SPACE, 0.1, directions=[0]), r"two or more of the directions 0 ... 1, got \[0\]"),
         (lambda x: stout_smear(x, SPACE, 0.1, directions=[0, 2]), r"got \[0, 2\]"),
         (lambda x: Smearing.parse("hyp:spatial")(x, SPACE), r"two or more of the directions 0 ... 1, got \[0\]"),
+        (lambda x: Smearing("ape", ()), r"one weight, hyp has several, got ape of \(\)"),
         (lambda x: hyp_smear(x, SPACE, (0.5, 0.5)), r"in 2 directions has 1 weights, got \[0.5, 0.5\]"),
         (lambda x: ape_smear(x[..., 1:], SPACE, 0.5), "holds real tensors"),
         (lambda x: ape_smear(x, ScalarField((4, 4)), 0.5), "space of links"),
