@@ -18,6 +18,7 @@ from launcher import MPIEXEC, missing_mpi
 from lattice_flows.distributed import World, world
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, load_checkpoint, read_metrics
+from lattice_flows.io.measurements import Measurements
 from lattice_flows.training.shards import Shards
 
 needs_mpi = pytest.mark.skipif(missing_mpi() is not None, reason=str(missing_mpi()))
@@ -354,3 +355,43 @@ def test_killed_at_sixty_moments(config, tmp_path):
         process.stdin.close()
     assert np.array_equal(numbers(tmp_path / "run"), numbers(tmp_path / "whole"))
     assert torch.equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+MEASURES = """
+import sys
+from pathlib import Path
+import numpy as np
+from lattice_flows import SU, GaugeField, distributed
+from lattice_flows.io import ChainFile
+from lattice_flows.io.measurements import Measurements
+from lattice_flows.observables import average_plaquette, polyakov_loops
+from lattice_flows.reports import observe
+
+folder, step = Path(sys.argv[1]), int(sys.argv[2])
+observe.PART, observe.COMMIT_SECONDS = 3000, 0.0
+world, space, chains = distributed.world(), GaugeField(SU(2), (4, 4)), ChainFile(folder / "ensemble.h5").thinned(step)
+session = observe.Session(Measurements(folder / "kept.h5") if world.first else None, world)
+series = observe.observe(chains, {"P": average_plaquette(space), "L": polyakov_loops(space)}, session)
+np.savez(folder / f"rank{world.rank}.npz", **series)
+"""
+
+
+@needs_mpi
+def test_ranks_share_the_parts_of_a_measurement(tmp_path):
+    """Each rank has the series of one process; what one number of ranks has kept, another goes on with."""
+    config = tmp_path / "heatbath.toml"
+    config.write_text(
+        '[lattice]\ngroup = "SU(2)"\nextents = [4, 4]\n[action]\nbeta = 1.5\n'
+        '[sampling]\nupdates = ["heatbath"]\nchains = 2\nn = 15\nthermalise = 2\n'
+    )
+    for name in ("one", "many"):
+        launch(1, "sample", config, "--out", tmp_path / name)
+    launch(1, "-c", MEASURES, tmp_path / "one", 1)
+    launch(3, "-c", MEASURES, tmp_path / "many", 4, LATTICE_FLOWS_RANKS="3")
+    assert len(Measurements(tmp_path / "many" / "kept.h5").entries["L"].values) == 6
+    launch(2, "-c", MEASURES, tmp_path / "many", 1, LATTICE_FLOWS_RANKS="2")
+    expected = np.load(tmp_path / "one" / "rank0.npz")
+    for rank in range(2):
+        series = np.load(tmp_path / "many" / f"rank{rank}.npz")
+        for name in ("P", "L"):
+            np.testing.assert_array_equal(series[name], expected[name])

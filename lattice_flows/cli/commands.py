@@ -89,34 +89,43 @@ def sample(arguments: argparse.Namespace) -> str:
 def measure(arguments: argparse.Namespace) -> str:
     """Measure the chains of a run, or single configurations.
 
-    Prints the table; in the folder of a run it writes report.json, report.txt and figures/*.png.
+    Prints the table; in the folder of a run it writes report.json, report.txt and figures/*.png. Every series is kept
+    in measurements.h5 as it is measured: the same command goes on where it was stopped, and a run that has grown is
+    measured where it is new.
 
     example: lattice-flows measure runs/su2
     """
-    from lattice_flows import distributed, runs
+    with _together() as (world, stop):
+        from lattice_flows import runs
+        from lattice_flows.observables import Smearing
 
-    world = distributed.world()
-    first, *others = arguments.sources
-    loops, time = arguments.loops, arguments.wilson_flow
-    text = None  # for measure_run, which also says that something is missing
-    if Path(first).is_dir():
-        if others:
-            raise InvalidInput(
-                "measure takes one run at a time, or several configurations; compare shows runs side by side"
-            )
-        if not loops:
-            text = runs.measure_start(first, time)
-    elif others or Path(first).suffix not in (".h5", ".hdf5"):
-        if loops:
-            raise InvalidInput("--loops needs the ensemble of a run: the errors of loops come from its configurations")
-        if Path(first).is_file():
-            text = runs.measure_configurations(arguments.sources, time, _given(arguments))
-    elif Path(first).is_file():
-        text = runs.measure_ensemble(first, loops, time)
-    if text is None:
-        runs.measure_run(first, loops, time, world)
-        text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""
-    return text if world.first else ""
+        first, *others = arguments.sources
+        time = arguments.wilson_flow
+        smear = None if arguments.smear is None else Smearing.parse(arguments.smear)
+        of_chains = arguments.loops, time, arguments.polyakov, smear, arguments.every, arguments.n, arguments.export
+        wishes = runs.Wishes(*of_chains)
+        chains_only = wishes._replace(wilson_flow=None) != runs.Wishes(exports=[])
+        text = None  # for measure_run, which also says that something is missing
+        if Path(first).is_dir():
+            if others:
+                raise InvalidInput(
+                    "measure takes one run at a time, or several configurations; compare shows runs side by side"
+                )
+            if not chains_only:
+                text = runs.measure_start(first, time)
+        elif others or Path(first).suffix not in (".h5", ".hdf5"):
+            if chains_only:
+                options = "--loops, --polyakov, --smear, -n, --every and --export"
+                raise InvalidInput(f"{options} need the ensemble of a run: errors come from its configurations")
+            if Path(first).is_file():
+                text = runs.measure_configurations(arguments.sources, time, _given(arguments))
+        elif Path(first).is_file():
+            text = runs.measure_ensemble(first, wishes, stop)
+        if text is None:
+            runs.measure_run(first, wishes, world, stop)
+            text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""
+        return text if world.first else ""
+    return ""
 
 
 def compare(arguments: argparse.Namespace) -> str:

@@ -104,6 +104,25 @@ def make_parser() -> argparse.ArgumentParser:
         help="Wilson flow up to this time: action densities, charge and, in four dimensions, t0 and w0",
     )
 
+    measure.add_argument(
+        "--polyakov", action="store_true", help="Polyakov loops of a run in every direction, with their susceptibility"
+    )
+    measure.add_argument(
+        "--smear",
+        metavar="KIND:...",
+        help="measure --loops and --polyakov on smeared links: ape:alpha=0.5,steps=20 or hyp or stout:rho=0.1,steps=3; "
+        "with ,spatial only links in space are smeared",
+    )
+    measure.add_argument("-n", type=_count, metavar="N", help="at most N configurations of each chain, equally spaced")
+    measure.add_argument("--every", type=_count, default=1, metavar="K", help="every K-th configuration of each chain")
+    measure.add_argument(
+        "--export",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write the series of a run to FILE.csv, or as Obs of pyerrors to FILE.json.gz; may be given again",
+    )
+
     compare = command(commands.compare)
     compare.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     compare.add_argument("--json", action="store_true", help="for machines")
@@ -190,6 +209,12 @@ def _extents(text: str) -> tuple[int, ...]:
         return tuple(int(extent) for extent in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"extents such as 32,32 are expected, got {text!r}") from None
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text[:18]) > 0:
+        return int(text[:18])
+    raise argparse.ArgumentTypeError(f"a number >= 1 is expected, got {text!r}")
 
 
 def _loops(text: str) -> tuple[int, int]:

@@ -152,6 +152,8 @@ OBSERVABLES = Registry(
     "observable",
     {
         "plaquette": "observables.loops:PLAQUETTE",
+        "plaquette_space": "observables.loops:SPACE_LIKE_PLAQUETTE",
+        "plaquette_time": "observables.loops:TIME_LIKE_PLAQUETTE",
         "wilson_loop_2x2": "observables.loops:WILSON_LOOP_2X2",
         "topological_charge": "observables.field_strength:TOPOLOGICAL_CHARGE",
         "topological_charge_squared": "observables.field_strength:TOPOLOGICAL_CHARGE_SQUARED",

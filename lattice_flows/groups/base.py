@@ -212,6 +212,13 @@ class Group(Elements):
 
     # methods that a group may lack
 
+    def project_group(self, sums: Tensor) -> Tensor:
+        """The elements `(..., *element)` that sums of `link_sums` point to; those of multiples c > 0 of elements.
+
+        It commutes with multiplication by elements from either side, so smeared links stay gauge covariant.
+        """
+        self._lacks("projection of sums", "smear by stout, which needs none")
+
     def heat_bath_numbers(self) -> tuple[int, ...]:
         """The shape of the uniform numbers of one link in `heat_bath`."""
         self._lacks("heat bath", "use hmc or metropolis")

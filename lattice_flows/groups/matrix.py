@@ -47,6 +47,13 @@ class MatrixGroup(Group):
     def exp(self, algebra: Tensor) -> Tensor:
         return algebra_exp(algebra)
 
+    def project_group(self, sums: Tensor) -> Tensor:
+        """The unitary factor of the polar decomposition, without the phase of its determinant (principal root)."""
+        left, _, right = torch.linalg.svd(sums)
+        unitary = left @ right
+        phase = torch.angle(torch.linalg.det(unitary)) / self.n
+        return unitary * torch.polar(torch.ones_like(phase), -phase)[..., None, None]
+
     link_products = staticmethod(link_products)
     link_sums = staticmethod(link_sums)
 

@@ -95,6 +95,9 @@ class U1(Reals, Group):
         angles = functools.reduce(torch.add, torch.where(ahead, steps, -steps).unbind(-2))
         return torch.complex(*(functools.reduce(torch.add, part.unbind(-2)) for part in (angles.cos(), angles.sin())))
 
+    def project_group(self, sums: Tensor) -> Tensor:
+        return wrap(argument(sums))
+
     def alignment(self, a: Tensor, sums: Tensor) -> Tensor:
         return a.cos() * sums.real - a.sin() * sums.imag
 

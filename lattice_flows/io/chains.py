@@ -20,6 +20,7 @@ Any HDF5 tool reads the file. `ChainWriter` appends to it in transactions (`latt
 """
 
 import contextlib
+import copy
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -176,8 +177,19 @@ class ChainFile:
         with self._open() as file:
             rows = np.flatnonzero(file["chain"][: self.n_distinct] == chain)
             reached = file["update"][: self.n_distinct][rows]
-        after = self.n_updates // self.every * self.every + self.every
-        return rows, np.diff(reached, append=after) // self.every
+        # the number of multiples of `every` before the next row
+        return rows, np.diff((np.append(reached, self.n_updates + 1) - 1) // self.every)
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the chain of each row, and the update at which it had reached the configuration, `(n_distinct,)`."""
+        with self._open() as file:
+            return file["chain"][: self.n_distinct], file["update"][: self.n_distinct]
+
+    def thinned(self, step: int) -> "ChainFile":
+        """Return the same chains with every `step`-th configuration alone; others have multiplicity 0."""
+        own = copy.copy(self)
+        own.every *= step
+        return own
 
     def configurations(self) -> Iterator[Tensor]:
         """Yield the distinct configurations of all chains in order, in blocks of 64 MiB."""

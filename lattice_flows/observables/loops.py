@@ -35,6 +35,38 @@ def average_plaquette(space: GaugeField) -> Observable:
     return lambda links: _average((plaquette(links, *plane, space) for plane in planes), space)
 
 
+def space_like_plaquette(space: GaugeField) -> Observable:
+    """Re tr P / N, averaged over the planes without time, the last direction.
+
+    Shapes and errors: as `average_plaquette`; two dimensions are an error, too.
+
+    Example:
+        >>> from lattice_flows import U1
+        >>> space = GaugeField(U1(), (4, 4, 6))
+        >>> space_like_plaquette(space)(space.cold(1))
+        tensor([1.])
+    """
+    planes = list(itertools.combinations(range(gauge_field(space).dim - 1), 2))
+    if not planes:
+        raise InvalidInput(f"all plaquettes are time-like in two dimensions, got {space}")
+    return lambda links: _average((plaquette(links, *plane, space) for plane in planes), space)
+
+
+def time_like_plaquette(space: GaugeField) -> Observable:
+    """Re tr P / N, averaged over the planes with time, the last direction.
+
+    Shapes and errors: as `average_plaquette`.
+
+    Example:
+        >>> from lattice_flows import U1
+        >>> space = GaugeField(U1(), (4, 4, 6))
+        >>> time_like_plaquette(space)(space.cold(1))
+        tensor([1.])
+    """
+    time = gauge_field(space).dim - 1
+    return lambda links: _average((plaquette(links, mu, time, space) for mu in range(time)), space)
+
+
 def wilson_loop(space: GaugeField, r: int, t: int) -> Observable:
     """Re tr W / N, averaged over the r x t and t x r Wilson loops W of all sites and planes.
 
@@ -163,6 +195,19 @@ def polyakov_loop(space: GaugeField, direction: int) -> Observable:
     return lambda links: loops(links).mean(across)
 
 
+def polyakov_loops(space: GaugeField) -> Observable:
+    """`polyakov_loop` along every direction: complex `(*batch, dim)`. Errors and source: as there.
+
+    Example:
+        >>> from lattice_flows import U1
+        >>> space = GaugeField(U1(), (4, 6))
+        >>> polyakov_loops(space)(space.cold(1))
+        tensor([[1.+0.j, 1.+0.j]])
+    """
+    loops = [polyakov_loop(space, mu) for mu in range(gauge_field(space).dim)]
+    return lambda links: torch.stack([loop(links) for loop in loops], -1)
+
+
 def polyakov_loop_modulus(space: GaugeField, direction: int) -> Observable:
     """The modulus of `polyakov_loop`, that is, of the average: real `(*batch,)`. Errors: as there.
 
@@ -217,6 +262,13 @@ def _traces(space: GaugeField, direction: int) -> tuple[Callable[[Tensor], Tenso
 
 
 PLAQUETTE = ObservableEntry("plaquette", of_links(average_plaquette), "lattice_flows.planar.exact:mean_plaquette")
+# in two dimensions all plaquettes are time-like
+SPACE_LIKE_PLAQUETTE = ObservableEntry(
+    "space-like plaquette", of_links(lambda space: space_like_plaquette(space) if space.dim > 2 else None)
+)
+TIME_LIKE_PLAQUETTE = ObservableEntry(
+    "time-like plaquette", of_links(lambda space: time_like_plaquette(space) if space.dim > 2 else None)
+)
 WILSON_LOOP_2X2 = ObservableEntry(
     "Wilson loop W(2,2)",
     of_links(lambda space: wilson_loop(space, 2, 2) if min(space.lattice.extents) > 2 else None),

@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lattice_flows.config import Config
-from lattice_flows.distributed import SERIAL, World
 from lattice_flows.io import ChainFile
-from lattice_flows.observables import wilson_loops
+from lattice_flows.observables import Smearing, wilson_loops
 from lattice_flows.reports.columns import columns
-from lattice_flows.reports.observe import links_of, observe
+from lattice_flows.reports.observe import Session, links_of, observe, smeared
 from lattice_flows.reports.words import bracketed
 from lattice_flows.statistics import creutz_ratios, effective_potential, jackknife
 from lattice_flows.statistics.resampling import Function
@@ -21,22 +21,38 @@ KINDS: dict[str, tuple[str, Function]] = {
 }
 
 
-def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: World = SERIAL) -> dict[str, Any]:
-    """Measure W(R, T) for R = 1 ... r and T = 1 ... t, T along the last direction, and derived quantities.
+def measure_loops(
+    chains: ChainFile, config: Config, r: int, t: int, smear: Smearing | None = None, session: Session | None = None
+) -> NDArray[np.float64]:
+    """Measure W(R, T) `(chains, n, r, t)` for R = 1 ... r and T = 1 ... t, T along the last direction.
+
+    Args:
+        smear: of the links whose loops are measured.
+
+    Raises:
+        InvalidInput: no links; sides < 1 (t < 2), or not shorter than the lattice; a smearing that does not fit.
+        Interrupted: as `observe`.
+    """
+    space = links_of(config, "Wilson loops are measured on")
+    name, measure = smeared(f"Wilson loops up to {r}x{t}", wilson_loops(space, r, t, time=-1), smear, space)
+    return observe(chains, {name: measure}, session)[name]
+
+
+def loops_averages(loops: NDArray[np.float64], smear: Smearing | None = None) -> dict[str, Any]:
+    """Average Wilson loops `(chains, n, r, t)`, and derive the potential and Creutz ratios, for report.json.
 
     The result holds `wilson_loops`, `potential` and `creutz_ratios`, each with `value` and `error` `(r, t)`; T of the
     potential ends at t - 1. `reliable` and `reason` tell whether
     the errors can be relied on, as in `Estimate`.
 
     Raises:
-        InvalidInput: no links; sides < 1 (t < 2), or not shorter than the lattice; chains too short for an error.
+        InvalidInput: chains too short for an error.
     """
-    measure = wilson_loops(links_of(config, "Wilson loops are measured on"), r, t, time=-1)
-    samples = list(observe(chains, {"loops": measure}, world)["loops"])
-    derived = {name: jackknife(function, samples) for name, (_, function) in KINDS.items()}
+    derived = {name: jackknife(function, list(loops)) for name, (_, function) in KINDS.items()}
     return {
-        "r": r,
-        "t": t,
+        "r": loops.shape[-2],
+        "t": loops.shape[-1],
+        "smearing": None if smear is None else str(smear),
         "reliable": derived["wilson_loops"].reliable,
         "reason": derived["wilson_loops"].reason,
         **{name: {"value": own.value.tolist(), "error": own.error.tolist()} for name, own in derived.items()},
@@ -45,7 +61,7 @@ def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: Worl
 
 def loops_table(loops: dict[str, Any]) -> str:
     """Write the loops as text, a row for each R and a column for each T."""
-    parts = []
+    parts = [f"loops of links after {loops['smearing']}\n"] if loops["smearing"] else []
     for name, (title, _) in KINDS.items():
         value, error = loops[name]["value"], loops[name]["error"]
         rows = [["R", *(f"T = {t}" for t in range(1, len(value[0]) + 1))]]

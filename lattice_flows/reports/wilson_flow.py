@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lattice_flows.config import Config
-from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile
 from lattice_flows.observables import flow_history, flow_observables
 from lattice_flows.reports.columns import columns
-from lattice_flows.reports.observe import links_of, observe
+from lattice_flows.reports.observe import Session, links_of, observe
 from lattice_flows.reports.words import bracketed
 from lattice_flows.statistics import jackknife, t0, w0
 
@@ -34,11 +33,12 @@ def flow_times(time: float) -> NDArray[np.float64]:
     return np.linspace(0, time, INTERVALS + 1)
 
 
-def flow_ensemble(chains: ChainFile, config: Config, time: float, world: World = SERIAL) -> Flowed:
+def flow_ensemble(chains: ChainFile, config: Config, time: float, session: Session | None = None) -> Flowed:
     """Measure the `flow_observables` of each configuration along the Wilson flow.
 
     Raises:
         InvalidInput: another field than links, or a time that is not finite and positive.
+        Interrupted: as `observe`.
     """
     space = links_of(config, "the densities along the Wilson flow are measured on")
     observables = flow_observables(space)
@@ -47,7 +47,8 @@ def flow_ensemble(chains: ChainFile, config: Config, time: float, world: World =
     def stacked(links: Tensor) -> Tensor:
         return torch.stack(list(measure(links).values()), dim=-1)
 
-    series = observe(chains, {"flow": stacked}, world)["flow"]
+    name = f"Wilson flow to {time!r}, {INTERVALS} times, in steps of {STEP!r}"
+    series = observe(chains, {name: stacked}, session)[name]
     return dict(zip(observables, np.moveaxis(series, -1, 0), strict=True))
 
 

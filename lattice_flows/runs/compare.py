@@ -91,8 +91,8 @@ def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
     # an older one may be of an ensemble that stood here before
     if path.exists() and path.stat().st_mtime >= chains.path.stat().st_mtime:
         report = json.loads(path.read_text(encoding="utf-8"))
-        of_these = report.get("updates") == chains.n_updates and report.get("chains") == chains.chains
-        if of_these and "distinct" in report:  # which reports of earlier versions lack
+        own = {"updates": chains.n_updates, "chains": chains.chains, "every": chains.every}  # not thinned
+        if {key: report.get(key) for key in own} == own and "distinct" in report:  # which earlier versions lack
             return report
     return measure_run(folder)
 

@@ -25,6 +25,7 @@ METRICS = "metrics.jsonl"
 THERMALISATION = "thermalisation.pt"
 ENSEMBLE = "ensemble.h5"
 COSTS = "sampling.jsonl"
+MEASUREMENTS = "measurements.h5"
 REPORT = "report.json"
 MODEL = "model.safetensors"
 

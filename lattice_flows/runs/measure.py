@@ -1,9 +1,11 @@
 """The measurements of a run's ensemble: its tables and figures."""
 
 import json
+import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,50 +13,85 @@ from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, files, read_metrics
+from lattice_flows.io.measurements import Measurements
 from lattice_flows.io.metrics import finite
-from lattice_flows.models import build_space
-from lattice_flows.observables import standard_observables
+from lattice_flows.models import build_action, build_space
+from lattice_flows.observables import Smearing, standard_observables
 from lattice_flows.reports.configurations import measure_configurations
-from lattice_flows.reports.observe import observe
-from lattice_flows.reports.potential import loops_table, measure_loops
+from lattice_flows.reports.export import export_series, writer
+from lattice_flows.reports.observe import Session, observe
+from lattice_flows.reports.polyakov import measure_polyakov, polyakov_averages, polyakov_table
+from lattice_flows.reports.potential import loops_averages, loops_table, measure_loops
 from lattice_flows.reports.report import Report, log_weights, make_report, moves_of, table
-from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table
+from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table, flow_times
 from lattice_flows.reports.words import label
-from lattice_flows.runs.folder import ENSEMBLE, METRICS, REPORT, load_run, sampled
+from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, METRICS, REPORT, load_run, sampled
+from lattice_flows.signals import Stop
+
+
+class Wishes(NamedTuple):
+    """What to measure beside the observables of every run, of which configurations, and where the series go.
+
+    Example:
+        >>> Wishes(loops=(2, 2), every=10).every
+        10
+    """
+
+    loops: tuple[int, int] | None = None
+    """R and T of the largest Wilson loops, for the static potential."""
+    wilson_flow: float | None = None
+    """The end of the Wilson flow, in lattice units."""
+    polyakov: bool = False
+    """Polyakov loops in every direction."""
+    smear: Smearing | None = None
+    """Of the links whose Wilson and Polyakov loops are measured."""
+    every: int = 1
+    """Measure every so many stored configurations of each chain."""
+    n: int | None = None
+    """Measure at most so many configurations of each chain, at equal distances."""
+    exports: Sequence[str] = ()
+    """Files for the series, see `export_series`."""
 
 
 def measure_run(
-    folder: str | Path, loops: tuple[int, int] | None = None, wilson_flow: float | None = None, world: World = SERIAL
+    folder: str | Path, wishes: Wishes | None = None, world: World = SERIAL, stop: Stop | None = None
 ) -> Report:
     """Measure the ensemble of a run; write report.json, report.txt and the figures.
 
+    What is measured is kept in measurements.h5, and is not measured again.
+
     Args:
-        loops: R and T of the largest Wilson loops, for the static potential.
-        wilson_flow: the end of the Wilson flow, in lattice units.
         world: the ranks that share the work; each of them calls this, and rank 0 writes.
+        stop: asked after every part of the work, on every rank.
 
     Raises:
-        InvalidInput: nothing is sampled, a broken file, loops that do not fit the lattice, a flow time that is not
-            finite and positive, or loops or a Wilson flow of a field without links.
+        InvalidInput: nothing is sampled, a broken file, or wishes that do not fit the run.
+        Interrupted: it was asked to stop, and has kept what is measured.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
-    folder = Path(folder)
+    folder, wishes = Path(folder), wishes or Wishes()
     load_run(folder)
     path = sampled(folder)
     with files.locked(folder) if world.first else nullcontext():
-        config, chains, series, report = _measured(path, loops, wilson_flow, world)
+        config, chains, series, report = _measured(path, wishes, world, stop)
         if world.first:
             _write(folder, config, chains, series, report)
+            _export(chains, series, folder.resolve().name, wishes)
     return report
 
 
-def measure_ensemble(path: str | Path, loops: tuple[int, int] | None = None, wilson_flow: float | None = None) -> str:
-    """Measure an ensemble file of any origin as `measure_run` does, but write nothing; return the table.
+def measure_ensemble(path: str | Path, wishes: Wishes | None = None, stop: Stop | None = None) -> str:
+    """Measure an ensemble file of any origin as `measure_run` does, but write no report; return the table.
+
+    What is measured is kept beside the file.
 
     Raises:
         InvalidInput: as `measure_run`, or the file is no ensemble of a run.
+        Interrupted: as `measure_run`.
     """
-    config, _, _, report = _measured(Path(path), loops, wilson_flow)
+    path, wishes = Path(path), wishes or Wishes()
+    config, chains, series, report = _measured(path, wishes, stop=stop)
+    _export(chains, series, path.stem, wishes)
     return _text(config, report)
 
 
@@ -85,23 +122,58 @@ def draw_training(folder: Path, metrics: list[dict[str, Any]]) -> list[Path]:
 
 
 def _measured(
-    path: Path, loops: tuple[int, int] | None, wilson_flow: float | None, world: World = SERIAL
+    path: Path, wishes: Wishes, world: World = SERIAL, stop: Stop | None = None
 ) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
-    chains = ChainFile(path)
+    """Return the config, the chains as they are thinned, all series, and the report."""
+    for export in wishes.exports:
+        writer(export)  # a wrong ending is said before the work
+    if wishes.smear is not None and wishes.loops is None and not wishes.polyakov:
+        raise InvalidInput(f"{wishes.smear} smears links for Wilson or Polyakov loops: add --loops or --polyakov")
+    chains = _thinned(ChainFile(path), wishes)
     if "config" not in chains.attributes:
         raise InvalidInput(f"an ensemble that lattice-flows sample made is expected, this one has no config ({path})")
     config = loads(chains.attributes["config"], str(path))
+    session = Session(Measurements(_beside(path)) if world.first else None, world, stop or Stop())
     space = build_space(config)
-    series = observe(chains, standard_observables(space), world)
+    series = observe(chains, standard_observables(space), session)
     report = make_report(config, chains, series)
-    if loops is not None:
-        report["loops"] = measure_loops(chains, config, *loops, world)
-    if wilson_flow is not None:
-        flowed = flow_ensemble(chains, config, wilson_flow, world)
-        report["flow"] = flow_averages(flowed, wilson_flow, space.dim)
-        if "topological_charge" in flowed:
-            series["flowed_charge"] = flowed["topological_charge"][..., -1]
+    if wishes.polyakov:
+        polyakov = measure_polyakov(chains, config, wishes.smear, session)
+        report["polyakov_loops"] = polyakov_averages(polyakov, build_action(config, str(path))[1], wishes.smear)
+        for mu, own in enumerate(np.moveaxis(polyakov, -1, 0)):
+            series |= {f"polyakov_loop_{mu}_re": own.real, f"polyakov_loop_{mu}_im": own.imag}
+    if wishes.loops is not None:
+        loops = measure_loops(chains, config, *wishes.loops, wishes.smear, session)
+        report["loops"] = loops_averages(loops, wishes.smear)
+        for r, t in np.ndindex(*wishes.loops):
+            series[f"wilson_loop_in_time_{r + 1}x{t + 1}"] = loops[..., r, t]
+    if wishes.wilson_flow is not None:
+        flowed = flow_ensemble(chains, config, wishes.wilson_flow, session)
+        report["flow"] = flow_averages(flowed, wishes.wilson_flow, space.dim)
+        for name, own in flowed.items():
+            series |= {f"{name}_at_{t:g}": own[..., i] for i, t in enumerate(flow_times(wishes.wilson_flow))}
     return config, chains, series, report
+
+
+def _beside(path: Path) -> Path:
+    """Where the measurements of an ensemble are kept."""
+    return path.with_name(MEASUREMENTS if path.name == ENSEMBLE else f"{path.stem}.{MEASUREMENTS}")
+
+
+def _thinned(chains: ChainFile, wishes: Wishes) -> ChainFile:
+    for name, value in (("--every", wishes.every), ("-n", 1 if wishes.n is None else wishes.n)):
+        if value < 1:
+            raise InvalidInput(f"{name} must be >= 1, got {value}")
+    stored = chains.n_updates // chains.every
+    step = wishes.every if wishes.n is None else max(wishes.every, math.ceil(stored / wishes.n))
+    if stored and step > stored:
+        raise InvalidInput(f"--every must be at most {stored}, the configurations of each chain, got {step}")
+    return chains.thinned(step)
+
+
+def _export(chains: ChainFile, series: dict[str, np.ndarray], ensemble: str, wishes: Wishes) -> None:
+    for path in wishes.exports:
+        export_series(path, chains, series, ensemble)
 
 
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
@@ -115,7 +187,8 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
         name = "topological_charge" if "topological_charge" in series else next(iter(series))
         drawn["history"] = figures.history(series[name], label(name), chains.every)
         drawn["autocorrelation"] = figures.autocorrelation_window(series[name], label(name), moves, chains.every)
-    for charge, name in (("topological_charge", "charge"), ("flowed_charge", "flowed_charge")):
+    flowed = f"topological_charge_at_{report['flow']['time']:g}" if "flow" in report else ""
+    for charge, name in (("topological_charge", "charge"), (flowed, "flowed_charge")):
         if charge in series:
             drawn[name] = figures.topological_histogram(series[charge], moves)
     if "loops" in report:
@@ -130,5 +203,5 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
 
 
 def _text(config: Config, report: Report) -> str:
-    parts = {"loops": loops_table, "flow": flow_table}
+    parts = {"polyakov_loops": polyakov_table, "loops": loops_table, "flow": flow_table}
     return "\n".join([table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)])

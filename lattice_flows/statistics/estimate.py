@@ -173,7 +173,10 @@ def autocorrelation(series: Series, every: int = 1) -> Autocorrelation:
 
 
 def observables_to_pyerrors(
-    series: Mapping[str, Series], ensemble: str, replica: Sequence[str] | None = None
+    series: Mapping[str, Series],
+    ensemble: str,
+    replica: Sequence[str] | None = None,
+    idl: Sequence[int] | Sequence[Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """Series as `pyerrors.Obs` by the same names, which keep the correlations between them in computations.
 
@@ -187,9 +190,12 @@ def observables_to_pyerrors(
     Args:
         ensemble: the id of correlated data for pyerrors; other ensembles are independent of this one.
         replica: a name for each chain, `r0`, `r1`, ... unless given; a single chain needs none.
+        idl: the updates of the measurements, rising, for series with gaps: of all chains, or one list for each chain.
+            Default: 1, 2, ...
 
     Raises:
-        InvalidInput: as `estimate`; series of different chains, a `|` in the id, or names that do not fit the chains.
+        InvalidInput: as `estimate`; series of different chains, a `|` in the id, or names or updates that do not fit
+            the chains.
 
     Source: U. Wolff, hep-lat/0306017; F. Joswig, S. Kuberski, J. T. Kuhlmann, J. Neuendorf (pyerrors), 2209.14371.
 
@@ -210,7 +216,8 @@ def observables_to_pyerrors(
             raise InvalidInput(f"all series must come from the same chains, got lengths {own} for {name} and {first}")
         if replica is not None and len(set(replica)) != len(own):
             raise InvalidInput(f"replica must name each of {len(own)} chains, got {list(replica)}")
-    obs = {name: _as_obs(own, ensemble, replica) for name, own in chains.items()}
+    updates = None if idl is None else _updates(idl, next(iter(lengths.values()), []))
+    obs = {name: _as_obs(own, ensemble, replica, updates) for name, own in chains.items()}
     for name, one in obs.items():
         one.tag = name
     return obs
@@ -221,12 +228,29 @@ def _returns(chains: list[Array], seen: Moves) -> bool:
     return 2 * len(np.unique(np.concatenate(chains))) < seen.distinct
 
 
-def _as_obs(chains: list[Array], ensemble: str = "chain", replica: Sequence[str] | None = None) -> Any:
+def _updates(idl: Sequence[int] | Sequence[Sequence[int]], lengths: list[int]) -> list[list[int]]:
+    """The updates of each of several chains of these lengths."""
+    lists = [to_numpy(own) for own in (idl if len(idl) and np.ndim(idl[0]) else [idl] * len(lengths))]
+    for i, own in enumerate(lists):
+        if own.ndim != 1 or own.dtype.kind not in "iu" or not (np.diff(own.astype(np.int64)) > 0).all():
+            begin = own.ravel()[:5].tolist()
+            raise InvalidInput(f"idl must hold whole numbers of updates that rise, got {begin} ... for chain {i}")
+    if [len(own) for own in lists] != lengths:
+        raise InvalidInput(f"idl must name {lengths} updates of the chains, got {[len(own) for own in lists]}")
+    return [own.tolist() for own in lists]
+
+
+def _as_obs(
+    chains: list[Array],
+    ensemble: str = "chain",
+    replica: Sequence[str] | None = None,
+    idl: list[list[int]] | None = None,
+) -> Any:
     """One `pyerrors.Obs` of chains, with deviations from the mean of all of them."""
     if replica is None and len(chains) > 1:
         replica = [f"r{i}" for i in range(len(chains))]
     names = [ensemble] if replica is None else [f"{ensemble}|{name}" for name in replica]
-    obs = _pyerrors().Obs(chains, names)
+    obs = _pyerrors().Obs(chains, names, idl=idl)
     # pyerrors measures the fluctuations of a replicum from its own mean, which hides a disagreement of replica (chains
     # frozen in different sectors would have no error at all); the data are deltas + r_values
     for name in names:

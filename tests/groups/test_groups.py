@@ -315,3 +315,22 @@ def test_registered_families(monkeypatch):
     for family in ("SU", "B1", "", "bare"):
         with pytest.raises(InvalidInput, match="a new name made of letters"):
             groups.register(family, lambda n: None)
+
+
+@pytest.mark.parametrize("group", cases.GROUPS, ids=str)
+def test_projection_of_sums(group, generator):
+    """Elements and multiples of them stay; the projection commutes with elements on both sides, and is in the group."""
+    a, v, w = (group.haar(50, generator=generator, dtype=torch.float64) for _ in range(3))
+
+    def sums(*elements):
+        tables = torch.arange(len(elements))[:, None, None]
+        return group.link_sums(torch.stack(elements, 1), tables, ((True,),) * len(elements))[:, 0]
+
+    assert group.distance(group.project_group(0.3 * sums(a)), a).max() < 1e-12
+    near = group.compose(a, group.exp(0.3 * group.random_algebra(50, generator=generator, dtype=torch.float64)))
+    middle = group.project_group(sums(a, near, near))
+    assert group.defect(middle).max() < 1e-12
+    moved = [group.compose(group.compose(v, x), w) for x in (a, near, near)]
+    turned = group.compose(group.compose(v, middle), w)
+    assert group.distance(group.project_group(sums(*moved)), turned).max() < 1e-9
+    assert group.distance(middle, near).max() <= group.distance(a, near).max()

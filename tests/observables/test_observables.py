@@ -18,7 +18,10 @@ from lattice_flows.observables import (
     polyakov_correlator,
     polyakov_loop,
     polyakov_loop_modulus,
+    polyakov_loops,
+    space_like_plaquette,
     standard_observables,
+    time_like_plaquette,
     topological_charge,
     wilson_loop,
 )
@@ -100,6 +103,27 @@ def test_wilson_loop_by_hand(space, r, t):
         torch.testing.assert_close(average_plaquette(space)(links), expected, rtol=0, atol=1e-13)
 
 
+@by_space([(3, 4, 5), (3, 4, 3, 3)])
+def test_plaquettes_apart(space):
+    """Weighted by the number of planes they make up the plaquette; other spatial links do not change the time-like."""
+    links, d = random_links(space, 2), space.dim
+    space_like, time_like = space_like_plaquette(space), time_like_plaquette(space)
+    planes = (d - 1) * (d - 2) / 2
+    total = (planes * space_like(links) + (d - 1) * time_like(links)) / (planes + d - 1)
+    torch.testing.assert_close(average_plaquette(space)(links), total, rtol=0, atol=1e-13)
+    changed = links.clone()
+    changed[:, -1] = random_links(space, 2, seed=5)[:, -1]
+    assert torch.equal(space_like(changed), space_like(links))
+    assert not torch.equal(time_like(changed), time_like(links))
+
+
+def test_in_two_dimensions_all_plaquettes_are_time_like():
+    space = GaugeField(SU(2), (4, 3))
+    assert torch.equal(time_like_plaquette(space)(random_links(space)), average_plaquette(space)(random_links(space)))
+    with pytest.raises(InvalidInput, match="all plaquettes are time-like in two dimensions"):
+        space_like_plaquette(space)
+
+
 @by_space([(4, 3), (3, 4, 3)])
 def test_polyakov_loop_by_hand(space):
     group, sites = space.group, space.lattice.extents
@@ -109,6 +133,7 @@ def test_polyakov_loop_by_hand(space):
         loops = [group.trace(walk(group, links, x, [(mu, 1)] * sites[mu], sites)) for x in starts]
         expected = torch.stack(loops).mean()
         torch.testing.assert_close(polyakov_loop(space, mu)(links), expected, rtol=0, atol=1e-13)
+        torch.testing.assert_close(polyakov_loops(space)(links)[mu], expected, rtol=0, atol=1e-13)
         torch.testing.assert_close(polyakov_loop(space, mu - len(sites))(links), expected, rtol=0, atol=1e-13)
         torch.testing.assert_close(polyakov_loop_modulus(space, mu)(links), expected.abs(), rtol=0, atol=1e-13)
 
@@ -174,12 +199,12 @@ def test_topological_charge_of_constant_flux(q):
 
 
 def test_registry():
-    both = ["plaquette", "wilson_loop_2x2"]
+    both, apart = ["plaquette", "wilson_loop_2x2"], ["plaquette_space", "plaquette_time"]
     charge = ["topological_charge", "topological_charge_squared"]
     for group, sites, names in (
         (U1(), (4, 4), [*both, *charge, "polyakov_loop"]),
         (U1(), [2, 4], ["plaquette", *charge, "polyakov_loop"]),
-        (U1(), (4, 4, 4), [*both, "polyakov_loop"]),
+        (U1(), (4, 4, 4), ["plaquette", *apart, "wilson_loop_2x2", "polyakov_loop"]),
         (SU(2), (4, 4), [*both, "polyakov_loop"]),
     ):
         assert list(standard_observables(GaugeField(group, sites))) == names

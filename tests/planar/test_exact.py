@@ -188,6 +188,15 @@ def test_exact_value_knows_the_standard_observables():
     assert exact_value("plaquette", wilson(U1(), 2.0, sites).at(0.0)) == 0
 
 
+def test_squared_polyakov_loops_in_both_limits():
+    """Haar's measure: V / T independent loops of <|tr U / N|^2> = 1 / N^2. At large beta they are all alike."""
+    for group, n in ((U1(), 1), (SU(2), 2), (SU(3), 3)):
+        assert exact.polyakov_loop_squared(group, 0.0, 4, volume=24) == pytest.approx(1 / n**2 / 6)
+    assert exact.polyakov_loop_squared(U1(), 2000.0, 2, volume=4) == pytest.approx(1, abs=2e-3)
+    assert exact.mean_polyakov_loop_squared(wilson(U1(), 1.0, (4, 4, 4)), 0) is None
+    assert exact.mean_polyakov_loop_squared(wilson(SU(2), 2.0, (4, 6)), 0) == pytest.approx(0.044706, abs=1e-6)
+
+
 class MoreThanWilson(Wilson):
     """With another term."""
 
@@ -231,6 +240,7 @@ def test_known_groups():
         (lambda: exact.log_partition(SU(2), 1.0, 2.5), "volume"),
         (lambda: exact.wilson_loop(SU(2), 1.0, 5, volume=4), "area"),
         (lambda: exact.wilson_loop(SU(2), 1.0, -1), "area"),
+        (lambda: exact.polyakov_loop_squared(SU(2), 1.0, 3, volume=16), "the extent must divide the volume 16, got 3"),
         (lambda: exact.wilson_loop(SU(2), 1.0, 1.5), "area"),
     ],
 )

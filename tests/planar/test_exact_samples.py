@@ -6,8 +6,8 @@ import torch
 from lattice_flows import SU, U1, GaugeField
 from lattice_flows.actions import Symanzik, Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.observables import average_plaquette, topological_charge, wilson_loop
-from lattice_flows.planar.exact import exact_value
+from lattice_flows.observables import average_plaquette, polyakov_loops, topological_charge, wilson_loop
+from lattice_flows.planar.exact import exact_value, mean_polyakov_loop_squared
 from lattice_flows.planar.exact_samples import exact_samples
 
 N = 2000
@@ -32,6 +32,9 @@ def test_means_are_exact(group, beta, lattice, generator):
     for name, series in values.items():
         exact = exact_value(name, action)
         assert abs(series.mean() - exact) < 4 * series.std() / N**0.5, name
+    squared = polyakov_loops(space)(links).abs().square()
+    for mu, series in enumerate(squared.unbind(-1)):
+        assert abs(series.mean() - mean_polyakov_loop_squared(action, mu)) < 4 * series.std() / N**0.5, mu
 
 
 @pytest.mark.parametrize(

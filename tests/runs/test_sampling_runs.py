@@ -347,7 +347,7 @@ def test_bad_input_is_one_line(here, capsys):
         ("measure", "none"): "a folder made by lattice-flows train or sample is expected",
         ("measure", "run", "--loops", "2,2"): "2 x 2 Wilson loops need larger extents",
         ("measure", "text"): "a gauge file is expected",
-        ("measure", "text", "--loops", "1,2"): "--loops needs the ensemble of a run",
+        ("measure", "text", "--loops", "1,2"): "--export need the ensemble of a run",
         ("measure", "run/ensemble.h5", "text"): "this HDF5 file is an ensemble: measure it alone",
         ("measure", "run", "text"): "one run at a time, or several configurations; compare shows runs side by side",
         ("compare", "run", "none"): "a folder made by lattice-flows train or sample is expected",

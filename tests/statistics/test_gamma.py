@@ -77,3 +77,41 @@ def test_names():
     ]:
         with pytest.raises(InvalidInput, match=message):
             observables_to_pyerrors(series, ensemble, replica)
+
+
+def test_series_with_gaps():
+    """Every fifth update has the error of its own series; a series of other updates is aligned with it."""
+    x = ar1(0.9, 5000, seed=3, chains=2)
+    every, thin = range(1, 5001), range(5, 5001, 5)
+    fine = observables_to_pyerrors({"x": x}, "A1", idl=every)["x"]
+    coarse = observables_to_pyerrors({"x": x[:, 4::5]}, "A1", idl=[list(thin), list(thin)])["x"]
+    assert [list(coarse.idl[name]) for name in coarse.names] == [list(thin)] * 2
+    assert analysed(coarse).dvalue == pytest.approx(estimate(x[:, 4::5]).error, rel=1e-9)
+    assert analysed(fine).dvalue == pytest.approx(estimate(x).error, rel=1e-9)
+    unaligned = observables_to_pyerrors({"x": x[:, 4::5]}, "A1", idl=range(1, 1001))["x"]
+    # the same configurations, so that the noise cancels
+    assert analysed(fine - coarse).dvalue < 0.6 * analysed(fine - unaligned).dvalue
+
+
+def test_a_gap_in_the_middle_is_no_distance_of_one_update():
+    """Two stretches of a slow chain: without the updates, their ends would be taken for neighbours."""
+    x = ar1(0.95, 3000, seed=4)[0][np.r_[100:500, 2600:3000]]
+    idl = [*range(101, 501), *range(2601, 3001)]
+    obs = analysed(observables_to_pyerrors({"x": x}, "A1", idl=idl)["x"])
+    assert list(obs.idl["A1"]) == idl
+    assert obs.dvalue != pytest.approx(estimate(x).error, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("idl", "message"),
+    [
+        (range(1, 100), r"idl must name \[100, 100\] updates of the chains, got \[99, 99\]"),
+        ([range(1, 101)], r"got \[100\]"),
+        ([*range(1, 100), 99], "whole numbers of updates that rise, got"),
+        (np.arange(100) / 2, "whole numbers of updates that rise"),
+        ([], r"got"),
+    ],
+)
+def test_updates_that_do_not_fit(idl, message):
+    with pytest.raises(InvalidInput, match=message):
+        observables_to_pyerrors({"x": ar1(0.5, 100, seed=1, chains=2)}, "A", idl=idl)
