@@ -79,7 +79,8 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
 
 def moves_of(chains: ChainFile) -> Moves:
     """Return the moves of the stored configurations."""
-    return Moves([chains.rows(chain)[1] for chain in range(chains.chains)])
+    counts = (chains.rows(chain)[1] for chain in range(chains.chains))
+    return Moves([own[own > 0] for own in counts])  # thinned chains skip some
 
 
 def log_weights(chains: ChainFile) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.statistics.moves import LEAST_DISTINCT, Moves, frozen_chains, frozen_in_words
-from lattice_flows.statistics.series import Array, Series, chains_of, never_move
+from lattice_flows.statistics.series import Array, Series, chains_of, never_move, to_numpy
 
 LEAST_TAU_INT = 200
 """The length of chains, in units of tau_int, from which on errors can be relied on."""

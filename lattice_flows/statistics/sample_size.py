@@ -58,4 +58,4 @@ def _mean_square(logs: Tensor, k: float) -> float:
     # E x^r = r! sigma^r / ((1 - k) ... (1 - r k)) of x = w - w_0
     moments = np.cumprod([1.0] + [r * sigma / (1 - r * k) for r in range(1, 5)])
     beyond = (psi**2)(np.polynomial.Polynomial([start / mean, 1])).coef
-    return float(((psi(w) ** 2).sum() + len(excess) * (beyond @ moments)) / len(logs))
+    return float(((psi(w) ** 2).sum() + len(excess) * np.dot(beyond, moments)) / len(logs))
