@@ -11,10 +11,14 @@ from collections.abc import Sequence
 
 from lattice_flows.cli.parser import make_parser
 from lattice_flows.config import import_modules
+from lattice_flows.config.text import printable
 from lattice_flows.errors import Interrupted, LatticeFlowsError
 from lattice_flows.signals import INTERRUPTED, end_all
 
 __all__ = ["main"]
+
+LONGEST = 4000
+"""The characters of the longest error that is printed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("lattice_flows").setLevel(logging.INFO)
     try:
         import_modules(getattr(arguments, "imports", ()), "command line: --import")
-        print(arguments.command(arguments), end="")
-        sys.stdout.flush()
+        _say(arguments.command(arguments))
     except Interrupted as error:
         print(f"lattice-flows: {error}", file=sys.stderr)
         return INTERRUPTED
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (LatticeFlowsError, OSError) as error:
-        line = f"lattice-flows: error: {' '.join(str(error).split())}"
+        line = f"lattice-flows: error: {printable(' '.join(str(error).split())[:LONGEST])}"
         end_all(2, line)
         print(line, file=sys.stderr)
         return 2
@@ -49,3 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         end_all(1, traceback.format_exc())
         raise
     return 0
+
+
+def _say(text: str) -> None:
+    """Print text, with escapes for what the terminal cannot show."""
+    if sys.stdout is None:  # closed
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(printable(text, keep="\n").encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)

@@ -2,13 +2,13 @@
 
 import os
 import shlex
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from lattice_flows.config.rules import Count, Rule, Settings, at_least, keys, matching, within
+from lattice_flows.config.text import TOML_LIMIT, parse_toml, read_text, shown
 from lattice_flows.errors import InvalidInput
 
 KINDS = ("train", "sample", "measure")
@@ -120,23 +120,21 @@ def load_profile(path: str | Path | None = None) -> Profile:
     Raises:
         InvalidInput: no such file, or a wrong value in it, in one line that names file, key and expectation.
     """
+    kind = "site profile"
     if path is not None:
         source = str(path)
     elif path := os.environ.get(VARIABLE):
-        source = f"${VARIABLE}: {path}"
+        kind, source = f"{kind} of ${VARIABLE}", f"${VARIABLE}: {path}"
     else:
-        path = Path("~/.config/lattice-flows/site.toml").expanduser()
-        source = str(path)
-        if not path.exists():
+        path = os.path.expanduser("~/.config/lattice-flows/site.toml")  # stays as it is where there is no home
+        source = path
+        if not os.path.exists(path):
             return Profile(source="built-in site profile", environment=Environment(), tables={})
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(
-            f"cannot read the site profile: {error.strerror} ({source}); slurm/sites has two to begin with"
-        ) from error
-    except ValueError as error:
-        raise InvalidInput(f"a site profile must be TOML: {error} ({source})") from error
+        text = read_text(path, kind, TOML_LIMIT)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}; slurm/sites has two to begin with") from error
+    tables = parse_toml(text, "site profile", source)
     environment = Environment()
     sections: dict[str, Any] = {"environment": Environment, "defaults": Resources, **dict.fromkeys(KINDS, Resources)}
     for name, table in tables.items():
@@ -145,7 +143,7 @@ def load_profile(path: str | Path | None = None) -> Profile:
             remedy = f"; {name} belongs to [{home}]" if home else ""
             raise InvalidInput(f"unknown section {name!r}, valid sections: {', '.join(sections)}{remedy} ({source})")
         if not isinstance(table, dict):
-            raise InvalidInput(f"{name} must be a section [{name}], got {table!r} ({source}: {name})")
+            raise InvalidInput(f"{name} must be a section [{name}], got {shown(table)} ({source}: {name})")
         settings = sections[name].from_table(table, within(name, lambda key: f"{source}: {key}"))
         if name == "environment":
             environment = settings

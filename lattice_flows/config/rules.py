@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from lattice_flows.config.text import shown
 from lattice_flows.errors import InvalidInput
 
 
@@ -161,10 +162,10 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     expectation, converted = _converted(value, kind)
     if converted is None:
-        raise InvalidInput(f"{name} must be {expectation}, got {value!r}")
+        raise InvalidInput(f"{name} must be {expectation}, got {shown(value)}")
     for rule in rules:
         if not rule.holds(converted):
-            raise InvalidInput(f"{name} must be {rule.expectation}, got {value!r}")
+            raise InvalidInput(f"{name} must be {rule.expectation}, got {shown(value)}")
     return converted
 
 
@@ -182,7 +183,14 @@ def _converted(value: Any, kind: Any) -> tuple[str, Any]:
         return _WORDS[kind], float(value) if number and (isinstance(value, float) or abs(value) < 1e300) else None
     if kind not in _WORDS:
         raise TypeError(f"settings are str, bool, int, float, Literal, tuples of them, or None, not {kind}")
+    if type(value) is str and kind is str and not _is_text(value):
+        return "text in UTF-8, without NUL", None
     return _WORDS[kind], value if type(value) is kind else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether files and the names of files can hold a string: no NUL, no half of a surrogate pair."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def combined(base: type[Settings], *parts: type[Settings] | None) -> type[Settings]:

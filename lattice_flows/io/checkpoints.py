@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 
+from lattice_flows.config.text import read_bytes
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 
 FORMAT = "lattice_flows checkpoint"
 VERSION = 1
+LIMIT = 2**36
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
@@ -38,10 +40,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InvalidInput: the file is missing, truncated, something else, or of another version.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"cannot read the checkpoint: {error.strerror} ({path})") from error
+    data = read_bytes(path, "checkpoint", LIMIT)
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds, OSError too, depending on where the file is broken

@@ -8,6 +8,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lattice_flows.config.text import opened
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 
@@ -52,13 +53,12 @@ def read_about(path: str | Path) -> dict[str, str]:
 
 @contextmanager
 def _open(path: str | Path) -> Iterator[safe_open]:
+    # safe_open gives no reason of the system, waits for pipes, and takes no name that is not UTF-8
     try:
-        with open(path, "rb"):  # because errors of safe_open do not give the reason of the system
-            pass
-    except OSError as error:
-        raise InvalidInput(f"cannot read the model: {error.strerror} ({path})") from error
-    try:
-        with safe_open(path, framework="pt") as file:
+        with (
+            opened(path, "model") as found,
+            safe_open(path if str(path).isprintable() else f"/dev/fd/{found.fileno()}", framework="pt") as file,
+        ):
             yield file
     except SafetensorError as error:
         raise InvalidInput(

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads, to_toml
 from lattice_flows.config.rules import FINITE, Settings, at_least
+from lattice_flows.config.text import parse_json
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io.weights import load_weights, read_about, save_weights
@@ -181,12 +182,7 @@ def read_header(path: str | Path) -> Header:
         )
     if missing := {"name", "config", "facts"} - about.keys():
         raise InvalidInput(f"the header of the model has no {', '.join(sorted(missing))} ({path})")
-    try:
-        facts = json.loads(about["facts"])
-        if not isinstance(facts, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise InvalidInput(f"the facts of the model must be a JSON object: {error} ({path})") from error
+    facts = parse_json(about["facts"], "the facts of the model must be a JSON object", path)
     return Header(
         about["name"],
         loads(about["config"], str(path)),

@@ -11,6 +11,7 @@ from lattice_flows import models
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, load, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
+from lattice_flows.config.text import printable
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import files, load_checkpoint, read_metrics
@@ -49,6 +50,11 @@ def write_config(folder: Path, config: Config) -> None:
         LatticeFlowsError: the disk is full or the folder not writable.
     """
     files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of a run in its files."""
+    return printable(folder.resolve().name)
 
 
 def sampled(folder: Path) -> Path:
@@ -167,7 +173,7 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
         training_cpu_minutes=minutes + (begun.facts.training_cpu_minutes if begun else 0.0),
         begun_from=begun.name if begun else None,
     )
-    return Model(flow.eval(), action.to(device), config, folder.resolve().name, facts)
+    return Model(flow.eval(), action.to(device), config, name_of(folder), facts)
 
 
 def load_model(source: str | Path) -> Model:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from lattice_flows import training
 from lattice_flows.config import Config
+from lattice_flows.config.text import read_text
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.models import build_action
 from lattice_flows.reports.report import in_words
@@ -37,7 +38,7 @@ def show_run(folder: str | Path) -> str:
         lines.append(f"ensemble: {chains.n_updates // chains.every} configurations{each}")
     else:
         lines.append("ensemble: none yet")
-    shown = f"\n{report.read_text(encoding='utf-8')}" if report.exists() else ""
+    shown = f"\n{read_text(report, 'report')}" if report.exists() else ""
     return "\n".join(lines) + "\n" + shown
 
 
