@@ -5,6 +5,7 @@ Commands import the rooms that they need when they run, so that ``--help`` does 
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from lattice_flows.signals import INTERRUPTED, end_all
 
 __all__ = ["main"]
 
+OUT_OF_MEMORY = "take a smaller batch, fewer chains, a smaller lattice, or several ranks"
 LONGEST = 4000
 """The characters of the longest error that is printed."""
 
@@ -40,18 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output, such as head, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (LatticeFlowsError, OSError) as error:
+    except KeyboardInterrupt:
+        print("\nlattice-flows: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not isinstance(error, LatticeFlowsError | OSError):
+            if not _out_of_memory(error):
+                end_all(1, traceback.format_exc())
+                raise
+            error = LatticeFlowsError(f"not enough memory: {OUT_OF_MEMORY} ({error})")
         line = f"lattice-flows: error: {printable(' '.join(str(error).split())[:LONGEST])}"
         end_all(2, line)
         print(line, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nlattice-flows: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except Exception:
-        end_all(1, traceback.format_exc())
-        raise
     return 0
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, or torch with its RuntimeErrors, asked the system for more memory than there is."""
+    return isinstance(error, MemoryError) or bool(re.search("(allocate|out of|enough) memory", str(error)))
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from lattice_flows.config.rules import Count, Rule, Settings, at_least, keys, matching, within
+from lattice_flows.config.rules import Count, Rule, Settings, at_least, at_most, keys, matching, within
 from lattice_flows.config.text import TOML_LIMIT, parse_toml, read_text, shown
 from lattice_flows.errors import InvalidInput
 
@@ -29,7 +29,8 @@ def _words(text: str) -> bool:
 Word = Annotated[str, matching("one word", r"[^\s,;'\"$`\\]+")]
 Lines = Annotated[tuple[str, ...], Rule("a list of lines, none of them empty", lambda v: all(map(_one_line, v)))]
 Time = Annotated[
-    str, matching("a time such as 30 (minutes), 12:00:00 or 2-00:00:00", r"\d+(:\d\d?){0,2}|\d+-\d+(:\d\d?){0,2}")
+    str,
+    matching("a time such as 30 (minutes), 12:00:00 or 2-00:00:00", r"(\d{1,4}-\d\d?|\d{1,7})(:\d\d?){0,2}"),
 ]
 
 
@@ -65,7 +66,7 @@ class Resources(Settings):
     nodes: Count = 1
     ntasks_per_node: Count = 1
     cpus_per_task: Count = 1
-    gpus_per_task: Annotated[int, at_least(0)] = 0
+    gpus_per_task: Annotated[int, at_least(0), at_most(1000)] = 0
     time: Time = "01:00:00"
     partition: Word | None = None
     account: Word | None = None

@@ -9,9 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lattice_flows.config.text import shown
 from lattice_flows.errors import InvalidInput
 
 log = logging.getLogger(__name__)
+
+MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+"""The names of modules."""
 
 
 class Registry:
@@ -100,6 +104,8 @@ def import_modules(names: Iterable[str], where: str, folder: str | Path = ".") -
     importlib.invalidate_caches()
     try:
         for name in names:
+            if not re.fullmatch(MODULE, name):
+                raise InvalidInput(f"the name of a module is expected, such as my_action, got {shown(name)} ({where})")
             importlib.import_module(name)
     except ImportError as error:
         raise InvalidInput(

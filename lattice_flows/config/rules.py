@@ -32,14 +32,19 @@ def at_least(bound: int) -> Rule:
     return Rule(f">= {bound}", lambda v: v >= bound)
 
 
+def at_most(bound: int) -> Rule:
+    """The rule that a number is not above `bound`: what it counts takes memory or time."""
+    return Rule(f"<= {bound:,}", lambda v: v <= bound)
+
+
 def matching(expectation: str, pattern: str) -> Rule:
     """The rule that the whole of a text matches a regular expression."""
     return Rule(expectation, re.compile(pattern).fullmatch)
 
 
 Positive = Annotated[float, FINITE, POSITIVE]
-Count = Annotated[int, at_least(1)]
-Steps = Annotated[int, at_least(0)]
+Count = Annotated[int, at_least(1), at_most(10**9)]
+Steps = Annotated[int, at_least(0), at_most(10**9)]
 Seed = Annotated[int, Rule("from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)]
 
 

@@ -50,7 +50,10 @@ def read_bytes(path: str | Path, kind: str, limit: int = LIMIT) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise InvalidInput(f"cannot read the {kind}: at most {limit:,} bytes are expected, got {size:,} ({path})")
-        return file.read(size + 2**20)  # of a file that grows, or says that it is empty, as those of /proc
+        try:  # more, of a file that grows or says that it is empty, as those of /proc, which may have nothing to read
+            return file.read(size + 2**20) or b""
+        except OSError as error:
+            raise InvalidInput(f"cannot read the {kind}: {error.strerror} ({path})") from error
 
 
 def read_text(path: str | Path, kind: str, limit: int = LIMIT) -> str:

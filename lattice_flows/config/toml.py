@@ -9,7 +9,7 @@ from typing import Any
 import tomli_w
 
 from lattice_flows.config.config import Config, configured, renamed
-from lattice_flows.config.registry import import_modules
+from lattice_flows.config.registry import MODULE, import_modules
 from lattice_flows.config.rules import placed
 from lattice_flows.config.text import TOML_LIMIT, parse_toml, read_text, shown
 from lattice_flows.errors import InvalidInput
@@ -93,7 +93,7 @@ def _parsed(text: str, where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     tables = parse_toml(text, "config", where)
     tables.pop("provenance", None)
     names = tables.pop("imports", [])
-    if not isinstance(names, list) or not all(isinstance(n, str) and re.fullmatch(r"\w+(\.\w+)*", n) for n in names):
+    if not isinstance(names, list) or not all(isinstance(n, str) and re.fullmatch(MODULE, n) for n in names):
         raise InvalidInput(
             f'imports must be a list of modules, such as ["my_action"], got {shown(names)} ({where}: imports)'
         )

@@ -3,15 +3,15 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 
 from lattice_flows.actions import Action
-from lattice_flows.config.rules import Count, Rule, Settings
+from lattice_flows.config.rules import Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Recipe, Widths
+from lattice_flows.flows.recipe import Layers, Recipe, Widths, check_size
 from lattice_flows.flows.seeding import seeded
 from lattice_flows.lattice import Lattice, ScalarField, Space
 from lattice_flows.layers.affine import AffineCoupling
@@ -75,9 +75,14 @@ def _on(same, colours: int, lattice: Lattice) -> Flow:
 class AffineSettings(Settings):
     """The number of couplings; the widths of the network in each and the odd extent of its convolution."""
 
-    layers: Count = 8
+    layers: Layers = 8
     hidden: Widths = (16, 16)
-    kernel_size: Annotated[int, Rule("odd and >= 3", lambda v: v >= 3 and v % 2 == 1)] = 5
+    kernel_size: Annotated[int, Rule("odd, from 3 to 99", lambda v: 3 <= v <= 99 and v % 2 == 1)] = 5
+
+    def check(self, config: Any) -> None:
+        """Refuse a flow that no machine has the memory for, by InvalidInput."""
+        super().check(config)
+        check_size(config.lattice.extents, self.layers, self.hidden, self.kernel_size)
 
 
 def _build(

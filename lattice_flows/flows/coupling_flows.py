@@ -4,15 +4,15 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 
 from lattice_flows.actions import Action
-from lattice_flows.config.rules import Count, Rule, Settings
+from lattice_flows.config.rules import Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords
+from lattice_flows.flows.recipe import Bins, Layers, Recipe, Widths, check_size, keywords
 from lattice_flows.flows.seeding import seeded
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice, Space
@@ -140,10 +140,15 @@ def _widest(lines: list[int], extent: int) -> int:
 class CouplingSettings(Settings):
     """The number of couplings; the spline bins of each; the channels and the odd extent of its convolutions."""
 
-    layers: Count = 16
+    layers: Layers = 16
     bins: Bins = 8
     hidden: Widths = (16, 16)
-    kernel_size: Annotated[int, Rule("odd and >= 1", lambda v: v >= 1 and v % 2 == 1)] = 3
+    kernel_size: Annotated[int, Rule("odd, from 1 to 99", lambda v: 1 <= v <= 99 and v % 2 == 1)] = 3
+
+    def check(self, config: Any) -> None:
+        """Refuse a flow that no machine has the memory for, by InvalidInput."""
+        super().check(config)
+        check_size(config.lattice.extents, self.layers, self.hidden, self.kernel_size)
 
 
 def _build(

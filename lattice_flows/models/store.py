@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads, to_toml
-from lattice_flows.config.rules import FINITE, Settings, at_least
+from lattice_flows.config.rules import FINITE, Settings, Steps, at_least
 from lattice_flows.config.text import parse_json
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
@@ -33,13 +33,13 @@ class Facts(Settings):
 
     version: str
     """The version of lattice_flows that wrote the file."""
-    step: Annotated[int, at_least(0)]
+    step: Steps
     """The number of training steps, with those of the model that the training began from."""
     training_cpu_minutes: Annotated[float, FINITE, at_least(0)]
     """The cost of these steps."""
     begun_from: str | None = None
     """The name of the model that the training began from."""
-    proposals: Annotated[int, at_least(0)] = 0
+    proposals: Steps = 0
     """The number of independent proposals behind the effective sample size."""
     ess: Annotated[float, FINITE] | None = None
     ess_error: Annotated[float, FINITE] | None = None

@@ -13,7 +13,7 @@ from lattice_flows.actions import Action
 from lattice_flows.config.rules import Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords
+from lattice_flows.flows.recipe import Bins, Recipe, Widths, check_size, keywords
 from lattice_flows.flows.seeding import seeded
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice, Space
@@ -139,7 +139,9 @@ class HierarchicalSettings(Settings):
     """
 
     levels: Annotated[
-        tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))
+        tuple[str, ...],
+        Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v))),
+        Rule("at most 100 designs of at most 100 letters", lambda v: max(len(v), *map(len, v)) <= 100),
     ] = ("cab", "c")
     beta_range: (
         Annotated[tuple[float, ...], Rule("two couplings, 0 < low < high", lambda v: len(v) == 2 and 0 < v[0] < v[1])]
@@ -149,12 +151,14 @@ class HierarchicalSettings(Settings):
     hidden: Widths = (16, 16)
 
     def check(self, config: Any) -> None:
-        """Refuse to anneal a flow that is trained at all its couplings.
+        """Refuse to anneal a flow that is trained at all its couplings, and one that no machine has the memory for.
 
         Raises:
-            InvalidInput: there are a `beta_range` and a `beta_start`.
+            InvalidInput: there are a `beta_range` and a `beta_start`, or more sites or weights than `check_size` takes.
         """
         super().check(config)
+        extents = config.lattice.extents
+        check_size(extents, max(map(len, self.levels)) * math.prod(extents).bit_length(), self.hidden)
         if self.beta_range is not None and config.training.beta_start is not None:
             raise InvalidInput(
                 "a flow with a beta_range is trained at all its couplings: it cannot be annealed as well"
