@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from lattice_flows.cli.parser import make_parser
 from lattice_flows.config import import_modules
 from lattice_flows.config.text import printable
-from lattice_flows.errors import Interrupted, LatticeFlowsError
+from lattice_flows.errors import Interrupted, LatticeFlowsError, SomeFailed
 from lattice_flows.signals import INTERRUPTED, end_all
 
 __all__ = ["main"]
@@ -36,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         import_modules(getattr(arguments, "imports", ()), "command line: --import")
         _say(arguments.command(arguments))
+    except SomeFailed as some:
+        _say(some.answer)
+        for error in some.errors:
+            print(_error_line(error), file=sys.stderr)
+        return 2
     except Interrupted as error:
         print(f"lattice-flows: {error}", file=sys.stderr)
         return INTERRUPTED
@@ -51,11 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 end_all(1, traceback.format_exc())
                 raise
             error = LatticeFlowsError(f"not enough memory: {OUT_OF_MEMORY} ({error})")
-        line = f"lattice-flows: error: {printable(' '.join(str(error).split())[:LONGEST])}"
+        line = _error_line(error)
         end_all(2, line)
         print(line, file=sys.stderr)
         return 2
     return 0
+
+
+def _error_line(error: Exception) -> str:
+    return f"lattice-flows: error: {printable(' '.join(str(error).split())[:LONGEST])}"
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lattice_flows.errors import Interrupted, InvalidInput
+from lattice_flows.errors import Interrupted, InvalidInput, SomeFailed, each
 from lattice_flows.signals import Stop
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def measure(arguments: argparse.Namespace) -> str:
     elif others or Path(first).suffix not in (".h5", ".hdf5"):
         if loops:
             raise InvalidInput("--loops needs the ensemble of a run: the errors of loops come from its configurations")
-        if Path(first).is_file():
+        if others or Path(first).is_file():
             text = runs.measure_configurations(arguments.sources, time)
     elif Path(first).is_file():
         text = runs.measure_ensemble(first, loops, time)
@@ -123,8 +123,12 @@ def compare(arguments: argparse.Namespace) -> str:
     """
     from lattice_flows import runs
 
-    rows = runs.compare_runs(arguments.runs)
-    return json.dumps(rows, indent=2) + "\n" if arguments.json else runs.comparison_table(rows)
+    found, errors = each(arguments.runs, lambda run: runs.compare_runs([run]))
+    rows = [row for rows in found for row in rows]
+    text = json.dumps(rows, indent=2) + "\n" if arguments.json else runs.comparison_table(rows)
+    if errors:
+        raise SomeFailed(text, errors)
+    return text
 
 
 def show(arguments: argparse.Namespace) -> str:
