@@ -6,6 +6,7 @@ processes have found each other. Without a launcher nothing here imports MPI.
 
 import atexit
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,8 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 
+# the number of processes, as a batch script and as launchers say it: MPICH and Slurm's pmi2, Open MPI, a step of Slurm
 RANKS = "LATTICE_FLOWS_RANKS"
-"""The environment variable for the number of processes that a batch script starts."""
-
-# those of launchers: MPICH and Slurm's pmi2, Open MPI, and a job step of Slurm
 _LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
@@ -32,11 +31,7 @@ def share(n: int, part: int, parts: int) -> range:
 
 
 class World:
-    """A world of one process, and the interface of all worlds.
-
-    Attributes:
-        rank: the number of this process, 0 <= rank < size.
-        size: the number of processes.
+    """A world of one process, and the interface of all worlds: process `rank` of `size`.
 
     Example:
         >>> world = World()
@@ -44,8 +39,7 @@ class World:
         (3.0, False, [0, 1, 2, 3])
     """
 
-    rank = 0
-    size = 1
+    rank, size = 0, 1
 
     @property
     def first(self) -> bool:
@@ -112,13 +106,12 @@ SERIAL = World()
 
 
 class MPIWorld(World):
-    """The processes of an MPI communicator.
+    """The processes of a communicator of mpi4py.
 
     MPI sums tensors on the CPU in place, without a copy. NCCL sums those on CUDA devices; its processes meet at an
     address that MPI carries.
 
     Args:
-        communicator: one of mpi4py.
         backend: that of torch.distributed for `sum_`; default: NCCL on CUDA devices, none on the CPU.
     """
 
@@ -130,11 +123,11 @@ class MPIWorld(World):
         node = communicator.Split_type(MPI.COMM_TYPE_SHARED)
         self._local_rank, self._local_size = node.rank, node.size
         node.Free()
-        self._group: Any = None
 
     def sum_(self, tensor: Tensor) -> None:
         if tensor.is_cuda or self._backend:
-            torch.distributed.all_reduce(tensor, group=self._torch_group())
+            self._meet()
+            torch.distributed.all_reduce(tensor)
         else:
             self._comm.Allreduce(self._mpi.IN_PLACE, tensor.detach().numpy())
 
@@ -159,25 +152,22 @@ class MPIWorld(World):
     def gather(self, rows: Tensor, axis: int = 0) -> Tensor | None:
         own = np.ascontiguousarray(rows.detach().cpu().numpy())
         shapes = self._comm.gather(own.shape)
-        sizes = [int(np.prod(shape)) * own.itemsize for shape in shapes or ()]
         if not self.first:
             self._comm.Send(own.reshape(-1).view(np.uint8), dest=0)
             return None
-        parts = [own]
-        for source in range(1, self.size):
-            received = np.empty(sizes[source], np.uint8)
-            self._comm.Recv(received, source=source)
-            parts.append(received.view(own.dtype).reshape(shapes[source]))
+        parts = [own, *(np.empty(shape, own.dtype) for shape in shapes[1:])]
+        for source, part in enumerate(parts[1:], 1):
+            self._comm.Recv(part.reshape(-1).view(np.uint8), source=source)
         return torch.from_numpy(np.concatenate(parts, axis))
 
     def scatter(self, rows: Tensor | None) -> Tensor:
         if not self.first:
             return self._comm.recv(source=0)
         assert rows is not None
-        parts = [rows[own.start : own.stop] for own in (share(len(rows), rank, self.size) for rank in range(self.size))]
-        for rank, part in enumerate(parts[1:], 1):
-            self._comm.send(part.clone(), dest=rank)  # not the whole storage
-        return parts[0]
+        for rank in range(1, self.size):
+            own = share(len(rows), rank, self.size)
+            self._comm.send(rows[own.start : own.stop].clone(), dest=rank)  # not the whole storage
+        return rows[: len(self.share(len(rows)))]
 
     def send(self, value: Any, rank: int) -> None:
         self._comm.ssend(value, dest=rank)
@@ -201,22 +191,20 @@ class MPIWorld(World):
         torch.cuda.set_device(own)
         return own
 
-    def _torch_group(self) -> Any:
-        """The process group of torch, made on first use."""
-        if self._group is None:
-            from torch.distributed import PrefixStore, TCPStore
+    def _meet(self) -> None:
+        """Make the process group of torch, on first use."""
+        if torch.distributed.is_initialized():
+            return
+        from torch.distributed import PrefixStore, TCPStore
 
-            host = os.uname().nodename
-            # port 0: the system picks a free one, so two jobs on a node never share it
-            store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
-            host, port = self._comm.bcast((host, store.port if store else None))
-            store = store or TCPStore(host, port, is_master=False)
-            torch.distributed.init_process_group(
-                self._backend or "nccl", store=PrefixStore("lattice_flows", store), rank=self.rank, world_size=self.size
-            )
-            self._group = torch.distributed.group.WORLD
-            atexit.register(self._leave)
-        return self._group
+        host = os.uname().nodename
+        # port 0: the system picks a free one, so two jobs on a node never share it
+        store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
+        host, port = self._comm.bcast((host, store.port if store else None))
+        shared = PrefixStore("lattice_flows", store or TCPStore(host, port, is_master=False))
+        backend = self._backend or "nccl"
+        torch.distributed.init_process_group(backend, store=shared, rank=self.rank, world_size=self.size)
+        atexit.register(self._leave)
 
     def _leave(self) -> None:
         """End the process group before MPI, after the last rank has left the store of rank 0."""
@@ -225,14 +213,13 @@ class MPIWorld(World):
         self.barrier()
 
 
-def world(environment: dict[str, str] | None = None) -> World:
+def world(environment: Mapping[str, str] = os.environ) -> World:
     """The world of this process, from its environment variables.
 
     Raises:
         InvalidInput: the launcher has started more processes than have found each other, or mpi4py is missing.
     """
-    variables = dict(os.environ) if environment is None else environment
-    said = {name: int(variables[name]) for name in (RANKS, *_LAUNCHERS) if variables.get(name, "").isdecimal()}
+    said = {name: int(environment[name]) for name in (RANKS, *_LAUNCHERS) if environment.get(name, "").isdecimal()}
     if max(said.values(), default=1) == 1:
         return SERIAL
     name, expected = next(iter(said.items()))

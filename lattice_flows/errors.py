@@ -1,7 +1,8 @@
 """Errors for a person to act on: one line with the value, the expectation and the remedy."""
 
+import contextlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -55,12 +56,20 @@ def each(items: Iterable[Item], work: Callable[[Item], Result]) -> tuple[list[Re
     return results, errors
 
 
+@contextlib.contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Add the place of the input, unless it is empty, to the message of an InvalidInput."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} ({place})" if place else str(error)) from None
+
+
 def moved(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` for names that stood in a room before.
+    """A module's `__getattr__` for names that stand elsewhere.
 
     Args:
-        names: `module:name` leads to the new place, which is imported on demand; other words are the new name, in an
-            error.
+        names: `module:name` leads to the place, which is imported on demand; other words are the new name, in an error.
 
     Example:
         >>> moved("lattice_flows.flows", {"hierarchical": "lattice_flows.planar.hierarchical:hierarchical"})

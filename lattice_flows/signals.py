@@ -32,8 +32,7 @@ class Stop:
         True
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    asked = False
 
     def __enter__(self) -> "Stop":
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}

@@ -88,13 +88,7 @@ class Streams:
         return self._with(self.chains, paths, self.generators)
 
     def child(self, k: int, *key: int) -> Self:
-        """One new stream, the generator `fork(k, *key)`, with forks of its own.
-
-        Example:
-            >>> streams = Streams(seed=7, chains=2)
-            >>> streams.child(1, 4).fork(0, 5).initial_seed() == streams.fork(1, 4, 5).initial_seed()
-            True
-        """
+        """One new stream, the generator `fork(k, *key)`; the keys of its own forks go on from there."""
         return self._with(self.chains[k : k + 1], [(*self._paths[k], *key)], [self.fork(k, *key)])
 
     def spread(self, n: int) -> Self:

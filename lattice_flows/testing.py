@@ -9,7 +9,7 @@ the defaults are for float64.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lattice_flows.actions import Action
 from lattice_flows.groups import Group
@@ -62,12 +62,7 @@ def assert_logdet(transform: Transform, x: Tensor, space: Space, *, atol: float 
 
 
 def assert_gauge_equivariant(
-    transform: Transform,
-    links: Tensor,
-    space: GaugeField,
-    *,
-    atol: float = 1e-10,
-    generator: torch.Generator | None = None,
+    transform: Transform, links: Tensor, space: GaugeField, *, atol: float = 1e-10, generator: Generator | None = None
 ) -> None:
     """The transform commutes with a random gauge transformation, and its log-determinant is invariant."""
     gauge = _random_gauge(links, space, generator)
@@ -83,7 +78,7 @@ def assert_gauge_invariant(
     space: GaugeField,
     *,
     atol: float = 1e-10,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> None:
     """A function of the links is invariant under a random gauge transformation.
 
@@ -129,7 +124,7 @@ def assert_conjugation_map(
     *,
     boundary: Tensor | None = None,
     atol: float = 1e-10,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> None:
     """h is invertible both ways with cancelling log-determinants, stays in the group, and h(V W V^-1) = V h(W) V^-1.
 

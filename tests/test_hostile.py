@@ -222,7 +222,7 @@ def test_arrays_of_jobs_are_bounded(array, tmp_path):
         ({"kind": "train", "ranks": 1}, "job is missing"),
         ({"job": 12, "kind": "train", "ranks": 1}, "job must be a string, got 12"),
         ({"job": "1; rm", "kind": "train", "ranks": 1}, "job must be the id of a job"),
-        ({"job": "1", "kind": "fly", "ranks": 1}, "kind must be one of train, sample, measure, got 'fly'"),
+        ({"job": "1", "kind": "fly", "ranks": 1}, "kind must be train, sample or measure, got 'fly'"),
         ({"job": "1", "kind": "train", "ranks": 0}, "ranks must be >= 1"),
         ({"job": "1", "kind": "train", "ranks": 1, "x": 1}, "unknown key 'x'"),
         ({"job": "1", "kind": "train", "ranks": 1, "array": []}, "array must be a string"),

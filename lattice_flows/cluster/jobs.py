@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
-from lattice_flows.config.rules import Count, Settings, matching, placed
+from lattice_flows.config.rules import Count, Settings, matching
 from lattice_flows.config.text import shown
-from lattice_flows.errors import InvalidInput, LatticeFlowsError
+from lattice_flows.errors import InvalidInput, LatticeFlowsError, naming
 from lattice_flows.io import MetricsFile, read_metrics
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Job(Settings):
     """A job that was submitted: its id, its part of the run, its tasks if it is an array, the job that it waits for."""
 
     job: Annotated[str, matching("the id of a job", r"\w+")]
-    kind: Literal["train", "sample", "measure"]
+    kind: Annotated[str, matching("train, sample or measure", "train|sample|measure")]
     ranks: Count
     array: str | None = None
     after: str | None = None
@@ -126,7 +126,7 @@ def tasks(array: str, where: str = "command line: --array") -> list[int]:
         >>> tasks("1,4-8:2%2")
         [1, 4, 6, 8]
     """
-    with placed(where):
+    with naming(where):
         part = r"(\d{1,7})(?:-(\d{1,7})(?::([1-9]\d{0,6}))?)?"
         if not re.fullmatch(rf"{part}(,{part})*(%[1-9]\d{{0,6}})?", array):
             raise InvalidInput(f"an array is such as 0-7, 1,3,5 or 0-99%10, got {shown(array)}")

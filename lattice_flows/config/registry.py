@@ -121,10 +121,10 @@ def import_modules(names: Iterable[str], where: str, folder: str | Path = ".") -
 ACTIONS = Registry(
     "action",
     {
-        "wilson": "actions.wilson:WILSON",
-        "symanzik": "actions.improved:SYMANZIK",
-        "iwasaki": "actions.improved:IWASAKI",
-        "dbw2": "actions.improved:DBW2_ENTRY",
+        "wilson": "actions.loops:WILSON",
+        "symanzik": "actions.loops:SYMANZIK",
+        "iwasaki": "actions.loops:IWASAKI",
+        "dbw2": "actions.loops:DBW2_ENTRY",
         "phi4": "actions.phi4:PHI4",
     },
     "lattice_flows.actions",
@@ -136,7 +136,7 @@ ARCHITECTURES = Registry(
         "stripes": "flows.coupling_flows:STRIPES",
         "checkerboard": "flows.coupling_flows:CHECKERBOARD",
         "hierarchical": "planar.hierarchical:HIERARCHICAL",
-        "affine": "flows.affine:AFFINE",
+        "affine": "flows.coupling_flows:AFFINE",
     },
     "lattice_flows.architectures",
 )
@@ -159,9 +159,9 @@ OBSERVABLES = Registry(
     {
         "plaquette": "observables.loops:PLAQUETTE",
         "wilson_loop_2x2": "observables.loops:WILSON_LOOP_2X2",
-        "topological_charge": "observables.charge:TOPOLOGICAL_CHARGE",
-        "topological_charge_squared": "observables.charge:TOPOLOGICAL_CHARGE_SQUARED",
-        "polyakov_loop": "observables.polyakov:POLYAKOV_LOOP",
+        "topological_charge": "observables.field_strength:TOPOLOGICAL_CHARGE",
+        "topological_charge_squared": "observables.field_strength:TOPOLOGICAL_CHARGE_SQUARED",
+        "polyakov_loop": "observables.loops:POLYAKOV_LOOP",
         "magnetisation": "observables.scalar:MAGNETISATION",
         "phi_squared": "observables.scalar:PHI_SQUARED",
         "susceptibility": "observables.scalar:SUSCEPTIBILITY",

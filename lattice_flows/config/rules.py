@@ -3,17 +3,16 @@
 A section of a config is put together from several: it has its own keys, and those of the entries that it names.
 """
 
-import contextlib
 import functools
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from lattice_flows.config.text import shown
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, naming
 
 
 class Rule(NamedTuple):
@@ -105,24 +104,15 @@ class Settings:
         """
         known, values = keys(cls), {}
         for key, value in table.items():
-            with placed(where(key)):
+            with naming(where(key)):
                 if key not in known:
                     raise InvalidInput(f"{unknown(key)}: {', '.join(known)}")
                 values[known[key].field] = _checked(key, value, known[key].hint)
         for key, (_, _, required) in known.items():
             if required and key not in table:
                 raise InvalidInput(f"{key} is missing ({where(key)})")
-        with placed(where("")):  # a rule between fields
+        with naming(where("")):  # a rule between fields
             return cls(**values)
-
-
-@contextlib.contextmanager
-def placed(where: str) -> Iterator[None]:
-    """Add a place to the words of `InvalidInput` that is raised inside."""
-    try:
-        yield
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({where})" if where else str(error)) from None
 
 
 def within(section: str, place: Callable[[str], str]) -> Callable[[str], str]:

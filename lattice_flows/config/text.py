@@ -11,9 +11,8 @@ from typing import IO, Any
 
 from lattice_flows.errors import InvalidInput
 
-LIMIT = 2**30
-"""The bytes of the largest file that is read into memory as a whole."""
-TOML_LIMIT = 2**20
+LIMIT, TEXT_LIMIT, TOML_LIMIT = 2**36, 2**30, 2**20
+"""The bytes of the largest files that are read: of tensors, of text, of TOML."""
 DOTS = 10**7  # the parser keeps all beginnings of a dotted key, which takes the square of its length
 SHOWN = 200
 
@@ -40,30 +39,30 @@ def opened(path: str | Path, kind: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def read_bytes(path: str | Path, kind: str, limit: int = LIMIT) -> bytes:
-    """Read a regular file.
+def read_bytes(path: str | Path, kind: str, size: int = -1, limit: int = LIMIT) -> bytes:
+    """Read a regular file, or its first `size` bytes.
 
     Raises:
         InvalidInput: as `opened`, or the file is larger than `limit`.
     """
     with opened(path, kind) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise InvalidInput(f"cannot read the {kind}: at most {limit:,} bytes are expected, got {size:,} ({path})")
+        whole = os.fstat(file.fileno()).st_size
+        if size < 0 and whole > limit:
+            raise InvalidInput(f"cannot read the {kind}: at most {limit:,} bytes are expected, got {whole:,} ({path})")
         try:  # more, of a file that grows or says that it is empty, as those of /proc, which may have nothing to read
-            return file.read(size + 2**20) or b""
+            return file.read(whole + 2**20 if size < 0 else size) or b""
         except OSError as error:
             raise InvalidInput(f"cannot read the {kind}: {error.strerror} ({path})") from error
 
 
-def read_text(path: str | Path, kind: str, limit: int = LIMIT) -> str:
+def read_text(path: str | Path, kind: str, limit: int = TEXT_LIMIT) -> str:
     """Read a regular file of text in UTF-8.
 
     Raises:
         InvalidInput: as `read_bytes`, or the bytes are no UTF-8.
     """
     try:
-        return read_bytes(path, kind, limit).decode()
+        return read_bytes(path, kind, limit=limit).decode()
     except UnicodeDecodeError as error:
         raise InvalidInput(f"the {kind} must be text in UTF-8 ({path})") from error
 

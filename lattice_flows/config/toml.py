@@ -10,9 +10,8 @@ import tomli_w
 
 from lattice_flows.config.config import Config, configured, renamed
 from lattice_flows.config.registry import MODULE, import_modules
-from lattice_flows.config.rules import placed
 from lattice_flows.config.text import TOML_LIMIT, parse_toml, read_text, shown
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, naming
 
 COMMAND_LINE = "command line"
 
@@ -114,7 +113,7 @@ def _changes(overrides: Iterable[str], places: dict[str, str]) -> dict[str, dict
 
 def _table(section: str, table: Any, where: str, places: dict[str, str]) -> dict[str, Any]:
     """The table of a section, with the places of its keys as they are written there."""
-    with placed(f"{where}: {section}"):
+    with naming(f"{where}: {section}"):
         if not isinstance(table, dict):
             raise InvalidInput(f"{section} must be a section [{section}], got {shown(table)}")
         known = renamed(section, table)

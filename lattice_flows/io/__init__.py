@@ -1,26 +1,11 @@
-"""Files: checkpoints, weights, ensembles in HDF5, configurations of NERSC and ILDG, metrics.
+"""Files that outlive a kill: checkpoints, weights, ensembles, metrics, and configurations of NERSC and ILDG."""
 
-A kill at any moment costs little of each.
-"""
-
-from lattice_flows.io.chain_writer import ChainWriter, create_chains
-from lattice_flows.io.chains import ChainFile
-from lattice_flows.io.checkpoints import load_checkpoint, save_checkpoint
+from lattice_flows.io.chains import ChainFile, ChainWriter, create_chains
 from lattice_flows.io.configurations import read_configuration, write_configuration
 from lattice_flows.io.metrics import MetricsFile, read_metrics
-from lattice_flows.io.weights import load_weights, read_about, save_weights
+from lattice_flows.io.tensors import load_checkpoint, load_weights, read_about, save_checkpoint, save_weights
 
 __all__ = [
-    "ChainFile",
-    "ChainWriter",
-    "MetricsFile",
-    "create_chains",
-    "load_checkpoint",
-    "load_weights",
-    "read_about",
-    "read_configuration",
-    "read_metrics",
-    "save_checkpoint",
-    "save_weights",
-    "write_configuration",
-]
+    "ChainFile", "ChainWriter", "MetricsFile", "create_chains", "load_checkpoint", "load_weights", "read_about",
+    "read_configuration", "read_metrics", "save_checkpoint", "save_weights", "write_configuration",
+]  # fmt: skip

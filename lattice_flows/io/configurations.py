@@ -1,20 +1,20 @@
 """Single configurations in the formats of NERSC and ILDG, which the first bytes of a file tell apart."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from lattice_flows.errors import InvalidInput
-from lattice_flows.io import gauge_files, lime, nersc
-from lattice_flows.io.ildg import read_ildg, write_ildg
-from lattice_flows.io.nersc import read_nersc, write_nersc
+from lattice_flows.config.text import read_bytes
+from lattice_flows.errors import InvalidInput, naming
+from lattice_flows.io import files, ildg, nersc
 
-WRITERS: dict[str, Callable[..., None]] = {
-    "nersc": write_nersc,
-    "nersc-short": lambda path, links, words: write_nersc(path, links, words, short=True),
-    "ildg": write_ildg,
+PACK: dict[str, Callable[[Tensor, Mapping[str, Any]], bytes]] = {
+    "nersc": nersc.pack,
+    "nersc-short": functools.partial(nersc.pack, short=True),
+    "ildg": ildg.pack,
 }
 
 
@@ -37,15 +37,16 @@ def read_configuration(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
         >>> tuple(links.shape), facts["group"], facts["extents"], facts["verified"]
         ((4, 2, 2, 2, 4, 2, 2), 'SU(2)', (2, 2, 2, 4), ('checksum', 'plaquette', 'link_trace'))
     """
-    path = Path(path)
-    head = gauge_files.read_bytes(path, 16)
-    if head.startswith(nersc.MAGIC):
-        return read_nersc(path)
-    if head.startswith((lime.MAGIC, lime.MAGIC[::-1])):
-        return read_ildg(path)
+    head = read_bytes(path, "configuration", 16)
     if head.startswith(b"\x89HDF\r\n"):
         raise InvalidInput(f"one configuration is expected, this HDF5 file is an ensemble: measure it alone ({path})")
-    raise InvalidInput(f"a NERSC or ILDG file is expected, this one begins with {head!r} ({path})")
+    if not head.startswith((nersc.MAGIC, ildg.MAGIC, ildg.MAGIC[::-1])):
+        raise InvalidInput(f"a NERSC or ILDG file is expected, this one begins with {head!r} ({path})")
+    read = nersc.read if head.startswith(nersc.MAGIC) else ildg.read
+    content = read_bytes(path, "configuration")
+    with naming(str(path)):
+        links, facts = read(content)
+    return links, facts
 
 
 def write_configuration(path: str | Path, links: Tensor, format: str, facts: Mapping[str, Any] | None = None) -> None:
@@ -60,6 +61,6 @@ def write_configuration(path: str | Path, links: Tensor, format: str, facts: Map
         InvalidInput: another format, not one configuration of SU(N) in four dimensions, or a word of several lines.
         LatticeFlowsError: the disk is full or the folder not writable.
     """
-    if format not in WRITERS:
-        raise InvalidInput(f"unknown format {format!r}; available: {', '.join(WRITERS)}")
-    WRITERS[format](Path(path), links, facts or {})
+    if format not in PACK:
+        raise InvalidInput(f"unknown format {format!r}; available: {', '.join(PACK)}")
+    files.write(Path(path), PACK[format](links, facts or {}))

@@ -7,14 +7,29 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from lattice_flows.errors import LatticeFlowsError
+from lattice_flows.errors import InvalidInput, LatticeFlowsError
 
 log = logging.getLogger(__name__)
 
 
+def check_format(
+    what: str, found: tuple, expected: tuple, path: str | Path, other: str = "file is from another program"
+) -> None:
+    """Raise InvalidInput unless a file has the expected format and version."""
+    if found[0] != expected[0]:
+        raise InvalidInput(f"{what} of lattice_flows is expected, this {other} ({path})")
+    if found[1] != expected[1]:
+        raise InvalidInput(
+            f"{what} of version {expected[1]} is expected, got version {found[1]}: "
+            f"use the lattice_flows that wrote it ({path})"
+        )
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError (full disk, no permission, ...) into a LatticeFlowsError that names `path`."""
+    """Turn an OSError (full disk, no permission, ...) or NUL in a name into a LatticeFlowsError that names `path`."""
+    if "\0" in str(path):
+        raise LatticeFlowsError(f"cannot write {path}: no file has such a name")
     try:
         yield
     except OSError as error:
@@ -38,10 +53,9 @@ def write(path: Path, data: bytes | memoryview) -> None:
             sync(partial)
             os.replace(partial, path)
             sync(path.parent)
-        except BaseException:
+        finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-            raise
 
 
 def sync(path: Path) -> None:

@@ -4,8 +4,8 @@ Files run over sites with x fastest, then y, z, t. At each site they run over th
 matrix over columns, then rows. Our directions and axes 0, 1, 2, 3 are x, y, z, t of the file: the last one is time.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,27 +21,12 @@ AXES = (4, 3, 2, 1, 0, 5, 6)
 # of files in 32 bits, whose headers may hold sums that were made in 32 bits
 TOLERANCE = 1e-5
 DEFECT = 1e-4
-
-
-def read_bytes(path: Path, size: int = -1) -> bytes:
-    """Return the content of a file, or its first `size` bytes.
-
-    Raises:
-        InvalidInput: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError as error:
-        raise InvalidInput(f"cannot read the configuration: {error.strerror} ({path})") from error
+# the kind of checksums, for `as_number`
+hexadecimal = functools.partial(int, base=16)
 
 
 def to_file_order(links: Tensor) -> np.ndarray:
-    """Return links `(4, x, y, z, t, N, N)` as big-endian data `(t, z, y, x, 4, N, N)`.
-
-    Raises:
-        InvalidInput: the links are no single configuration of SU(N) in four dimensions.
-    """
+    """Return links `(4, x, y, z, t, N, N)` as big-endian data `(t, z, y, x, 4, N, N)`; refuse all other links."""
     shape = tuple(links.shape)
     if len(shape) != 7 or shape[0] != 4 or shape[5] != shape[6] or shape[5] < 2 or not links.is_complex():
         raise InvalidInput(
@@ -54,31 +39,23 @@ def to_file_order(links: Tensor) -> np.ndarray:
 
 
 def verified_links(
-    form: str,
-    data: np.ndarray,
-    stated: Mapping[str, tuple[str, str]],
-    verified: Sequence[str],
-    path: Path,
-    **words: str,
+    form: str, data: np.ndarray, stated: Mapping[str, tuple[str, str]], verified: Sequence[str], **words: str
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Return the links and the facts that `read_configuration` promises, from the content of a file.
+    """Return the links and the facts that `read_configuration` promises; refuse links that contradict the file.
 
     Args:
         data: `(t, z, y, x, 4, N, N)` in any byte order.
         stated: the averages in the header: name of a fact -> name and text in the file.
         verified: statements of the file that were checked before.
-
-    Raises:
-        InvalidInput: some matrix is not in SU(N), or an average is not that of the links.
     """
     links = torch.from_numpy(data.astype(data.dtype.newbyteorder("="))).permute(AXES).contiguous()
-    _check_group(links, f"the file is damaged or of another byte order or group ({path})")
+    _check_group(links, "the file is damaged or of another byte order or group")
     measured = measure(links)
     for fact, (name, text) in stated.items():
-        if not abs(as_number(name, text, path) - measured[fact]) <= TOLERANCE:
+        if not abs(as_number(name, text) - measured[fact]) <= TOLERANCE:
             raise InvalidInput(
                 f"{name} is {text} in the header and {measured[fact]:.8f} of the links: "
-                f"the file is damaged, get another copy ({path})"
+                "the file is damaged, get another copy"
             )
     facts = {
         "format": form,
@@ -102,49 +79,28 @@ def measure(links: Tensor) -> dict[str, float]:
     }
 
 
-def as_number(name: str, text: str | None, path: Path, kind: Callable[[Any], Any] = float) -> Any:
-    """Return a number in a header.
-
-    Raises:
-        InvalidInput: it is missing, or no number.
-    """
+def as_number(name: str, text: str | None, kind: Callable[[Any], Any] = float) -> Any:
+    """Return a number in a header; raise InvalidInput if it is missing, or none."""
     try:
         return kind(text)
     except (TypeError, ValueError):
         word = "nothing" if text is None else repr(text)
-        raise InvalidInput(f"the header must state {name} as a number, got {word}: get another copy ({path})") from None
+        raise InvalidInput(f"the header must state {name} as a number, got {word}: get another copy") from None
 
 
-def hexadecimal(text: str) -> int:
-    """Return a checksum in a header, for `as_number`."""
-    return int(text, 16)
+def file_extents(names: Sequence[str], header: dict[str, str]) -> tuple[int, ...]:
+    """Return the four extents that a header states; raise InvalidInput if they are missing or less than 2."""
+    return Lattice([as_number(name, header.get(name), int) for name in names]).extents
 
 
-def file_extents(names: Sequence[str], header: dict[str, str], path: Path) -> tuple[int, ...]:
-    """Return the four extents that a header states.
-
-    Raises:
-        InvalidInput: they are missing or less than 2.
-    """
-    extents = [as_number(name, header.get(name), path, int) for name in names]
-    try:
-        return Lattice(extents).extents
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({path})") from None
-
-
-def matrices(data, dtype: np.dtype, extents: tuple[int, ...], rows: int, n: int, path: Path) -> np.ndarray:
-    """Return the bytes of a file as `(t, z, y, x, 4, rows, N)`.
-
-    Raises:
-        InvalidInput: there are more or fewer.
-    """
+def matrices(data, dtype: np.dtype, extents: tuple[int, ...], rows: int, n: int) -> np.ndarray:
+    """Return the bytes of a file as `(t, z, y, x, 4, rows, N)`; raise InvalidInput if there are more or fewer."""
     shape = (*reversed(extents), 4, rows, n)
     expected = int(np.prod(shape)) * dtype.itemsize
     if len(data) != expected:
         raise InvalidInput(
             f"{expected} bytes of links are expected on {Lattice(extents)} sites, got {len(data)}: "
-            f"the file is truncated or its header wrong, get another copy ({path})"
+            "the file is truncated or its header wrong, get another copy"
         )
     return np.frombuffer(data, dtype).reshape(shape)
 

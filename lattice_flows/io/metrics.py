@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from lattice_flows.config.text import parse_json, read_bytes
+from lattice_flows.config.text import TEXT_LIMIT, parse_json, read_bytes
 from lattice_flows.io import files
 
 
@@ -19,15 +19,21 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """
     if not os.path.lexists(path):
         return []
-    lines = read_bytes(path, "metrics").split(b"\n")[:-1]
+    lines = read_bytes(path, "metrics", limit=TEXT_LIMIT).split(b"\n")[:-1]
     return [parse_json(line, "metrics must be one JSON object a line", path) for line in lines]
 
 
-class MetricsFile:
-    """A file that records are appended to.
+def finite(value: Any) -> Any:
+    """Replace the numbers in dicts and lists that are not finite by None, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: finite(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    Args:
-        keep: the number of records to keep; opening the file drops those that a killed process wrote beyond.
+
+class MetricsFile:
+    """A file that records are appended to; opening it keeps the first `keep` and drops later ones of a killed process.
 
     Example:
         >>> import tempfile
@@ -55,16 +61,12 @@ class MetricsFile:
         Raises:
             LatticeFlowsError: the disk is full; no part of the record is then in the file.
         """
-        finite = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in record.items()
-        }
-        line = json.dumps(finite).encode() + b"\n"
+        line = json.dumps(finite(dict(record))).encode() + b"\n"
         with files.writing(self._path):
             try:
-                written = 0
-                while written < len(line):
-                    written += self._file.write(line[written:])
+                rest = line
+                while rest:
+                    rest = rest[self._file.write(rest) :]
             except OSError:
                 os.ftruncate(self._file.fileno(), self._end)
                 raise

@@ -1,14 +1,14 @@
 """A file that changes from one whole state to the next, however the process that writes it ends.
 
 New data of HDF5 go to the disk at once, behind the committed end, where nothing refers to them yet. Changed pages of
-the committed part stay in memory. A commit makes the new part durable, and appends the changed pages to the file as
-a journal with a checksum. It makes the journal durable, writes the pages to their places, and cuts the journal off:
+the committed part stay in memory. A commit makes the new part durable and appends the changed pages as a journal with
+a checksum. It makes the journal durable, writes the pages to their places, and cuts the journal off:
 
     committed part | new part | changed pages, each behind its number | magic, pages, new end, CRC-32
 
 A file that ends in a whole journal has been committed, and readers here see the pages in place. A killed process leaves
-any other end. Pages are put in place from the last to the first, the one with the superblock. Part files in place of
-the journal were tried and not taken, since a copied ensemble.h5 would no longer be whole.
+any other end. Pages are put in place from the last to the first, the one with the superblock. The journal is no file
+of its own, since a copied ensemble.h5 would not be whole.
 
 Source: the redo log of databases: J. Gray, A. Reuter, Transaction Processing (1993).
 """
@@ -17,13 +17,14 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lattice_flows.io import files
 
 PAGE = 4096
-_PAGE_HEAD = struct.Struct("<Q")
+_ENTRY = struct.Struct(f"<Q{PAGE}s")
 _TRAILER = struct.Struct("<8sQQI")
 _MAGIC = b"journal\n"
 # the place of the end of the file in superblocks of version 2, which HDF5 1.8 and later read
@@ -38,9 +39,6 @@ class TransactionFile(io.RawIOBase):
 
     Args:
         writable: open to write, and cut off the rest that a killed writer left; else the file stays as it is.
-
-    Raises:
-        OSError: the file cannot be opened.
     """
 
     def __init__(self, path: str | Path, *, writable: bool) -> None:
@@ -52,22 +50,16 @@ class TransactionFile(io.RawIOBase):
         self._file = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         size = os.fstat(self._file).st_size
         self._pages, self._committed = _journal(self._file, size) or ({}, size)
-        if writable:
-            with files.writing(self._path):
-                if self._pages:
-                    self._put_in_place()
-                else:
-                    head = os.pread(self._file, _END_OF_FILE.size, 0).ljust(_END_OF_FILE.size, b"\0")
-                    self._committed = min(size, _END_OF_FILE.unpack(head)[0])
-                    os.ftruncate(self._file, self._committed)
+        if writable and self._pages:
+            self._put_in_place()
+        elif writable:
+            head = os.pread(self._file, _END_OF_FILE.size, 0).ljust(_END_OF_FILE.size, b"\0")
+            self._committed = min(size, _END_OF_FILE.unpack(head)[0])
+            os.ftruncate(self._file, self._committed)
         self._end = self._kept = self._committed
 
     def commit(self) -> None:
-        """Make everything written so far the state of the file: durably, and all or nothing.
-
-        Raises:
-            LatticeFlowsError: the disk is full or failed; the file stays as it was at the last commit.
-        """
+        """Make everything written so far the state of the file, durably; a LatticeFlowsError leaves the last commit."""
         with files.writing(self._path):
             if self._error is not None:
                 raise self._error
@@ -78,7 +70,7 @@ class TransactionFile(io.RawIOBase):
             if not self._pages and self._end == self._committed:
                 return
             os.fsync(self._file)
-            entries = b"".join(_PAGE_HEAD.pack(page) + data for page, data in self._pages.items())
+            entries = b"".join(_ENTRY.pack(page, data) for page, data in self._pages.items())
             trailer = _TRAILER.pack(_MAGIC, len(self._pages), self._end, zlib.crc32(entries))
             # behind every page, so that putting pages in place never touches it
             start = -(-max(self._end, self._committed) // PAGE) * PAGE
@@ -107,12 +99,10 @@ class TransactionFile(io.RawIOBase):
         """Read into a buffer; behind the end there are zeros."""
         target, start = memoryview(buffer).cast("B"), self._position
         data = os.pread(self._file, len(target), start)
-        target[: len(data)] = data
-        target[len(data) :] = bytes(len(target) - len(data))
-        for page, first, last in _pieces(start, len(target)):
+        target[:] = data.ljust(len(target), b"\0")
+        for page, own, there in _pieces(start, len(target)):
             if page in self._pages:
-                at = first - page * PAGE
-                target[first - start : last - start] = self._pages[page][at : at + last - first]
+                target[there] = self._pages[page][own]
         self._position += len(target)
         return len(target)
 
@@ -128,11 +118,10 @@ class TransactionFile(io.RawIOBase):
                 self._error = error
         if self._error is not None:
             kept = len(source)
-        for page, first, last in _pieces(start, kept):
+        for page, own, there in _pieces(start, kept):
             if page not in self._pages:
                 self._pages[page] = bytearray(os.pread(self._file, PAGE, page * PAGE).ljust(PAGE, b"\0"))
-            at = first - page * PAGE
-            self._pages[page][at : at + last - first] = source[first - start : last - start]
+            self._pages[page][own] = source[there]
         self._position += len(source)
         self._end = max(self._end, self._position)
         return len(source)
@@ -156,22 +145,18 @@ def _journal(file: int, size: int) -> tuple[dict[int, bytearray], int] | None:
     if len(data) < _TRAILER.size or not data.startswith(_MAGIC):
         return None
     _, count, end, checksum = _TRAILER.unpack(data)
-    entry = _PAGE_HEAD.size + PAGE
-    if count * entry + _TRAILER.size > size:
+    start = size - _TRAILER.size - count * _ENTRY.size
+    if start < 0 or zlib.crc32(entries := os.pread(file, count * _ENTRY.size, start)) != checksum:
         return None
-    entries = os.pread(file, count * entry, size - _TRAILER.size - count * entry)
-    if zlib.crc32(entries) != checksum:
-        return None
-    heads = range(0, len(entries), entry)
-    return {
-        _PAGE_HEAD.unpack_from(entries, at)[0]: bytearray(entries[at + _PAGE_HEAD.size : at + entry]) for at in heads
-    }, end
+    return {page: bytearray(data) for page, data in _ENTRY.iter_unpack(entries)}, end
 
 
-def _pieces(start: int, size: int):
-    """Split a range into its parts in single pages: page, first byte, end."""
+def _pieces(start: int, size: int) -> Iterator[tuple[int, slice, slice]]:
+    """Split a range into its parts in single pages: page, place in the page, place in the range."""
     for page in range(start // PAGE, -(-(start + size) // PAGE) if size else 0):
-        yield page, max(start, page * PAGE), min(start + size, (page + 1) * PAGE)
+        at = page * PAGE
+        first, last = max(start, at), min(start + size, at + PAGE)
+        yield page, slice(first - at, last - at), slice(first - start, last - start)
 
 
 def _write_all(file: int, data, offset: int) -> None:

@@ -5,7 +5,7 @@ import torch
 from lattice_flows.actions import Action
 from lattice_flows.config import Config
 from lattice_flows.config.registry import ACTIONS, ARCHITECTURES
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import naming
 from lattice_flows.flows import Flow
 from lattice_flows.groups import from_name
 from lattice_flows.lattice import GaugeField, Lattice, ScalarField, Space
@@ -29,40 +29,29 @@ def build_space(config: Config) -> Space:
 
 
 def build_action(config: Config, source: str) -> tuple[Config, Action]:
-    """Return the config with the group's own name, and the action.
-
-    Args:
-        source: names the config in errors.
+    """Return the config with the group's own name, and the action; errors name the `source` of the config.
 
     Raises:
         InvalidInput: no such group, or an action that the space cannot have.
     """
-    try:
+    with naming(f"{source}: lattice"):
         space = build_space(config)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice)") from None
     config = config.having(lattice=space.facts)
-    try:
-        return config, ACTIONS[config.action.name].build(space, config.action)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: action)") from None
+    with naming(f"{source}: action"):
+        action = ACTIONS[config.action.name].build(space, config.action)
+    return config, action
 
 
 def build_run(config: Config, source: str) -> tuple[Config, Flow, Action]:
-    """Return the config with the group's own name, the untrained flow, and the action.
-
-    Args:
-        source: names the config in errors.
+    """Return the config with the group's own name, the untrained flow, and the action; `source` as `build_action`.
 
     Raises:
         InvalidInput: as `build_action`, or a space and settings that the architecture cannot have.
     """
     config, action = build_action(config, source)
-    try:
+    with naming(f"{source}: lattice, flow"):
         recipe = ARCHITECTURES[config.flow.architecture]
         flow = recipe.build(action.space, config.flow, action, seed=config.training.seed, dtype=dtype(config))
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({source}: lattice, flow)") from None
     return config, flow, action
 
 

@@ -16,9 +16,9 @@ from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads, to_toml
 from lattice_flows.config.rules import FINITE, Settings, Steps, at_least
 from lattice_flows.config.text import parse_json
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.flows import Flow
-from lattice_flows.io.weights import load_weights, read_about, save_weights
+from lattice_flows.io import files, load_weights, read_about, save_weights
 from lattice_flows.models.build import build_run, dtype
 
 FORMAT = "lattice_flows model"
@@ -173,28 +173,18 @@ def read_header(path: str | Path) -> Header:
         InvalidInput: a file that is broken, something else, or of another version.
     """
     about = read_about(path)
-    if about.get("format") != FORMAT:
-        raise InvalidInput(f"a model of lattice_flows is expected, this file is from another program ({path})")
-    if about.get("format_version") != VERSION:
-        raise InvalidInput(
-            f"a model of version {VERSION} is expected, got version {about.get('format_version')}: "
-            f"use the lattice_flows that wrote it ({path})"
-        )
+    files.check_format("a model", (about.get("format"), about.get("format_version")), (FORMAT, VERSION), path)
     if missing := {"name", "config", "facts"} - about.keys():
         raise InvalidInput(f"the header of the model has no {', '.join(sorted(missing))} ({path})")
     facts = parse_json(about["facts"], "the facts of the model must be a JSON object", path)
-    return Header(
-        about["name"],
-        loads(about["config"], str(path)),
-        Facts.from_table(facts, lambda key: f"{path}: {key or 'facts'}"),
-    )
+    config = loads(about["config"], str(path))
+    return Header(about["name"], config, Facts.from_table(facts, lambda key: f"{path}: {key or 'facts'}"))
 
 
 def carried(model: Model, config: Config, source: str) -> Flow:
     """Copy a model's flow for a config of the same field and ``[flow]``, if need be to another lattice.
 
-    Args:
-        source: names the config in errors.
+    Errors name the `source` of the config.
 
     Raises:
         InvalidInput: another field, group or architecture, or a lattice or coupling that the flow cannot have.
@@ -206,14 +196,12 @@ def carried(model: Model, config: Config, source: str) -> Flow:
     if conflicts:
         raise InvalidInput(f"the config does not fit the weights of {model.name}: {'; '.join(conflicts)} ({source})")
     if config.lattice.extents != model.config.lattice.extents:
-        try:
+        with naming(f"{source}: lattice, action"):
             flow = model.flow.on(config.lattice.extents).to(dtype(config))
             # a copy keeps the coupling that the model was asked for
             if (beta_input := getattr(flow, "beta_input", None)) is not None:
                 beta_input.set(config.action.beta)
-            return flow
-        except InvalidInput as error:
-            raise InvalidInput(f"{error} ({source}: lattice, action)") from None
+        return flow
     _, flow, _ = build_run(config, source)
     flow.load_state_dict(model.flow.state_dict())
     return flow

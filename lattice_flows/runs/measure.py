@@ -1,7 +1,6 @@
 """The measurements of a run's ensemble: its tables and figures."""
 
 import json
-import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, files, read_metrics
+from lattice_flows.io.metrics import finite
 from lattice_flows.models import build_space
 from lattice_flows.observables import standard_observables
 from lattice_flows.reports.configurations import measure_configurations
@@ -80,7 +80,6 @@ def draw_training(folder: Path, metrics: list[dict[str, Any]]) -> list[Path]:
     from lattice_flows.reports import figures
 
     path = folder / "figures" / "training.png"
-    files.make_folder(path.parent)
     figures.save(figures.training_curve(metrics), path)
     return [path]
 
@@ -108,40 +107,28 @@ def _measured(
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
     from lattice_flows.reports import figures
 
-    loops, flow = report.get("loops"), report.get("flow")
-    files.write(folder / REPORT, (json.dumps(_finite(report), indent=2) + "\n").encode())
+    files.write(folder / REPORT, (json.dumps(finite(report), indent=2) + "\n").encode())
     files.write(folder / "report.txt", _text(config, report).encode())
-    files.make_folder(folder / "figures")
-
-    def save(figure: Any, name: str) -> None:
-        figures.save(figure, folder / "figures" / f"{name}.png")
-
     draw_training(folder, read_metrics(folder / METRICS))
+    drawn = {}
     if series:
         name = "topological_charge" if "topological_charge" in series else next(iter(series))
-        save(figures.history(series[name], label(name)), "history")
-        save(figures.autocorrelation_window(series[name], label(name)), "autocorrelation")
-    for charge, figure in (("topological_charge", "charge"), ("flowed_charge", "flowed_charge")):
+        drawn["history"] = figures.history(series[name], label(name))
+        drawn["autocorrelation"] = figures.autocorrelation_window(series[name], label(name))
+    for charge, name in (("topological_charge", "charge"), ("flowed_charge", "flowed_charge")):
         if charge in series:
-            save(figures.topological_histogram(series[charge]), figure)
-    if loops:
-        found = loops["potential"]
-        save(figures.potential(np.array(found["value"]), np.array(found["error"])), "potential")
-    if flow:
-        save(figures.wilson_flow(flow), "flow")
+            drawn[name] = figures.topological_histogram(series[charge])
+    if "loops" in report:
+        found = report["loops"]["potential"]
+        drawn["potential"] = figures.potential(np.array(found["value"]), np.array(found["error"]))
+    if "flow" in report:
+        drawn["flow"] = figures.wilson_flow(report["flow"])
     if report["ess"] is not None:
-        save(figures.weight_histogram(log_weights(chains).numpy(), report["ess"]), "weights")
+        drawn["weights"] = figures.weight_histogram(log_weights(chains).numpy(), report["ess"])
+    for name, figure in drawn.items():
+        figures.save(figure, folder / "figures" / f"{name}.png")
 
 
 def _text(config: Config, report: Report) -> str:
     parts = {"loops": loops_table, "flow": flow_table}
     return "\n".join([table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)])
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that are not finite by None, since JSON has none."""
-    if isinstance(value, dict):
-        return {key: _finite(own) for key, own in value.items()}
-    if isinstance(value, list):
-        return [_finite(own) for own in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
-from lattice_flows.io import checkpoints, load_checkpoint, save_checkpoint
+from lattice_flows.io import load_checkpoint, save_checkpoint, tensors
 
 STATE = {
     "weights": torch.linspace(0, 1, 1000, dtype=torch.float64),
@@ -65,7 +65,7 @@ def test_foreign(tmp_path, monkeypatch):
 
 
 def test_other_version(path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "VERSION", 2)
+    monkeypatch.setattr(tensors, "VERSION", 2)
     with pytest.raises(InvalidInput, match="version 2 is expected, got version 1"):
         load_checkpoint(path)
 

@@ -13,8 +13,7 @@ import torch
 from lattice_flows import SU, U1, GaugeField
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import chains, transactions
-from lattice_flows.io.chain_writer import ChainWriter, create_chains
-from lattice_flows.io.chains import ChainFile
+from lattice_flows.io.chains import ChainFile, ChainWriter, create_chains
 from lattice_flows.lattice import ScalarField
 from lattice_flows.sampling import ChainState, Streams, start
 
