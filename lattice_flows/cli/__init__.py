@@ -44,9 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         print(f"lattice-flows: {error}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of the output, such as head, has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         print("\nlattice-flows: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -77,4 +74,10 @@ def _say(text: str) -> None:
     if sys.stdout is None:  # closed
         return
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(printable(text, keep="\n").encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
+    try:
+        print(printable(text, keep="\n").encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+        if isinstance(error, BrokenPipeError):  # the reader of the output, such as head, has left
+            sys.exit(1)
+        raise LatticeFlowsError(f"cannot write the output: {error.strerror}") from error

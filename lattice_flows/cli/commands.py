@@ -108,8 +108,7 @@ def measure(arguments: argparse.Namespace) -> str:
     elif Path(first).is_file():
         text = runs.measure_ensemble(first, loops, time)
     if text is None:
-        runs.measure_run(first, loops, time, world)
-        text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""
+        text = runs.measure_table(first, loops, time, world)
     return text if world.first else ""
 
 

@@ -99,6 +99,9 @@ def import_modules(names: Iterable[str], where: str, folder: str | Path = ".") -
     Raises:
         InvalidInput: one cannot be imported.
     """
+    names = list(names)
+    if not names:  # and no question where the current folder is
+        return
     added = list(dict.fromkeys((str(Path(folder).resolve()), str(Path.cwd()))))
     sys.path[:0] = added
     importlib.invalidate_caches()

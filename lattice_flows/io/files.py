@@ -81,7 +81,12 @@ def locked(folder: Path) -> Iterator[None]:
         LatticeFlowsError: another process holds it.
     """
     with writing(folder):
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:  # of another user; in a folder that is not writable there is none
+            if not os.access(folder, os.W_OK):
+                raise
+            lock = os.open(folder / ".lock", os.O_RDONLY)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,7 +17,7 @@ from lattice_flows.runs.compare import compare_runs, comparison_table
 from lattice_flows.runs.configurations import export_configuration, import_configuration
 from lattice_flows.runs.demo import demo
 from lattice_flows.runs.folder import load_model, load_run, trained_model
-from lattice_flows.runs.measure import measure_ensemble, measure_run, measure_start
+from lattice_flows.runs.measure import measure_ensemble, measure_run, measure_start, measure_table
 from lattice_flows.runs.models import export_run, start_run
 from lattice_flows.runs.sample import sample_run
 from lattice_flows.runs.show import show_run, training_progress
@@ -26,5 +26,5 @@ from lattice_flows.runs.train import train_run
 __all__ = [
     "compare_runs", "comparison_table", "demo", "export_configuration", "export_run", "import_configuration",
     "load_model", "load_run", "measure_configurations", "measure_ensemble", "measure_run", "measure_start",
-    "sample_run", "show_run", "start_run", "train_run", "trained_model", "training_progress",
+    "measure_table", "sample_run", "show_run", "start_run", "train_run", "trained_model", "training_progress",
 ]  # fmt: skip

@@ -1,6 +1,10 @@
 """The measurements of a run's ensemble: its tables and figures."""
 
+import contextlib
 import json
+import logging
+import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ import numpy as np
 
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, LatticeFlowsError, SomeFailed
 from lattice_flows.io import ChainFile, files, read_metrics
 from lattice_flows.io.metrics import finite
 from lattice_flows.models import build_space
@@ -22,11 +26,15 @@ from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow
 from lattice_flows.reports.words import label
 from lattice_flows.runs.folder import ENSEMBLE, METRICS, REPORT, load_run, sampled
 
+log = logging.getLogger(__name__)
+
 
 def measure_run(
     folder: str | Path, loops: tuple[int, int] | None = None, wilson_flow: float | None = None, world: World = SERIAL
 ) -> Report:
     """Measure the ensemble of a run; write report.json, report.txt and the figures.
+
+    Nothing is written in a folder of somebody else that is read-only.
 
     Args:
         loops: R and T of the largest Wilson loops, for the static potential.
@@ -36,16 +44,18 @@ def measure_run(
     Raises:
         InvalidInput: nothing is sampled, a broken file, loops that do not fit the lattice, a flow time that is not
             finite and positive, or loops or a Wilson flow of a field without links.
-        LatticeFlowsError: the folder is in use, or cannot be written to.
+        SomeFailed: the disk is full; its answer is the table.
+        LatticeFlowsError: the folder is in use.
     """
-    folder = Path(folder)
-    load_run(folder)
-    path = sampled(folder)
-    with files.locked(folder) if world.first else nullcontext():
-        config, chains, series, report = _measured(path, loops, wilson_flow, world)
-        if world.first:
-            _write(folder, config, chains, series, report)
-    return report
+    return _measured_run(Path(folder), loops, wilson_flow, world)[1]
+
+
+def measure_table(
+    folder: str | Path, loops: tuple[int, int] | None = None, wilson_flow: float | None = None, world: World = SERIAL
+) -> str:
+    """Measure the ensemble of a run as `measure_run` does; return the table on rank 0, and nothing elsewhere."""
+    config, report = _measured_run(Path(folder), loops, wilson_flow, world)
+    return _text(config, report) if world.first else ""
 
 
 def measure_ensemble(path: str | Path, loops: tuple[int, int] | None = None, wilson_flow: float | None = None) -> str:
@@ -84,6 +94,33 @@ def draw_training(folder: Path, metrics: list[dict[str, Any]]) -> list[Path]:
     return [path]
 
 
+@contextlib.contextmanager
+def drawing(folder: Path) -> Iterator[None]:
+    """Warn of figures that cannot be drawn or written: nothing else needs them."""
+    try:
+        yield
+    except (LatticeFlowsError, OSError, ImportError) as error:
+        log.warning("no figures: %s; they need space in %s, and matplotlib a folder: $MPLCONFIGDIR", error, folder)
+
+
+def _measured_run(
+    folder: Path, loops: tuple[int, int] | None, wilson_flow: float | None, world: World
+) -> tuple[Config, Report]:
+    load_run(folder)
+    path = sampled(folder)
+    writes = world.first and os.access(folder, os.W_OK)
+    if world.first and not writes:
+        log.warning("%s cannot be written to: the results are shown, and kept where a copy of it is measured", folder)
+    with files.locked(folder) if writes else nullcontext():
+        config, chains, series, report = _measured(path, loops, wilson_flow, world)
+        if writes:
+            try:
+                _write(folder, config, chains, series, report)
+            except LatticeFlowsError as error:
+                raise SomeFailed(_text(config, report), [error]) from error
+    return config, report
+
+
 def _measured(
     path: Path, loops: tuple[int, int] | None, wilson_flow: float | None, world: World = SERIAL
 ) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
@@ -105,11 +142,17 @@ def _measured(
 
 
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
-    from lattice_flows.reports import figures
-
     files.write(folder / REPORT, (json.dumps(finite(report), indent=2) + "\n").encode())
     files.write(folder / "report.txt", _text(config, report).encode())
-    draw_training(folder, read_metrics(folder / METRICS))
+    metrics = read_metrics(folder / METRICS)
+    with drawing(folder):
+        draw_training(folder, metrics)
+        _draw(folder, chains, series, report)
+
+
+def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
+    from lattice_flows.reports import figures
+
     drawn = {}
     if series:
         name = "topological_charge" if "topological_charge" in series else next(iter(series))

@@ -13,7 +13,7 @@ from lattice_flows.models import build_action
 from lattice_flows.reports.report import in_words
 from lattice_flows.reports.words import sampler_in_words, system
 from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, Beginning, beginning, load_run
-from lattice_flows.runs.measure import draw_training
+from lattice_flows.runs.measure import draw_training, drawing
 from lattice_flows.runs.train import training_stages
 
 
@@ -22,7 +22,6 @@ def show_run(folder: str | Path) -> str:
 
     Raises:
         InvalidInput: there is no run, or a broken file.
-        LatticeFlowsError: the folder cannot be written to.
     """
     folder = Path(folder)
     config, _ = build_action(load_run(folder), str(folder / CONFIG))
@@ -30,7 +29,8 @@ def show_run(folder: str | Path) -> str:
     lines = [str(folder), f"theory: {system(config)}"]
     if config.sampling.uses_flow or metrics:
         lines += _training_in_words(folder, config, metrics)
-    lines += [f"figure: {drawn}" for drawn in draw_training(folder, metrics)]
+    with drawing(folder):
+        lines += [f"figure: {drawn}" for drawn in draw_training(folder, metrics)]
     lines.append(f"updates: {sampler_in_words(config)}")
     made = "none yet"
     if (folder / ENSEMBLE).exists():
