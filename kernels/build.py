@@ -45,10 +45,13 @@ class Unavailable(Exception):
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: $LATTICE_FLOWS_CACHE, else lattice_flows in the user's cache folder."""
+    """$LATTICE_FLOWS_CACHE, else lattice_flows in the user's cache folder; raises Unavailable without a home."""
     if folder := os.environ.get("LATTICE_FLOWS_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lattice_flows"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lattice_flows"
+    except RuntimeError as error:
+        raise Unavailable("no home folder to keep them in; point LATTICE_FLOWS_CACHE to a folder") from error
 
 
 @functools.cache
@@ -117,7 +120,12 @@ def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise Unavailable(f"{path} does not load ({error}); remove it, or point CXX to another compiler") from error
+        if os.statvfs(path.parent).f_flag & os.ST_NOEXEC:
+            reason = f"nothing in {path.parent} may be executed; point LATTICE_FLOWS_CACHE to another folder"
+        else:
+            reason = str(error).removeprefix(f"{path}: ")
+            reason = f"those in {path.parent} do not load ({reason}); remove them, or point CXX to another compiler"
+        raise Unavailable(reason) from error
 
 
 @functools.cache
@@ -131,10 +139,10 @@ def find_compiler() -> tuple[str, ...]:
     raise Unavailable(f"no C++ compiler ({', '.join(names)}); install g++ or point CXX to one")
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+def _run(command: Sequence[str], **environment: str) -> subprocess.CompletedProcess[bytes]:
     try:
         # in a group of its own: Ctrl-C stops a run after its step, and must not cost that step the kernel
-        return subprocess.run(command, capture_output=True, process_group=0)
+        return subprocess.run(command, capture_output=True, process_group=0, env={**os.environ, **environment})
     except OSError as error:
         raise Unavailable(f"cannot run {command[0]} ({error.strerror}); point CXX to a C++ compiler") from error
 
@@ -193,7 +201,7 @@ def _compile(command: Sequence[str], path: Path) -> None:
     """In a folder of its own, then moved: nobody sees half a file, with or without locks."""
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
         partial = Path(folder) / path.name
-        result = _run([*command, "-o", str(partial)])
+        result = _run([*command, "-o", str(partial)], TMPDIR=folder)  # the usual one may not be writable
         if result.returncode:
             lines = result.stderr.decode(errors="replace").strip().splitlines()
             complaint = next((line for line in lines if "error" in line), lines[0] if lines else "").strip()

@@ -2,8 +2,11 @@
 
 import contextlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class LatticeFlowsError(Exception):
@@ -22,13 +25,44 @@ class Interrupted(LatticeFlowsError):
     """A run stops on request, after it has written everything that it needs to go on."""
 
 
+class SomeFailed(LatticeFlowsError):
+    """Some of several items fail; `answer` is that of the others, and `errors` has one for each item that fails."""
+
+    def __init__(self, answer: str, errors: Sequence[Exception]):
+        super().__init__("; ".join(map(str, errors)))
+        self.answer, self.errors = answer, errors
+
+
+def each(items: Iterable[Item], work: Callable[[Item], Result]) -> tuple[list[Result], list[Exception]]:
+    """The results of all items that do not fail, and the errors of the others.
+
+    Raises:
+        LatticeFlowsError: all fail; it is the error of the first one.
+
+    Example:
+        >>> from pathlib import Path
+        >>> results, errors = each([".", "no/folder"], lambda path: Path(path).stat().st_nlink > 0)
+        >>> results, len(errors)
+        ([True], 1)
+    """
+    results, errors = [], list[Exception]()
+    for item in items:
+        try:
+            results.append(work(item))
+        except (LatticeFlowsError, OSError) as error:
+            errors.append(error)
+    if errors and not results:
+        raise errors[0]
+    return results, errors
+
+
 @contextlib.contextmanager
 def naming(place: str) -> Iterator[None]:
-    """Add the place of the input to the message of an InvalidInput."""
+    """Add the place of the input, unless it is empty, to the message of an InvalidInput."""
     try:
         yield
     except InvalidInput as error:
-        raise InvalidInput(f"{error} ({place})") from None
+        raise InvalidInput(f"{error} ({place})" if place else str(error)) from None
 
 
 def moved(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lattice_flows.errors import Interrupted, InvalidInput
+from lattice_flows.errors import Interrupted, InvalidInput, SomeFailed, each
 from lattice_flows.signals import Stop
 
 if TYPE_CHECKING:
@@ -117,13 +117,12 @@ def measure(arguments: argparse.Namespace) -> str:
             if chains_only:
                 options = "--loops, --polyakov, --smear, -n, --every and --export"
                 raise InvalidInput(f"{options} need the ensemble of a run: errors come from its configurations")
-            if Path(first).is_file():
+            if others or Path(first).is_file():
                 text = runs.measure_configurations(arguments.sources, time, _given(arguments))
         elif Path(first).is_file():
             text = runs.measure_ensemble(first, wishes, stop)
         if text is None:
-            runs.measure_run(first, wishes, world, stop)
-            text = Path(first, "report.txt").read_text(encoding="utf-8") if world.first else ""
+            text = runs.measure_table(first, wishes, world, stop)
         return text if world.first else ""
     return ""
 
@@ -138,8 +137,12 @@ def compare(arguments: argparse.Namespace) -> str:
     """
     from lattice_flows import runs
 
-    rows = runs.compare_runs(arguments.runs)
-    return json.dumps(rows, indent=2) + "\n" if arguments.json else runs.comparison_table(rows)
+    found, errors = each(arguments.runs, lambda run: runs.compare_runs([run]))
+    rows = [row for rows in found for row in rows]
+    text = json.dumps(rows, indent=2) + "\n" if arguments.json else runs.comparison_table(rows)
+    if errors:
+        raise SomeFailed(text, errors)
+    return text
 
 
 def show(arguments: argparse.Namespace) -> str:

@@ -3,12 +3,12 @@
 import argparse
 import contextlib
 import inspect
-import math
 import sys
 from collections.abc import Callable
 
 from lattice_flows.cli import commands
 from lattice_flows.cluster.profile import KINDS
+from lattice_flows.config.text import shown
 
 FORMATS = ("nersc", "nersc-short", "ildg", "milc", "openqcd")
 """The formats of configurations that are written."""
@@ -208,27 +208,27 @@ def _extents(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(extent) for extent in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"extents such as 32,32 are expected, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"extents such as 32,32 are expected, got {shown(text)}") from None
 
 
 def _count(text: str) -> int:
     if text.isdecimal() and int(text[:18]) > 0:
         return int(text[:18])
-    raise argparse.ArgumentTypeError(f"a number >= 1 is expected, got {text!r}")
+    raise argparse.ArgumentTypeError(f"a number >= 1 is expected, got {shown(text)}")
 
 
 def _loops(text: str) -> tuple[int, int]:
     sides = _extents(text)
     if len(sides) != 2 or sides[0] < 1 or sides[1] < 2:
-        raise argparse.ArgumentTypeError(f"sides such as 4,4 are expected, the second >= 2, got {text!r}")
+        raise argparse.ArgumentTypeError(f"sides such as 4,4 are expected, the second >= 2, got {shown(text)}")
     return sides[0], sides[1]
 
 
 def _flow_time(text: str) -> float:
     with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
+        if 0 < float(text) <= 1000:
             return float(text)
-    raise argparse.ArgumentTypeError(f"a flow time > 0 such as 2.0 is expected, got {text!r}")
+    raise argparse.ArgumentTypeError(f"a flow time such as 2.0, > 0 and <= 1000, is expected, got {shown(text)}")
 
 
 def _add_given(parser: argparse.ArgumentParser) -> None:

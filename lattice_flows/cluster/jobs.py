@@ -1,6 +1,7 @@
 """Slurm's commands, and jobs.jsonl, the list of submitted jobs in the folder of a run."""
 
 import dataclasses
+import itertools
 import logging
 import re
 import shutil
@@ -9,9 +10,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from lattice_flows.errors import InvalidInput, LatticeFlowsError
+from lattice_flows.config.rules import Count, Settings, matching
+from lattice_flows.config.text import shown
+from lattice_flows.errors import InvalidInput, LatticeFlowsError, naming
 from lattice_flows.io import MetricsFile, read_metrics
 
 log = logging.getLogger(__name__)
@@ -19,15 +22,17 @@ log = logging.getLogger(__name__)
 JOBS = "jobs.jsonl"
 # the states of a job that is over
 OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
+TASKS = 10_000
+"""The tasks of the largest array."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Settings):
     """A job that was submitted: its id, its part of the run, its tasks if it is an array, the job that it waits for."""
 
-    job: str
-    kind: str
-    ranks: int
+    job: Annotated[str, matching("the id of a job", r"\w+")]
+    kind: Annotated[str, matching("train, sample or measure", "train|sample|measure")]
+    ranks: Count
     array: str | None = None
     after: str | None = None
     submitted: str = ""
@@ -47,10 +52,11 @@ def read_jobs(folder: Path) -> list[Job]:
     Raises:
         InvalidInput: the file is broken.
     """
-    try:
-        return [Job(**record) for record in read_metrics(folder / JOBS)]
-    except TypeError as error:
-        raise InvalidInput(f"one job a line is expected: {error} ({folder / JOBS})") from error
+    path = folder / JOBS
+    found = [Job.from_table(record, lambda key: f"{path}: {key or 'a line'}") for record in read_metrics(path)]
+    for job in found:
+        tasks(job.array or "0", f"{path}: array")
+    return found
 
 
 def record(folder: Path, job: Job) -> None:
@@ -107,25 +113,32 @@ def queue(jobs: Iterable[str]) -> dict[str, Queued] | None:
     return {job: Queued(*words) for job, *words in rows}
 
 
-def tasks(array: str) -> list[int]:
+def tasks(array: str, where: str = "command line: --array") -> list[int]:
     """The indices of the tasks of an array as sbatch writes them: ``0-7``, ``1,3,5-7``, ``0-6:2``, ``0-99%10``.
 
+    Args:
+        where: the place of the text, for errors.
+
     Raises:
-        InvalidInput: the text is no such list.
+        InvalidInput: the text is no such list, or has more than 10,000 tasks.
 
     Example:
         >>> tasks("1,4-8:2%2")
         [1, 4, 6, 8]
     """
-    part = r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?"
-    if not re.fullmatch(rf"{part}(,{part})*(%[1-9]\d*)?", array):
-        raise InvalidInput(f"an array is such as 0-7, 1,3,5 or 0-99%10, got {array!r} (command line: --array)")
-    indices: set[int] = set()
-    for first, last, step in re.findall(part, array.partition("%")[0]):
-        if int(last or first) < int(first):
-            raise InvalidInput(f"an array must not end before it begins, got {array!r} (command line: --array)")
-        indices.update(range(int(first), int(last or first) + 1, int(step or 1)))
-    return sorted(indices)
+    with naming(where):
+        part = r"(\d{1,7})(?:-(\d{1,7})(?::([1-9]\d{0,6}))?)?"
+        if not re.fullmatch(rf"{part}(,{part})*(%[1-9]\d{{0,6}})?", array):
+            raise InvalidInput(f"an array is such as 0-7, 1,3,5 or 0-99%10, got {shown(array)}")
+        parts = [
+            range(int(first), int(last or first) + 1, int(step or 1))
+            for first, last, step in re.findall(part, array.partition("%")[0])
+        ]
+        if not all(parts):
+            raise InvalidInput(f"an array must not end before it begins, got {shown(array)}")
+        if sum(map(len, parts)) > TASKS:
+            raise InvalidInput(f"an array has at most {TASKS:,} tasks, got {shown(array)}")
+    return sorted(set(itertools.chain(*parts)))
 
 
 def message(text: str) -> str:

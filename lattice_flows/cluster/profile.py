@@ -2,13 +2,13 @@
 
 import os
 import shlex
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from lattice_flows.config.rules import Count, Rule, Settings, at_least, keys, matching, within
+from lattice_flows.config.rules import Count, Rule, Settings, at_least, at_most, keys, matching, within
+from lattice_flows.config.text import TOML_LIMIT, parse_toml, read_text, shown
 from lattice_flows.errors import InvalidInput
 
 KINDS = ("train", "sample", "measure")
@@ -29,7 +29,8 @@ def _words(text: str) -> bool:
 Word = Annotated[str, matching("one word", r"[^\s,;'\"$`\\]+")]
 Lines = Annotated[tuple[str, ...], Rule("a list of lines, none of them empty", lambda v: all(map(_one_line, v)))]
 Time = Annotated[
-    str, matching("a time such as 30 (minutes), 12:00:00 or 2-00:00:00", r"\d+(:\d\d?){0,2}|\d+-\d+(:\d\d?){0,2}")
+    str,
+    matching("a time such as 30 (minutes), 12:00:00 or 2-00:00:00", r"(\d{1,4}-\d\d?|\d{1,7})(:\d\d?){0,2}"),
 ]
 
 
@@ -65,7 +66,7 @@ class Resources(Settings):
     nodes: Count = 1
     ntasks_per_node: Count = 1
     cpus_per_task: Count = 1
-    gpus_per_task: Annotated[int, at_least(0)] = 0
+    gpus_per_task: Annotated[int, at_least(0), at_most(1000)] = 0
     time: Time = "01:00:00"
     partition: Word | None = None
     account: Word | None = None
@@ -120,23 +121,21 @@ def load_profile(path: str | Path | None = None) -> Profile:
     Raises:
         InvalidInput: no such file, or a wrong value in it, in one line that names file, key and expectation.
     """
+    kind = "site profile"
     if path is not None:
         source = str(path)
     elif path := os.environ.get(VARIABLE):
-        source = f"${VARIABLE}: {path}"
+        kind, source = f"{kind} of ${VARIABLE}", f"${VARIABLE}: {path}"
     else:
-        path = Path("~/.config/lattice-flows/site.toml").expanduser()
-        source = str(path)
-        if not path.exists():
+        path = os.path.expanduser("~/.config/lattice-flows/site.toml")  # stays as it is where there is no home
+        source = path
+        if not os.path.exists(path):
             return Profile(source="built-in site profile", environment=Environment(), tables={})
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(
-            f"cannot read the site profile: {error.strerror} ({source}); slurm/sites has two to begin with"
-        ) from error
-    except ValueError as error:
-        raise InvalidInput(f"a site profile must be TOML: {error} ({source})") from error
+        text = read_text(path, kind, TOML_LIMIT)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}; slurm/sites has two to begin with") from error
+    tables = parse_toml(text, "site profile", source)
     environment = Environment()
     sections: dict[str, Any] = {"environment": Environment, "defaults": Resources, **dict.fromkeys(KINDS, Resources)}
     for name, table in tables.items():
@@ -145,7 +144,7 @@ def load_profile(path: str | Path | None = None) -> Profile:
             remedy = f"; {name} belongs to [{home}]" if home else ""
             raise InvalidInput(f"unknown section {name!r}, valid sections: {', '.join(sections)}{remedy} ({source})")
         if not isinstance(table, dict):
-            raise InvalidInput(f"{name} must be a section [{name}], got {table!r} ({source}: {name})")
+            raise InvalidInput(f"{name} must be a section [{name}], got {shown(table)} ({source}: {name})")
         settings = sections[name].from_table(table, within(name, lambda key: f"{source}: {key}"))
         if name == "environment":
             environment = settings

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lattice_flows.cluster import jobs
 from lattice_flows.cluster.jobs import Job, Queued
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, SomeFailed
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.reports.columns import columns
 from lattice_flows.runs import training_progress
@@ -42,13 +42,14 @@ class Row(NamedTuple):
 
 
 def status_table(folders: Iterable[str | Path]) -> str:
-    """A row for every job of runs, or every part that was made without one; then the errors of the other folders.
+    """A row for every job of runs, or every part that was made without one.
 
     Raises:
-        InvalidInput: no run, or a broken file, in every folder.
+        SomeFailed: no run, or a broken file, in some folders; its answer is the table of the others.
+        InvalidInput: so it is in every folder.
     """
     rows: list[Row] = []
-    wrong = []
+    wrong = list[Exception]()
     for folder in folders:
         try:
             rows.extend(_rows(Path(folder)))  # which keeps the rows before a broken file
@@ -59,7 +60,9 @@ def status_table(folders: Iterable[str | Path]) -> str:
     known = jobs.queue(row.job.job for row in rows if row.job)
     header = ("run", "job", "id", "state", "step", "ESS", "rate", "remaining", "time left")
     table = columns([header, *(_words(row, known) for row in rows)])
-    return table + "".join(f"error: {error}\n" for error in wrong)
+    if wrong:
+        raise SomeFailed(table, wrong)
+    return table
 
 
 def _rows(folder: Path) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from lattice_flows.cluster.jobs import Job
 from lattice_flows.cluster.profile import KINDS, Resources, load_profile
 from lattice_flows.cluster.script import fill
 from lattice_flows.config import Config, load
+from lattice_flows.config.text import shown
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import files
 from lattice_flows.runs.folder import (
@@ -117,7 +118,7 @@ def _check_kinds(kinds: Sequence[str], folder: Path, uses_flow: bool, array: str
             raise InvalidInput("an array is one of chains: sample must be among the jobs (command line: --array)")
     if after is not None:  # that job may make what is not there
         if not re.fullmatch(r"\d+(_\d+)?", after):
-            raise InvalidInput(f"the id of a job, such as 12, is expected, got {after!r} (command line: --after)")
+            raise InvalidInput(f"the id of a job, such as 12, is expected, got {shown(after)} (command line: --after)")
     elif kinds[0] == "sample" and uses_flow and not ((folder / CHECKPOINT).exists() or (folder / MODEL).exists()):
         raise InvalidInput(f"nothing is trained yet in {folder}: --jobs train,sample does that first")
     elif kinds[0] == "measure" and not any(folder.glob(ENSEMBLE)) and not any(folder.glob(f"seed-*/{ENSEMBLE}")):

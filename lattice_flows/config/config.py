@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from lattice_flows.config.registry import ACTIONS, ARCHITECTURES, SAMPLERS, Registry
-from lattice_flows.config.rules import Settings, combined, keys, placed, within
+from lattice_flows.config.rules import Settings, combined, keys, within
 from lattice_flows.config.sections import ActionConfig, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, naming
 
 Table = Mapping[str, Any]
 Tables = Mapping[str, Table]
@@ -167,7 +167,7 @@ def configured(given: Tables, changes: Tables, place: Callable[[str], str], impo
         before = _chosen(given, place)
     sections = {}
     for name, section in SECTIONS.items():
-        with placed(place(section.naming)):
+        with naming(place(section.naming)):
             kind = section.settings(chosen[name])
         table = merged.get(name, {})
         if gone := set(before[name]) - set(chosen[name]):
@@ -179,7 +179,7 @@ def configured(given: Tables, changes: Tables, place: Callable[[str], str], impo
             table = {**table, "architecture": chosen[name][0]}
         unknown = functools.partial(section.unknown, chosen[name])
         sections[name] = kind.from_table(table, within(name, place), unknown)
-    with placed(place("")):
+    with naming(place("")):
         return Config(imports=tuple(imports), **sections)
 
 

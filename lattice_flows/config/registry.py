@@ -9,9 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lattice_flows.config.text import shown
 from lattice_flows.errors import InvalidInput
 
 log = logging.getLogger(__name__)
+
+MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+"""The names of modules."""
 
 
 class Registry:
@@ -95,11 +99,16 @@ def import_modules(names: Iterable[str], where: str, folder: str | Path = ".") -
     Raises:
         InvalidInput: one cannot be imported.
     """
+    names = list(names)
+    if not names:  # and no question where the current folder is
+        return
     added = list(dict.fromkeys((str(Path(folder).resolve()), str(Path.cwd()))))
     sys.path[:0] = added
     importlib.invalidate_caches()
     try:
         for name in names:
+            if not re.fullmatch(MODULE, name):
+                raise InvalidInput(f"the name of a module is expected, such as my_action, got {shown(name)} ({where})")
             importlib.import_module(name)
     except ImportError as error:
         raise InvalidInput(

@@ -3,16 +3,16 @@
 A section of a config is put together from several: it has its own keys, and those of the entries that it names.
 """
 
-import contextlib
 import functools
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from lattice_flows.errors import InvalidInput
+from lattice_flows.config.text import shown
+from lattice_flows.errors import InvalidInput, naming
 
 
 class Rule(NamedTuple):
@@ -31,14 +31,19 @@ def at_least(bound: int) -> Rule:
     return Rule(f">= {bound}", lambda v: v >= bound)
 
 
+def at_most(bound: int) -> Rule:
+    """The rule that a number is not above `bound`: what it counts takes memory or time."""
+    return Rule(f"<= {bound:,}", lambda v: v <= bound)
+
+
 def matching(expectation: str, pattern: str) -> Rule:
     """The rule that the whole of a text matches a regular expression."""
     return Rule(expectation, re.compile(pattern).fullmatch)
 
 
 Positive = Annotated[float, FINITE, POSITIVE]
-Count = Annotated[int, at_least(1)]
-Steps = Annotated[int, at_least(0)]
+Count = Annotated[int, at_least(1), at_most(10**9)]
+Steps = Annotated[int, at_least(0), at_most(10**9)]
 Seed = Annotated[int, Rule("from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)]
 
 
@@ -99,24 +104,15 @@ class Settings:
         """
         known, values = keys(cls), {}
         for key, value in table.items():
-            with placed(where(key)):
+            with naming(where(key)):
                 if key not in known:
                     raise InvalidInput(f"{unknown(key)}: {', '.join(known)}")
                 values[known[key].field] = _checked(key, value, known[key].hint)
         for key, (_, _, required) in known.items():
             if required and key not in table:
                 raise InvalidInput(f"{key} is missing ({where(key)})")
-        with placed(where("")):  # a rule between fields
+        with naming(where("")):  # a rule between fields
             return cls(**values)
-
-
-@contextlib.contextmanager
-def placed(where: str) -> Iterator[None]:
-    """Add a place to the words of `InvalidInput` that is raised inside."""
-    try:
-        yield
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({where})" if where else str(error)) from None
 
 
 def within(section: str, place: Callable[[str], str]) -> Callable[[str], str]:
@@ -161,10 +157,10 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     expectation, converted = _converted(value, kind)
     if converted is None:
-        raise InvalidInput(f"{name} must be {expectation}, got {value!r}")
+        raise InvalidInput(f"{name} must be {expectation}, got {shown(value)}")
     for rule in rules:
         if not rule.holds(converted):
-            raise InvalidInput(f"{name} must be {rule.expectation}, got {value!r}")
+            raise InvalidInput(f"{name} must be {rule.expectation}, got {shown(value)}")
     return converted
 
 
@@ -182,7 +178,14 @@ def _converted(value: Any, kind: Any) -> tuple[str, Any]:
         return _WORDS[kind], float(value) if number and (isinstance(value, float) or abs(value) < 1e300) else None
     if kind not in _WORDS:
         raise TypeError(f"settings are str, bool, int, float, Literal, tuples of them, or None, not {kind}")
+    if type(value) is str and kind is str and not _is_text(value):
+        return "text in UTF-8, without NUL", None
     return _WORDS[kind], value if type(value) is kind else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether files and the names of files can hold a string: no NUL, no half of a surrogate pair."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def combined(base: type[Settings], *parts: type[Settings] | None) -> type[Settings]:

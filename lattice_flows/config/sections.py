@@ -1,20 +1,31 @@
 """The sections of a config: their own keys; those of the entries that they name are added in `config`."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from lattice_flows.config.registry import SAMPLERS
-from lattice_flows.config.rules import FINITE, Count, Positive, Rule, Seed, Settings, Steps, at_least, matching
+from lattice_flows.config.rules import FINITE, Count, Positive, Rule, Seed, Settings, Steps, at_least, at_most, matching
 from lattice_flows.errors import InvalidInput
 
-Extents = Annotated[tuple[int, ...], Rule("2 to 4 extents, each >= 2", lambda v: 2 <= len(v) <= 4 and min(v) >= 2)]
-Device = Annotated[str, matching("auto, cpu, cuda or cuda:k", r"auto|cpu|cuda(:\d+)?")]
+SITES = 2**28
+Extents = Annotated[
+    tuple[int, ...],
+    Rule("2 to 4 extents, each >= 2", lambda v: 2 <= len(v) <= 4 and min(v) >= 2),
+    Rule(f"extents of at most {SITES:,} sites together", lambda v: math.prod(v) <= SITES),
+]
+Device = Annotated[str, matching("auto, cpu, cuda or cuda:k", r"auto|cpu|cuda(:\d{1,3})?")]
+Ranks = Annotated[int, at_least(1), at_most(100_000)]
 Updates = Annotated[
     tuple[str, ...],
     Rule(
         "a list of updates, each alone or as heatbath*4",
         lambda v: v and all(re.fullmatch(r"[A-Za-z]\w*(\*[1-9]\d*)?", update) for update in v),
+    ),
+    Rule(
+        "at most 100 updates, each at most 9999 times",
+        lambda v: len(v) <= 100 and all(len(update.partition("*")[2]) <= 4 for update in v),
     ),
 ]
 
@@ -92,7 +103,7 @@ class TrainingConfig(Section):
     dtype: Literal["float32", "float64"] = "float32"
     device: Device = "auto"
     seed: Seed = 0
-    shards: Count = 16
+    shards: Ranks = 16
     checkpoint_every: Count = 100
     max_bad_steps: Count = 10
 
@@ -122,7 +133,7 @@ class SamplingConfig(Section):
     """
 
     updates: Updates = ("flow",)
-    chains: Count = 1
+    chains: Ranks = 1
     n: Count = 10_000
     every: Count = 1
     thermalise: Steps | None = None

@@ -2,7 +2,6 @@
 
 import re
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import tomli_w
 
 from lattice_flows.config.config import Config, configured, renamed
-from lattice_flows.config.registry import import_modules
-from lattice_flows.config.rules import placed
-from lattice_flows.errors import InvalidInput
+from lattice_flows.config.registry import MODULE, import_modules
+from lattice_flows.config.text import TOML_LIMIT, parse_toml, read_text, shown
+from lattice_flows.errors import InvalidInput, naming
 
 COMMAND_LINE = "command line"
 
@@ -35,12 +34,7 @@ def load(
     Raises:
         InvalidInput: in one line that names the value, the expectation, the file and the dotted key.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"cannot read the config: {error.strerror} ({path})") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"a config must be TOML, in UTF-8 ({path})") from error
+    text = read_text(path, "config", TOML_LIMIT)
     _, named = _parsed(text, str(path))
     import_modules(named, f"{path}: imports", Path(path).parent if beside else ".")
     import_modules(imports, f"{COMMAND_LINE}: --import")
@@ -95,15 +89,12 @@ def to_toml(config: Config, provenance: Mapping[str, str] | None = None) -> str:
 
 def _parsed(text: str, where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The tables of TOML text without its provenance, and the modules that it names."""
-    try:
-        tables = tomllib.loads(text)
-    except ValueError as error:
-        raise InvalidInput(f"a config must be TOML: {error} ({where})") from error
+    tables = parse_toml(text, "config", where)
     tables.pop("provenance", None)
     names = tables.pop("imports", [])
-    if not isinstance(names, list) or not all(isinstance(n, str) and re.fullmatch(r"\w+(\.\w+)*", n) for n in names):
+    if not isinstance(names, list) or not all(isinstance(n, str) and re.fullmatch(MODULE, n) for n in names):
         raise InvalidInput(
-            f'imports must be a list of modules, such as ["my_action"], got {names!r} ({where}: imports)'
+            f'imports must be a list of modules, such as ["my_action"], got {shown(names)} ({where}: imports)'
         )
     return tables, tuple(names)
 
@@ -114,7 +105,7 @@ def _changes(overrides: Iterable[str], places: dict[str, str]) -> dict[str, dict
         key, equals, value = override.partition("=")
         section, dot, name = (part.strip() for part in key.partition("."))
         if not (equals and dot and section and name):
-            raise InvalidInput(f"an override is section.key=value, got {override!r} ({COMMAND_LINE})")
+            raise InvalidInput(f"an override is section.key=value, got {shown(override)} ({COMMAND_LINE})")
         places[section] = f"{COMMAND_LINE}: {section}"
         changes.setdefault(section, {}).update(_table(section, {name: _value(value.strip())}, COMMAND_LINE, places))
     return changes
@@ -122,9 +113,9 @@ def _changes(overrides: Iterable[str], places: dict[str, str]) -> dict[str, dict
 
 def _table(section: str, table: Any, where: str, places: dict[str, str]) -> dict[str, Any]:
     """The table of a section, with the places of its keys as they are written there."""
-    with placed(f"{where}: {section}"):
+    with naming(f"{where}: {section}"):
         if not isinstance(table, dict):
-            raise InvalidInput(f"{section} must be a section [{section}], got {table!r}")
+            raise InvalidInput(f"{section} must be a section [{section}], got {shown(table)}")
         known = renamed(section, table)
     for written, key in zip(table, known, strict=True):
         places[f"{section}.{key}"] = f"{where}: {section}.{written}"
@@ -133,8 +124,8 @@ def _table(section: str, table: Any, where: str, places: dict[str, str]) -> dict
 
 def _value(text: str) -> Any:
     try:
-        tables = tomllib.loads(f"value = {text}")
-    except ValueError:
+        tables = parse_toml(f"value = {text}", "value", COMMAND_LINE)
+    except InvalidInput:
         return text
     return tables["value"] if len(tables) == 1 else text
 

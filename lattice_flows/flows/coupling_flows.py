@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import torch
 
 from lattice_flows.actions import Action
-from lattice_flows.config.rules import Count, Rule, Settings
+from lattice_flows.config.rules import Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords, seeded
+from lattice_flows.flows.recipe import Bins, Layers, Recipe, Widths, check_size, keywords, seeded
 from lattice_flows.groups import Group
 from lattice_flows.lattice import Lattice, ScalarField, Space
 from lattice_flows.lattice.space import gauge_field
@@ -171,23 +171,31 @@ def _stack(make: Callable[[int], Any], layers: int, seed: int | None) -> list[An
         return [make(k) for k in range(layers)]
 
 
+class _StackSettings(Settings):
+    def check(self, config: Any) -> None:
+        """Refuse a flow that no machine has the memory for, by InvalidInput."""
+        super().check(config)
+        own: Any = self
+        check_size(config.lattice.extents, own.layers, own.hidden, own.kernel_size)
+
+
 @dataclass(frozen=True, kw_only=True)
-class CouplingSettings(Settings):
+class CouplingSettings(_StackSettings):
     """The number of couplings; the spline bins of each; the channels and the odd extent of its convolutions."""
 
-    layers: Count = 16
+    layers: Layers = 16
     bins: Bins = 8
     hidden: Widths = (16, 16)
-    kernel_size: Annotated[int, Rule("odd and >= 1", lambda v: v >= 1 and v % 2 == 1)] = 3
+    kernel_size: Annotated[int, Rule("odd, from 1 to 99", lambda v: 1 <= v <= 99 and v % 2 == 1)] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class AffineSettings(Settings):
+class AffineSettings(_StackSettings):
     """The number of couplings; the widths of the network in each and the odd extent of its convolution."""
 
-    layers: Count = 8
+    layers: Layers = 8
     hidden: Widths = (16, 16)
-    kernel_size: Annotated[int, Rule("odd and >= 3", lambda v: v >= 3 and v % 2 == 1)] = 5
+    kernel_size: Annotated[int, Rule("odd, from 3 to 99", lambda v: 3 <= v <= 99 and v % 2 == 1)] = 5
 
 
 def _build(builder, space: Space, settings: CouplingSettings, action: Action | None = None, **weights) -> Flow:

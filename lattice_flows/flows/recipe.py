@@ -1,19 +1,30 @@
 """Recipes: named architectures with their settings, and initial weights that depend on a seed alone."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, NamedTuple
 
 import torch
 
-from lattice_flows.config.rules import Rule, Settings, at_least
+from lattice_flows.config.rules import Rule, Settings, at_least, at_most
+from lattice_flows.errors import InvalidInput
 from lattice_flows.streams import keyed
 
-Bins = Annotated[int, at_least(2)]
+Layers = Annotated[int, at_least(1), at_most(1000)]
+"""A number of layers."""
+Bins = Annotated[int, at_least(2), at_most(1000)]
 """A number of spline bins."""
-Widths = Annotated[tuple[int, ...], Rule("widths, each >= 1", lambda v: all(width >= 1 for width in v))]
+Widths = Annotated[
+    tuple[int, ...],
+    Rule("widths, each >= 1", lambda v: all(width >= 1 for width in v)),
+    Rule("at most 20 widths up to 10,000", lambda v: len(v) <= 20 and max(v, default=0) <= 10_000),
+]
 """The widths of the hidden layers of a network."""
+WEIGHTS, SITES = 10**8, 2**22
+"""The weights and the sites of the largest flow that a config can ask for."""
 
 
 class Recipe(NamedTuple):
@@ -32,6 +43,27 @@ class Recipe(NamedTuple):
     """`(flow, action, training_settings) -> list[Stage]`: the stages of a training. None: the whole flow alone."""
     training: type[Settings] | None = None
     """Further keys of `[training]`."""
+
+
+def check_size(extents: Sequence[int], networks: int, widths: Sequence[int], kernel_size: int = 1) -> None:
+    """Refuse a flow that no machine has the memory for, before anything is made.
+
+    Args:
+        networks: their number.
+        widths: of the hidden layers of each.
+        kernel_size: the extent of their convolutions.
+
+    Raises:
+        InvalidInput: more than 2^22 sites, or more than 10^8 weights of the hidden layers alone.
+    """
+    if math.prod(extents) > SITES:
+        raise InvalidInput(f"a flow has at most {SITES:,} sites, got extents {list(extents)}")
+    weights = networks * kernel_size ** len(extents) * sum(a * b for a, b in itertools.pairwise((1, *widths, 1)))
+    if weights > WEIGHTS:
+        raise InvalidInput(
+            f"the flow would have more than {weights:,} weights, and may have {WEIGHTS:,}: take fewer layers, a "
+            "smaller kernel_size or smaller widths in hidden"
+        )
 
 
 def keywords(settings: Settings, kind: type[Settings]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lattice_flows.config.text import read_bytes
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 from lattice_flows.io.transactions import TransactionFile
@@ -235,7 +236,7 @@ class ChainFile:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[h5py.File]:
-        files.read(self.path, "ensemble", 0)  # because errors of HDF5 do not give the reason of the system
+        read_bytes(self.path, "ensemble", 0)  # because errors of HDF5 do not give the reason of the system
         with contextlib.ExitStack() as stack:
             try:
                 disk = stack.enter_context(TransactionFile(self.path, writable=False))

@@ -2,14 +2,13 @@
 
 import functools
 import logging
-import os
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from lattice_flows.config.text import read_bytes
 from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.io import files
 from lattice_flows.io.gauge import base, hirep, ildg, milc, nersc, openqcd, raw
@@ -49,7 +48,7 @@ def read_gauge_file(path: str | Path, given: Given = NOTHING_GIVEN) -> GaugeFile
         >>> file.format, str(file.space), [(statement.name, statement.right) for statement in file.statements]
         ('milc', 'GaugeField(SU(3), 2x2x2x4)', [('checksum', True)])
     """
-    head = _read(path, HEAD)
+    head = read_bytes(path, "configuration", HEAD)
     reader = next((reader.read for reader in READERS if reader.recognises(head)), None)
     if reader is None and given.extents is None:
         if head.startswith(HDF5):
@@ -60,7 +59,7 @@ def read_gauge_file(path: str | Path, given: Given = NOTHING_GIVEN) -> GaugeFile
             f"a gauge file is expected (NERSC, ILDG, SciDAC, MILC, openQCD, DDalphaAMG, HiRep), this one begins with "
             f"{head[:16]!r}: for links without a header, convert takes --group and --extents ({path})"
         )
-    content = _read(path)
+    content = read_bytes(path, "configuration")
     with naming(str(path)):
         return base.verified((reader or raw.read)(content, given), given)
 
@@ -111,17 +110,3 @@ def write_configuration(path: str | Path, links: Tensor, format: str, facts: Map
     if format not in PACK:
         raise InvalidInput(f"unknown format {format!r}; available: {', '.join(PACK)}")
     files.write(Path(path), PACK[format](links, facts or {}))
-
-
-def _read(path: str | Path, size: int = -1) -> bytes:
-    """Return the content of a regular file, which alone has an end."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"cannot read the configuration: {getattr(error, 'strerror', error)} ({path})") from None
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise InvalidInput(f"a file is expected, this is a device, a pipe or a socket ({path})")
-    try:
-        return files.read(path, "configuration", size)
-    except MemoryError:
-        raise InvalidInput(f"the configuration does not fit into memory ({path})") from None

@@ -12,15 +12,6 @@ from lattice_flows.errors import InvalidInput, LatticeFlowsError
 log = logging.getLogger(__name__)
 
 
-def read(path: str | Path, what: str, size: int = -1) -> bytes:
-    """Return the content of a file, or its first `size` bytes; raise InvalidInput if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError as error:
-        raise InvalidInput(f"cannot read the {what}: {error.strerror} ({path})") from error
-
-
 def check_format(
     what: str, found: tuple, expected: tuple, path: str | Path, other: str = "file is from another program"
 ) -> None:
@@ -36,7 +27,9 @@ def check_format(
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError (full disk, no permission, ...) into a LatticeFlowsError that names `path`."""
+    """Turn an OSError (full disk, no permission, ...) or NUL in a name into a LatticeFlowsError that names `path`."""
+    if "\0" in str(path):
+        raise LatticeFlowsError(f"cannot write {path}: no file has such a name")
     try:
         yield
     except OSError as error:
@@ -88,7 +81,12 @@ def locked(folder: Path) -> Iterator[None]:
         LatticeFlowsError: another process holds it.
     """
     with writing(folder):
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:  # of another user; in a folder that is not writable there is none
+            if not os.access(folder, os.W_OK):
+                raise
+            lock = os.open(folder / ".lock", os.O_RDONLY)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

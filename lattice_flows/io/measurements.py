@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lattice_flows.config.text import read_bytes
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import files
 
@@ -160,7 +161,7 @@ def _packed(entries: Mapping[str, Entries]) -> bytes:
 
 
 def _unpacked(path: Path) -> dict[str, Entries]:
-    content = files.read(path, "measurements")
+    content = read_bytes(path, "measurements")
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             found = file.attrs.get("format"), file.attrs.get("version")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from lattice_flows.errors import InvalidInput
+from lattice_flows.config.text import TEXT_LIMIT, parse_json, read_bytes
 from lattice_flows.io import files
 
 
@@ -15,16 +15,12 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Return the records in the file, without a last line that a kill cut short; none where there is no file.
 
     Raises:
-        InvalidInput: a line is not JSON.
+        InvalidInput: a line is no JSON object, or something else has the name of the file.
     """
-    try:
-        lines = Path(path).read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return []
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise InvalidInput(f"metrics must be one JSON object a line: {error} ({path})") from error
+    lines = read_bytes(path, "metrics", limit=TEXT_LIMIT).split(b"\n")[:-1]
+    return [parse_json(line, "metrics must be one JSON object a line", path) for line in lines]
 
 
 def finite(value: Any) -> Any:

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lattice_flows.config.text import opened, read_bytes
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 
@@ -43,7 +44,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InvalidInput: the file is missing, truncated, something else, or of another version.
     """
-    data = files.read(path, "checkpoint")
+    data = read_bytes(path, "checkpoint")
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds, OSError too, depending on where the file is broken
@@ -92,9 +93,12 @@ def read_about(path: str | Path) -> dict[str, str]:
 
 @contextmanager
 def _open(path: str | Path) -> Iterator[safe_open]:
-    files.read(path, "model", 0)  # because errors of safe_open do not give the reason of the system
+    # safe_open gives no reason of the system, waits for pipes, and takes no name that is not UTF-8
     try:
-        with safe_open(path, framework="pt") as file:
+        with (
+            opened(path, "model") as found,
+            safe_open(path if str(path).isprintable() else f"/dev/fd/{found.fileno()}", framework="pt") as file,
+        ):
             yield file
     except SafetensorError as error:
         raise InvalidInput(

@@ -21,7 +21,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lattice_flows.config.text import shown
 from lattice_flows.errors import InvalidInput
+
+SITES = 2**31
+"""The sites of the largest lattice."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ class Lattice:
         extents = extents.extents if isinstance(extents, Lattice) else extents
         whole = isinstance(extents, Sequence) and all(type(extent) is int and extent >= 2 for extent in extents)
         if not whole or not 2 <= len(extents) <= 4:
-            raise InvalidInput(f"a lattice has 2, 3 or 4 integer extents >= 2, got {extents!r}")
+            raise InvalidInput(f"a lattice has 2, 3 or 4 integer extents >= 2, got {shown(extents)}")
+        if math.prod(extents) > SITES:
+            raise InvalidInput(f"a lattice of at most {SITES:,} sites is expected, got {shown(extents)}")
         object.__setattr__(self, "extents", tuple(extents))
 
     @property

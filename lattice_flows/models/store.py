@@ -14,7 +14,8 @@ from typing import Annotated, Any, NamedTuple
 
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads, to_toml
-from lattice_flows.config.rules import FINITE, Settings, at_least
+from lattice_flows.config.rules import FINITE, Settings, Steps, at_least
+from lattice_flows.config.text import parse_json
 from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.flows import Flow
 from lattice_flows.io import files, load_weights, read_about, save_weights
@@ -32,7 +33,7 @@ class Facts(Settings):
 
     version: str
     """The version of lattice_flows that wrote the file."""
-    step: Annotated[int, at_least(0)]
+    step: Steps
     """The number of training steps, with those of the model that the training began from."""
     training_cpu_minutes: Annotated[float, FINITE, at_least(0)]
     """The cost of these steps."""
@@ -40,7 +41,7 @@ class Facts(Settings):
     """The number of steps that the training was to make, where it has not come to its end."""
     begun_from: str | None = None
     """The name of the model that the training began from."""
-    proposals: Annotated[int, at_least(0)] = 0
+    proposals: Steps = 0
     """The number of independent proposals behind the effective sample size."""
     ess: Annotated[float, FINITE] | None = None
     ess_error: Annotated[float, FINITE] | None = None
@@ -177,12 +178,7 @@ def read_header(path: str | Path) -> Header:
     files.check_format("a model", (about.get("format"), about.get("format_version")), (FORMAT, VERSION), path)
     if missing := {"name", "config", "facts"} - about.keys():
         raise InvalidInput(f"the header of the model has no {', '.join(sorted(missing))} ({path})")
-    try:
-        facts = json.loads(about["facts"])
-        if not isinstance(facts, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise InvalidInput(f"the facts of the model must be a JSON object: {error} ({path})") from error
+    facts = parse_json(about["facts"], "the facts of the model must be a JSON object", path)
     config = loads(about["config"], str(path))
     return Header(about["name"], config, Facts.from_table(facts, lambda key: f"{path}: {key or 'facts'}"))
 

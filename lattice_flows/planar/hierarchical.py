@@ -13,7 +13,7 @@ from lattice_flows.actions import Action
 from lattice_flows.config.rules import Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords, seeded
+from lattice_flows.flows.recipe import Bins, Recipe, Widths, check_size, keywords, seeded
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice, Space
 from lattice_flows.lattice.space import gauge_field
@@ -122,7 +122,11 @@ def hierarchical(
     return HierarchicalFlow(GaugeField(group, lattice), layers).to(dtype)
 
 
-Designs = Annotated[tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))]
+Designs = Annotated[
+    tuple[str, ...],
+    Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v))),
+    Rule("at most 100 designs of at most 100 letters", lambda v: max(len(v), *map(len, v)) <= 100),
+]
 Range = Annotated[tuple[float, ...], Rule("two couplings, 0 < low < high", lambda v: len(v) == 2 and 0 < v[0] < v[1])]
 
 
@@ -139,8 +143,10 @@ class HierarchicalSettings(Settings):
     hidden: Widths = (16, 16)
 
     def check(self, config: Any) -> None:
-        """Refuse by InvalidInput a `beta_start` beside a `beta_range`."""
+        """Refuse by InvalidInput a `beta_start` beside a `beta_range`, and a flow too large for any machine."""
         super().check(config)
+        extents = config.lattice.extents
+        check_size(extents, max(map(len, self.levels)) * math.prod(extents).bit_length(), self.hidden)
         if self.beta_range is not None and config.training.beta_start is not None:
             raise InvalidInput(
                 "a flow with a beta_range is trained at all its couplings: it cannot be annealed as well"

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from lattice_flows.config.text import printable
+
 
 def columns(rows: Sequence[Sequence[str]], *, right: bool = False) -> str:
     """Write a line for each row, in columns that are flush left, or with `right` all but the first flush right.
@@ -14,6 +16,7 @@ def columns(rows: Sequence[Sequence[str]], *, right: bool = False) -> str:
         observable      value
         plaquette   0.6978(4)
     """
+    rows = [[printable(word) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     forms = [f"{'>' if right and place else '<'}{width}" for place, width in enumerate(widths)]
     return "".join("  ".join(map(format, row, forms)).rstrip() + "\n" for row in rows)

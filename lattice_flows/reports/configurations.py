@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, SomeFailed, each
 from lattice_flows.groups import from_name
 from lattice_flows.io import Given, read_configuration, read_gauge_file
 from lattice_flows.io.configurations import NOTHING_GIVEN
@@ -30,12 +30,13 @@ def measure_configurations(
         given: the checks to ignore.
 
     Raises:
-        InvalidInput: a file that is missing, damaged or of another format, or a flow time that is not finite and > 0.
+        SomeFailed: files that are missing, damaged or of another format; its answer is the table of the others.
+        InvalidInput: all files are, or a flow time that is not finite and > 0.
     """
     flowed = () if wilson_flow is None else (f"t^2 E at t = {wilson_flow:g}", f"Q at t = {wilson_flow:g}")
     titles = ("clover charge" if name == "clover_charge" else label(name) for name in NAMES)
-    rows = [("file", "format", "group", "sites", "verified", *titles, *flowed)]
-    for path in paths:
+
+    def row(path: str | Path) -> tuple[str, ...]:
         links, facts = read_configuration(path, given)
         space = space_of(facts)
         charge = clover_charge(space)
@@ -46,8 +47,13 @@ def measure_configurations(
             numbers = wilson_flow**2 * float(action_density(space)(smooth)), float(charge(smooth))
             cells += [f"{number:.8f}" for number in numbers]
         about = (str(path), facts["format"], facts["group"], str(space.lattice))
-        rows.append((*about, ", ".join(facts["verified"]) or "nothing", *cells))
-    return columns(rows)
+        return (*about, ", ".join(facts["verified"]) or "nothing", *cells)
+
+    rows, errors = each(paths, row)
+    table = columns([("file", "format", "group", "sites", "verified", *titles, *flowed), *rows])
+    if errors:
+        raise SomeFailed(table, errors)
+    return table
 
 
 def verify_configurations(paths: Sequence[str | Path], given: Given = NOTHING_GIVEN) -> tuple[str, list[str | Path]]:

@@ -1,17 +1,17 @@
 """Samplers side by side: the cost of an independent configuration, training included and not."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lattice_flows.config import loads
+from lattice_flows.config.text import parse_json, read_text
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.report import tau_in_words
 from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import bracketed, label, number, sampler_in_words, system
-from lattice_flows.runs.folder import COSTS, REPORT, load_run, sampled, trained_model
+from lattice_flows.runs.folder import COSTS, REPORT, load_run, name_of, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
 
 Comparison = dict[str, Any]
@@ -71,7 +71,7 @@ def _row(folder: Path) -> Comparison:
     # the training of flows that no update uses is no cost of this ensemble
     training = 60 * trained_model(folder).facts.training_cpu_minutes if config.sampling.uses_flow else 0.0
     return {
-        "run": folder.name,
+        "run": name_of(folder),
         "theory": system(config),
         "sampler": sampler_in_words(config),
         "chains": chains.chains,
@@ -90,7 +90,7 @@ def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
     path = folder / REPORT
     # an older one may be of an ensemble that stood here before
     if path.exists() and path.stat().st_mtime >= chains.path.stat().st_mtime:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(read_text(path, "report"), "a report must be a JSON object", path)
         own = {"updates": chains.n_updates, "chains": chains.chains, "every": chains.every}  # not thinned
         if {key: report.get(key) for key in own} == own and "distinct" in report:  # which earlier versions lack
             return report

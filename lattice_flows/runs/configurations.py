@@ -14,7 +14,7 @@ from lattice_flows.models import build_action, build_space
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.observe import links_of
 from lattice_flows.reports.words import action_settings, short
-from lattice_flows.runs.folder import CONFIG, load_run, sampled, write_config
+from lattice_flows.runs.folder import CONFIG, load_run, name_of, sampled, write_config
 
 
 def import_configuration(
@@ -100,7 +100,7 @@ def export_configuration(
     chains = ChainFile(sampled(folder))
     config = loads(chains.attributes["config"], str(chains.path))
     number = chains.n_updates // chains.every * chains.every if update is None else update
-    name = folder.resolve().name
+    name = name_of(folder)
     words = {
         "ensemble_id": name,
         "ensemble_label": ", ".join(f"{key} {short(value)}" for key, value in action_settings(config).items()),

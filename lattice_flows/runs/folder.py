@@ -12,6 +12,7 @@ from lattice_flows.actions import Action
 from lattice_flows.config import Config, load, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
 from lattice_flows.config.registry import ARCHITECTURES
+from lattice_flows.config.text import printable
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import files, load_checkpoint, read_metrics
@@ -48,6 +49,11 @@ def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
 def write_config(folder: Path, config: Config) -> None:
     """Write the config of a run, with the version of the code."""
     files.write(folder / CONFIG, to_toml(config, provenance()).encode())
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of a run in its files."""
+    return printable(folder.resolve().name)
 
 
 def sampled(folder: Path) -> Path:
@@ -171,7 +177,7 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
         facts = dataclasses.replace(
             facts, step=step, planned=planned, training_cpu_minutes=minutes, begun_from=begun.name
         )
-    return Model(flow.eval(), action.to(device), config, folder.resolve().name, facts)
+    return Model(flow.eval(), action.to(device), config, name_of(folder), facts)
 
 
 def load_model(source: str | Path) -> Model:

@@ -1,8 +1,11 @@
 """The measurements of a run's ensemble: its tables and figures."""
 
+import contextlib
 import json
+import logging
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +14,7 @@ import numpy as np
 
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
-from lattice_flows.errors import InvalidInput
+from lattice_flows.errors import InvalidInput, LatticeFlowsError, SomeFailed
 from lattice_flows.io import ChainFile, files, read_metrics
 from lattice_flows.io.measurements import Measurements
 from lattice_flows.io.metrics import finite
@@ -25,7 +28,7 @@ from lattice_flows.reports.potential import loops_averages, loops_table, measure
 from lattice_flows.reports.report import Report, log_weights, make_report, moves_of, table
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table, flow_times
 from lattice_flows.reports.words import label
-from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, METRICS, REPORT, load_run, sampled
+from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, METRICS, REPORT, load_run, name_of, sampled
 from lattice_flows.signals import Stop
 
 
@@ -53,12 +56,16 @@ class Wishes(NamedTuple):
     """Files for the series, see `export_series`."""
 
 
+log = logging.getLogger(__name__)
+
+
 def measure_run(
     folder: str | Path, wishes: Wishes | None = None, world: World = SERIAL, stop: Stop | None = None
 ) -> Report:
     """Measure the ensemble of a run; write report.json, report.txt and the figures.
 
-    What is measured is kept in measurements.h5, and is not measured again.
+    What is measured is kept in measurements.h5, and is not measured again. Nothing is written in a folder of somebody
+    else that is read-only.
 
     Args:
         world: the ranks that share the work; each of them calls this, and rank 0 writes.
@@ -67,17 +74,18 @@ def measure_run(
     Raises:
         InvalidInput: nothing is sampled, a broken file, or wishes that do not fit the run.
         Interrupted: it was asked to stop, and has kept what is measured.
-        LatticeFlowsError: the folder is in use, or cannot be written to.
+        SomeFailed: the disk is full; its answer is the table.
+        LatticeFlowsError: the folder is in use.
     """
-    folder, wishes = Path(folder), wishes or Wishes()
-    load_run(folder)
-    path = sampled(folder)
-    with files.locked(folder) if world.first else nullcontext():
-        config, chains, series, report = _measured(path, wishes, world, stop)
-        if world.first:
-            _write(folder, config, chains, series, report)
-            _export(chains, series, folder.resolve().name, wishes)
-    return report
+    return _measured_run(Path(folder), wishes or Wishes(), world, stop)[1]
+
+
+def measure_table(
+    folder: str | Path, wishes: Wishes | None = None, world: World = SERIAL, stop: Stop | None = None
+) -> str:
+    """Measure the ensemble of a run as `measure_run` does; return the table on rank 0, and nothing elsewhere."""
+    config, report = _measured_run(Path(folder), wishes or Wishes(), world, stop)
+    return _text(config, report) if world.first else ""
 
 
 def measure_ensemble(path: str | Path, wishes: Wishes | None = None, stop: Stop | None = None) -> str:
@@ -119,6 +127,33 @@ def draw_training(folder: Path, metrics: list[dict[str, Any]]) -> list[Path]:
     path = folder / "figures" / "training.png"
     figures.save(figures.training_curve(metrics), path)
     return [path]
+
+
+@contextlib.contextmanager
+def drawing(folder: Path) -> Iterator[None]:
+    """Warn of figures that cannot be drawn or written: nothing else needs them."""
+    try:
+        yield
+    except (LatticeFlowsError, OSError, ImportError) as error:
+        log.warning("no figures: %s; they need space in %s, and matplotlib a folder: $MPLCONFIGDIR", error, folder)
+
+
+def _measured_run(folder: Path, wishes: Wishes, world: World, stop: Stop | None) -> tuple[Config, Report]:
+    load_run(folder)
+    path = sampled(folder)
+    writes = world.first and os.access(folder, os.W_OK)
+    if world.first and not writes:
+        log.warning("%s cannot be written to: the results are shown, and kept where a copy of it is measured", folder)
+    with files.locked(folder) if writes else nullcontext():
+        config, chains, series, report = _measured(path, wishes, world, stop)
+        if world.first:
+            _export(chains, series, name_of(folder), wishes)
+        if writes:
+            try:
+                _write(folder, config, chains, series, report)
+            except LatticeFlowsError as error:
+                raise SomeFailed(_text(config, report), [error]) from error
+    return config, report
 
 
 def _measured(
@@ -177,11 +212,17 @@ def _export(chains: ChainFile, series: dict[str, np.ndarray], ensemble: str, wis
 
 
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
-    from lattice_flows.reports import figures
-
     files.write(folder / REPORT, (json.dumps(finite(report), indent=2) + "\n").encode())
     files.write(folder / "report.txt", _text(config, report).encode())
-    draw_training(folder, read_metrics(folder / METRICS))
+    metrics = read_metrics(folder / METRICS)
+    with drawing(folder):
+        draw_training(folder, metrics)
+        _draw(folder, chains, series, report)
+
+
+def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
+    from lattice_flows.reports import figures
+
     drawn, moves = {}, moves_of(chains)
     if series:
         name = "topological_charge" if "topological_charge" in series else next(iter(series))

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from lattice_flows import models, training
 from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
+from lattice_flows.config.text import printable
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import files
@@ -117,6 +118,6 @@ def export_run(folder: str | Path, path: str | Path, proposals: int = 10_000) ->
     found, error = ess(weights).item(), ess_error(weights).item()
     version = provenance()["version"]
     facts = dataclasses.replace(model.facts, version=version, proposals=proposals, ess=found, ess_error=error)
-    model = dataclasses.replace(model, name=Path(path).stem, facts=facts)
+    model = dataclasses.replace(model, name=printable(Path(path).stem), facts=facts)
     models.save(model, path)
     return model

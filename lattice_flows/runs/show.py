@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from lattice_flows import training
 from lattice_flows.config import Config
+from lattice_flows.config.text import read_text
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.models import build_action
 from lattice_flows.reports.report import in_words
 from lattice_flows.reports.words import ess_in_words, sampler_in_words, stage_in_words, system
 from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, Beginning, beginning, load_run, training_stages
-from lattice_flows.runs.measure import draw_training
+from lattice_flows.runs.measure import draw_training, drawing
 from lattice_flows.runs.train import progress_in_words
 from lattice_flows.runs.trained import Trained, read_trained, unfinished
 
@@ -22,7 +23,6 @@ def show_run(folder: str | Path) -> str:
 
     Raises:
         InvalidInput: there is no run, or a broken file.
-        LatticeFlowsError: the folder cannot be written to.
     """
     folder = Path(folder)
     config, _ = build_action(load_run(folder), str(folder / CONFIG))
@@ -30,7 +30,8 @@ def show_run(folder: str | Path) -> str:
     lines = [str(folder), f"theory: {system(config)}"]
     if config.sampling.uses_flow or metrics:
         lines += _training_in_words(folder, config, metrics)
-    lines += [f"figure: {drawn}" for drawn in draw_training(folder, metrics)]
+    with drawing(folder):
+        lines += [f"figure: {drawn}" for drawn in draw_training(folder, metrics)]
     lines.append(f"updates: {sampler_in_words(config)}")
     made = "none yet"
     if (folder / ENSEMBLE).exists():
@@ -38,7 +39,7 @@ def show_run(folder: str | Path) -> str:
         each = f" of each of {chains.chains} chains" if chains.chains > 1 else ""
         made = f"{chains.n_updates // chains.every} configurations{each}"
     lines.append(f"ensemble: {made}")
-    shown = f"\n{report.read_text(encoding='utf-8')}" if report.exists() else ""
+    shown = f"\n{read_text(report, 'report')}" if report.exists() else ""
     return "\n".join(lines) + "\n" + shown
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lattice_flows.config.rules import Count
+from lattice_flows.config.text import parse_json, read_bytes
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 from lattice_flows.reports.words import ess_in_words, half_trained
@@ -49,11 +50,9 @@ def read_trained(folder: Path) -> Trained | None:
     if not path.exists():
         return None
     try:
-        table = json.loads(files.read(path, "quality of the flow"))
-        if not isinstance(table, dict):
-            raise ValueError("an object is expected")
+        table = parse_json(read_bytes(path, "quality of the flow"), "a JSON object is expected", path)
         return Trained.from_table(table, lambda key: key)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidInput(
             f"{TRAINED} is damaged: {error}; delete it, and lattice-flows train measures the flow again ({path})"
         ) from error

@@ -8,6 +8,7 @@ import pytest
 from cluster import THEORY
 from command_line import fails, out
 
+from lattice_flows import cli
 from lattice_flows.cluster.profile import Environment, Resources, load_profile
 from lattice_flows.cluster.script import fill, template
 
@@ -145,9 +146,10 @@ def test_status_without_slurm(here, capsys, monkeypatch):
     assert row.split()[:2] == ["run", "train"]
     assert "2/2" in row
     # what is wrong with one does not hide the others
-    *table, wrong = out(capsys, "status", "u1.toml", "run").splitlines()
-    assert table == [head, row]
-    assert wrong.startswith("error: a folder made by lattice-flows train or sample is expected, this is a file")
+    assert cli.main(["status", "u1.toml", "run"]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [head, row]
+    assert said.err.startswith("lattice-flows: error: a folder made by lattice-flows train or sample is expected, this")
     assert "this is a file" in fails(capsys, "status", "u1.toml")
 
 

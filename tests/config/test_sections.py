@@ -110,7 +110,7 @@ def test_overrides(path):
         ("lattice.sites=[8, 1]", "extents must be 2 to 4 extents, each >= 2, got [8, 1] (command line: lattice.sites)"),
         ("lattice.dim=2", "unknown key 'dim', valid keys: field, group, extents (command line: lattice.dim)"),
         ("flow.layers=0", "layers must be >= 1, got 0"),
-        ("flow.kernel_size=2", "kernel_size must be odd and >= 1, got 2"),
+        ("flow.kernel_size=2", "kernel_size must be odd, from 1 to 99, got 2"),
         ("flow.hidden=[0]", "hidden must be widths, each >= 1"),
         ("flow.hidden=[true]", "hidden must be a list of integers, got [True]"),
         ("training.steps=0", "steps must not be 0 (command line: training)"),

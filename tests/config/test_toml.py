@@ -57,7 +57,7 @@ def test_round_trip_of_every_combination(architecture):
             "training": {"level_steps": 7, "steps": 0},
         },
         {"imports": ("my_action", "a.b")},
-        {"sampling": {"start": 'a "b" \\ \n\r\t\b\0\x1f\x7f\x85\u2028 é 😀 = ['}},
+        {"sampling": {"start": 'a "b" \\ \n\r\t\b\x01\x1f\x7f\x85\u2028 é 😀 = ['}},
         {"flow": {"architecture": "hierarchical", "levels": ('a",\n"', "\x7f, ", " ")}},
         {"sampling": {"updates": ["hmc"], "trajectory": 1e-300, "seed": 2**63 - 1}},
     ],

@@ -137,6 +137,44 @@ def obstacles(folder):
     }
 
 
+PATCH = """
+import ctypes, os, pwd
+class Refusing(ctypes.CDLL):
+    def __init__(self, path):
+        raise OSError(f"{path}: failed to map segment from shared object")
+class Noexec:
+    f_flag = os.ST_NOEXEC
+def nobody(*_):
+    raise KeyError("no such user")
+"""
+
+
+@pytest.mark.parametrize(
+    ("patch", "words"),
+    [
+        (
+            "ctypes.CDLL, os.statvfs = Refusing, lambda path: Noexec",
+            r"nothing in \S+ may be executed; point LATTICE_FLOWS_CACHE to another folder",
+        ),
+        (
+            "ctypes.CDLL = Refusing",
+            r"those in \S+ do not load \(failed to map segment from shared object\); remove them",
+        ),
+        (
+            "pwd.getpwuid = nobody; [os.environ.pop(name, 0) for name in ('HOME', 'XDG_CACHE_HOME')]",
+            "no home folder to keep them in; point LATTICE_FLOWS_CACHE to a folder",
+        ),
+    ],
+)
+def test_caches_that_cannot_be_used_give_one_warning_and_the_reference(patch, words, tmp_path):
+    """On a file system that executes nothing, and for a user without a home."""
+    cache = "" if "HOME" in patch else str(tmp_path)
+    code = f"import torch\n{PATCH}{patch}\n{USE}print(float((algebra_exp(x.to(torch.complex128))).abs().max()) < 2)"
+    output, error = result(start(cache, code))
+    assert output == "True\n" * 2
+    assert re.fullmatch(f"no compiled kernels: {words}.*; ops run their PyTorch references, which are slower\n", error)
+
+
 NAMES = ["no compiler", "CXX nowhere", "failing", "complaining", "not a program", "cache"]
 
 

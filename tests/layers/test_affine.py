@@ -164,5 +164,5 @@ def test_recipe():
     assert not AFFINE.suits("gauge", 3)
     again = affine((4, 4), layers=3, hidden=(4,), seed=1, dtype=torch.float64)
     assert all(torch.equal(a, b) for a, b in zip(flow.parameters(), again.parameters(), strict=True))
-    with pytest.raises(InvalidInput, match="kernel_size must be odd and >= 3, got 2"):
+    with pytest.raises(InvalidInput, match="kernel_size must be odd, from 3 to 99, got 2"):
         AffineSettings(kernel_size=2)

@@ -130,7 +130,7 @@ def test_files_dropped_into_the_package_are_there_by_name(file, monkeypatch):
         ),
         ({"config": '[lattice]\ngroup = "E(8)"\nextents = [4, 4]\n[action]\nbeta = 1.0\n'}, "unknown group 'E(8)'"),
         ({"facts": "{"}, "the facts of the model must be a JSON object"),
-        ({"facts": "[]"}, "the facts of the model must be a JSON object: not an object"),
+        ({"facts": "[]"}, "the facts of the model must be a JSON object, got []"),
         ({"facts": '{"step": -1}'}, "step must be >= 0, got -1"),
         ({"facts": '{"step": 1, "version": "0.1.0"}'}, "training_cpu_minutes is missing"),
     ],

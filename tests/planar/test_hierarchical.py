@@ -227,8 +227,11 @@ def test_settings_that_cannot_be(settings, message):
 
 def test_a_flow_for_a_range_is_not_annealed():
     class Annealed:
-        class training:  # a section
+        class training:  # sections
             beta_start = 1.0
+
+        class lattice:
+            extents = (4, 4)
 
     RECIPE.settings().check(Annealed)
     with pytest.raises(InvalidInput, match="trained at all its couplings"):
