@@ -107,13 +107,19 @@ def show(arguments: argparse.Namespace) -> str:
 
 
 def export(arguments: argparse.Namespace) -> str:
-    """Write a model or a configuration to a file."""
+    """Write a model, a configuration or all of them to files."""
     from lattice_flows import runs
     from lattice_flows.reports import report
 
     words = ""
+    single = arguments.chain is not None or arguments.update is not None
+    if arguments.all:
+        if single or arguments.n is not None:
+            raise InvalidInput("--all writes every configuration: leave -n, --chain and --update out")
+        number = runs.export_all(arguments.run, arguments.file, arguments.format)
+        return f"{arguments.file}: {number} configurations, every chain after each stored update\n"
     if arguments.format is None:
-        if arguments.chain is not None or arguments.update is not None:
+        if single:
             raise InvalidInput("--chain and --update name a configuration: say with --format how it is to be written")
         model = runs.export_run(arguments.run, arguments.file, 10_000 if arguments.n is None else arguments.n)
         words = f"{report.in_words(model.name, model.facts)}\n"

@@ -140,14 +140,16 @@ def make_parser() -> argparse.ArgumentParser:
     export = command(
         "export",
         commands.export,
-        "write the trained model of a run, or a configuration, to one file",
+        "write the trained model of a run, or its configurations, to files",
         "The file of a model holds weights, config, training cost, and the ESS of N fresh proposals. It is loaded by "
         "lattice_flows.load(FILE), and sampled by lattice-flows sample --model FILE. With --format it is that of a "
-        "four-dimensional SU(N) configuration.",
+        "four-dimensional SU(N) configuration. With --all it is an array (n, chains, ...) of every configuration for "
+        "numpy.load, or with --format the folder of a file for each.",
         "lattice-flows export runs/su2 su2.safetensors",
     )
     _add_run(export)
-    export.add_argument("file", metavar="FILE", help="the file; of a model its name ends in .safetensors")
+    export.add_argument("file", metavar="FILE", help="the file; a model ends in .safetensors, an array in .npy")
+    export.add_argument("--all", action="store_true", help="every configuration in order, repeated as the chain was")
     export.add_argument("-n", metavar="N", type=int, help="proposals for the ESS of the model (default: 10000)")
     export.add_argument("--format", choices=("nersc", "nersc-short", "ildg"), help="of the configuration")
     export.add_argument("--chain", metavar="K", type=int, help="which chain it is of (default: 0)")

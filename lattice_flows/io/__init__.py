@@ -1,6 +1,7 @@
 """Files that outlive a kill: checkpoints, weights, ensembles, metrics, and configurations of NERSC and ILDG."""
 
-from lattice_flows.io.chains import ChainFile, ChainWriter, create_chains
+from lattice_flows.io.chain_writer import ChainWriter, create_chains
+from lattice_flows.io.chains import ChainFile
 from lattice_flows.io.configurations import read_configuration, write_configuration
 from lattice_flows.io.metrics import MetricsFile, read_metrics
 from lattice_flows.io.tensors import load_checkpoint, load_weights, read_about, save_checkpoint, save_weights

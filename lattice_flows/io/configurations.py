@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput, naming
-from lattice_flows.io import files, ildg, nersc
+from lattice_flows.io import checksums, files, ildg, nersc
 
 PACK: dict[str, Callable[[Tensor, Mapping[str, Any]], bytes]] = {
     "nersc": nersc.pack,
@@ -37,7 +37,7 @@ def read_configuration(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
         ((4, 2, 2, 2, 4, 2, 2), 'SU(2)', (2, 2, 2, 4), ('checksum', 'plaquette', 'link_trace'))
     """
     head = files.read(path, "configuration", 16)
-    if head.startswith(b"\x89HDF\r\n"):
+    if head.startswith((b"\x89HDF\r\n", checksums.MAGIC)):
         raise InvalidInput(f"one configuration is expected, this HDF5 file is an ensemble: measure it alone ({path})")
     if not head.startswith((nersc.MAGIC, ildg.MAGIC, ildg.MAGIC[::-1])):
         raise InvalidInput(f"a NERSC or ILDG file is expected, this one begins with {head!r} ({path})")

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
@@ -44,7 +44,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
-    """Replace a file durably, all or nothing.
+    """Replace a file durably, all or nothing; as `write_parts`."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Replace a file durably, all or nothing, with parts that are made one after the other.
 
     A process that is killed leaves a partial file under a fixed name, and the next writer overwrites it. Writers of one
     path must exclude each other (`locked`).
@@ -56,7 +61,8 @@ def write(path: Path, data: bytes | memoryview) -> None:
     with writing(path):
         try:
             partial.unlink(missing_ok=True)
-            partial.write_bytes(data)
+            with open(partial, "wb") as file:
+                file.writelines(parts)
             sync(partial)
             os.replace(partial, path)
             sync(path.parent)

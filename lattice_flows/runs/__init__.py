@@ -14,7 +14,7 @@ In an MPI world, rank 0 alone reads and writes in the folder, and sends the othe
 
 from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.runs.compare import compare_runs, comparison_table
-from lattice_flows.runs.configurations import export_configuration, import_configuration
+from lattice_flows.runs.configurations import export_all, export_configuration, import_configuration
 from lattice_flows.runs.demo import demo
 from lattice_flows.runs.folder import load_model, load_run, trained_model
 from lattice_flows.runs.measure import measure_ensemble, measure_run, measure_start
@@ -27,6 +27,7 @@ __all__ = [
     "compare_runs",
     "comparison_table",
     "demo",
+    "export_all",
     "export_configuration",
     "export_run",
     "import_configuration",

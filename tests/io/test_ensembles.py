@@ -13,7 +13,8 @@ import torch
 from lattice_flows import SU, U1, GaugeField
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import chains, transactions
-from lattice_flows.io.chains import ChainFile, ChainWriter, create_chains
+from lattice_flows.io.chain_writer import ChainWriter, create_chains
+from lattice_flows.io.chains import ChainFile
 from lattice_flows.lattice import ScalarField
 from lattice_flows.sampling import ChainState, Streams, start
 
@@ -55,6 +56,17 @@ def create(path, case):
     space, _, every, proposals = case
     attributes = {"beta": 2.0, **space.facts}
     return create_chains(path, begin(case), streams.get_state(), attributes, every=every, proposals=proposals)
+
+
+def strip(path):
+    """Copy the content of an ensemble to a plain HDF5 file, without checksums."""
+    plain = path.with_suffix(".plain")
+    with h5py.File(path, "r") as old, h5py.File(plain, "w", libver=("v108", "v108")) as new:
+        for name in old:
+            if name != "checksums":
+                old.copy(name, new)
+        new.attrs.update(old.attrs)
+    plain.replace(path)
 
 
 def go_on(path, case, updates, commit_every=1):
@@ -112,7 +124,30 @@ def test_holds_the_chains(tmp_path, case, monkeypatch):
         name = {"gauge": "links", "scalar": "scalars"}[plain.attrs["field"]]
         assert {"links", "scalars"} & plain.keys() == {name} == {file.dataset}
         assert plain[name].shape == distinct.shape
-        assert plain.attrs["version"] == 3
+        assert plain.attrs["version"] == 4
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_row_has_its_weight_after_every_commit(tmp_path, case):
+    """What any HDF5 tool averages is what the chains did; every dataset says what it is."""
+    path = create(tmp_path / "ensemble.h5", case)
+    for commit_every in (1, 5):
+        for _ in go_on(path, case, 20, commit_every):
+            file = ChainFile(path)
+            with h5py.File(path) as plain:
+                rows, weights = plain[file.dataset][:], plain["multiplicity"][:]
+                names = []
+                plain.visititems(lambda name, item, names=names: names.append((name, dict(item.attrs))))
+            assert weights.sum() == len(file) // file.every * CHAINS
+            if len(rows):
+                stored = file.expand(rows)
+                average = np.tensordot(weights / weights.sum(), rows, 1)
+                np.testing.assert_allclose(average, stored.mean((0, 1)), atol=1e-6)
+            assert all(
+                attributes.get("description")
+                for name, attributes in names
+                if name not in ("proposals", "end", "checksums")
+            )
 
 
 def test_what_was_not_committed_is_gone(tmp_path):
@@ -385,7 +420,7 @@ def test_refused(tmp_path, monkeypatch):
     for data in (b"", whole[:100], whole[: len(whole) // 2], whole[:-1], b"not HDF5" * 1000):
         path.write_bytes(data)
         for make in (ChainFile, ChainWriter):
-            with pytest.raises(InvalidInput, match="truncated or something else: restore it from a copy"):
+            with pytest.raises(InvalidInput, match=r"this file is truncated.*: restore it from a copy"):
                 make(path)
         assert path.read_bytes() == data
     with h5py.File(path, "w") as file:
@@ -396,14 +431,15 @@ def test_refused(tmp_path, monkeypatch):
     for field in ("action", "end"):
         with pytest.raises(InvalidInput, match=f"the field of an ensemble must not be called '{field}'"):
             create_chains(tmp_path / "new.h5", begin(case), Streams(0, CHAINS).get_state(), {"field": field})
-    monkeypatch.setattr(chains, "VERSION", 4)
-    with pytest.raises(InvalidInput, match="version 4 is expected, got version 3"):
+    monkeypatch.setattr(chains, "VERSION", 5)
+    with pytest.raises(InvalidInput, match="version 5 is expected, got version 4"):
         ChainFile(path)
 
 
 @pytest.mark.parametrize("version", [1, 2, None])
 def test_other_versions_are_refused(tmp_path, version):
     path = create(tmp_path / "ensemble.h5", CASES[0])
+    strip(path)
     with h5py.File(path, "r+") as file:
         del file.attrs["version"]
         if version is not None:
@@ -412,7 +448,7 @@ def test_other_versions_are_refused(tmp_path, version):
         with pytest.raises(InvalidInput) as error:
             make(path)
         assert str(error.value) == (
-            f"an ensemble of version 3 is expected, got version {version}: use the lattice_flows that wrote it ({path})"
+            f"an ensemble of version 4 is expected, got version {version}: use the lattice_flows that wrote it ({path})"
         )
 
 

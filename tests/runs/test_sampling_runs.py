@@ -172,6 +172,16 @@ def test_from_a_config_to_files_of_others_and_back(here, capsys):
         links, _ = read_configuration(form)
         wanted = stored.read(stored.rows(chain)[0])[(update or 36) // 3 - 1]
         torch.testing.assert_close(links, wanted, atol=1e-6 if form == "nersc-short" else 0, rtol=0)
+    words = "24 configurations, every chain after each stored update"
+    assert out(capsys, "export", "run", "all.npy", "--all") == f"all.npy: {words}\n"
+    assert out(capsys, "export", "run", "all", "--all", "--format", "ildg") == f"all: {words}\n"
+    array = np.load("all.npy", mmap_mode="r")
+    assert array.shape == (12, 2, 4, 2, 2, 2, 2, 3, 3)
+    assert len(os.listdir("all")) == 24
+    for chain in (0, 1):
+        for t in (0, 11):
+            assert np.array_equal(array[t, chain], stored.configuration(chain, 3 * (t + 1)))
+            assert np.array_equal(array[t, chain], read_configuration(f"all/{chain}.{3 * (t + 1)}")[0])
     rows = out(capsys, "measure", "nersc", "ildg").splitlines()
     assert [row.split()[0] for row in rows] == ["file", "nersc", "ildg"]
     plaquette = read_configuration("ildg")[1]["plaquette"]
@@ -347,6 +357,8 @@ def test_bad_input_is_one_line(here, capsys):
         ("compare", "run", "none"): "a folder made by lattice-flows train or sample is expected",
         ("export", "run", "lat", "--format", "ildg", "--update", "4"): "a multiple of 3 from 3 to 24, got 4",
         ("export", "run", "lat", "--format", "ildg", "--chain", "2"): "chain must be from 0 to 1, got 2",
+        ("export", "run", "all", "--all"): "one array of all configurations ends in .npy, got all",
+        ("export", "run", "all.npy", "--all", "--chain", "1"): "leave -n, --chain and --update out",
         ("import", "text", "--out", "new", "action.beta=4"): "a NERSC or ILDG file is expected",
         ("import", "none", "--out", "new", "action.beta=4"): "cannot read the configuration",
     }
