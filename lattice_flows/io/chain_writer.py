@@ -72,8 +72,8 @@ def create_chains(
         data[f"proposals/{name}"] = np.empty((0, chains, proposals), bool if name == "accepted" else float)
     data[configurations] = state.x[:0].cpu().numpy()
     data |= {f"end/{name}": value for name, value in _end(state, streams).items()}
-    # through memory, because HDF5 crashes on a full disk; a superblock of version 2, because later ones mark a file that
-    # is open, and other programs would not read what a killed writer leaves
+    # through memory, because HDF5 crashes on a full disk; a superblock of version 2, because later ones mark an open
+    # file, and other programs would not read what a killed writer leaves
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v108", "v108"), userblock_size=checksums.USER_BLOCK) as file:
         for name, rows in data.items():

@@ -173,6 +173,22 @@ class ChainFile:
         rows = np.flatnonzero(chains == chain)
         return rows, multiplicities(chains[rows], updates[rows], self.n_updates, self.every)
 
+    def places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the chains of rows that rise, and the updates at which these had reached them."""
+        return self._get("update", lambda file: (file["chain"][rows], file["update"][rows]))
+
+    @property
+    def config(self) -> str:
+        """The config of the run that made the ensemble, in TOML.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        if not isinstance(found := self.attributes.get("config"), str):
+            expected = "an ensemble that lattice-flows sample made is expected, this one has no config"
+            raise InvalidInput(f"{expected} ({self.path})")
+        return found
+
     def configurations(self) -> Iterator[Tensor]:
         """Yield the distinct configurations of all chains in order, in blocks of 64 MiB."""
         return map(self.read, self.parts())

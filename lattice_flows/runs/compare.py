@@ -1,17 +1,20 @@
 """Samplers side by side: the cost of an independent configuration, training included and not."""
 
-import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lattice_flows.config import loads
-from lattice_flows.io import ChainFile, read_metrics
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import ChainFile, read_metrics, read_report
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.report import tau_in_words
 from lattice_flows.reports.words import bracketed, label, sampler_in_words, system
 from lattice_flows.runs.folder import COSTS, REPORT, load_run, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
+
+log = logging.getLogger(__name__)
 
 Comparison = dict[str, Any]
 
@@ -60,7 +63,7 @@ def _row(folder: Path) -> Comparison:
     load_run(folder)
     path = sampled(folder)
     chains = ChainFile(path)
-    config = loads(chains.attributes["config"], str(path))
+    config = loads(chains.config, str(path))
     report = _report(folder, chains)
     costs = read_metrics(folder / COSTS)
     spent = sum(record["cpu_seconds"] for record in costs)
@@ -91,9 +94,13 @@ def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
     path = folder / REPORT
     # an older one may be of an ensemble that stood here before
     if path.exists() and path.stat().st_mtime >= chains.path.stat().st_mtime:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        if report.get("updates") == chains.n_updates and report.get("chains") == chains.chains:
-            return report
+        try:
+            report = read_report(path)
+        except InvalidInput as error:
+            log.warning("%s", error)
+        else:
+            if report.get("updates") == chains.n_updates and report.get("chains") == chains.chains:
+                return report
     return measure_run(folder)
 
 

@@ -115,7 +115,7 @@ def _exported(folder: Path, gauge: bool) -> tuple[Config, str, ChainFile]:
     if gauge:
         links_of(load_run(folder), "NERSC and ILDG files hold")
     chains = ChainFile(sampled(folder))
-    return loads(chains.attributes["config"], str(chains.path)), folder.resolve().name, chains
+    return loads(chains.config, str(chains.path)), folder.resolve().name, chains
 
 
 def _taken(chains: ChainFile, rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The folder of a run: its config, its first weights, and its present ones."""
 
 import dataclasses
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from lattice_flows.flows import Flow
 from lattice_flows.io import files, load_checkpoint, read_metrics
 from lattice_flows.models import Facts, Model, build_run, carried
 from lattice_flows.models.store import check_weights
+
+log = logging.getLogger(__name__)
 
 CONFIG = "config.toml"
 CHECKPOINT = "checkpoint.pt"
@@ -156,14 +159,18 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     state = checkpoint["training"]
     try:  # the weights alone: the random streams of the caller are not those of the training
         flow.load_state_dict(state["flow"])
-    except (KeyError, RuntimeError) as error:
+        step = int(state["step"])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise InvalidInput(f"the checkpoint belongs to another flow: {str(error).splitlines()[0]}") from error
     # runs of earlier versions have no cpu_seconds
-    records = read_metrics(folder / METRICS)[: state["step"]]
+    records = read_metrics(folder / METRICS)[:step]
+    if len(records) < step:
+        message = "%s has %d of %d steps: the cost of training is that of these alone"
+        log.warning(message, folder / METRICS, len(records), step)
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
     facts = Facts(
         version=provenance()["version"],
-        step=state["step"] + (begun.facts.step if begun else 0),
+        step=step + (begun.facts.step if begun else 0),
         training_cpu_minutes=minutes + (begun.facts.training_cpu_minutes if begun else 0.0),
         begun_from=begun.name if begun else None,
     )

@@ -122,14 +122,20 @@ class Keeper:
     def _read(self) -> None:
         if self.path.exists():
             stored = ChainFile(self.path)
-            self._check(stored.attributes, self.path)
+            self._check({**stored.attributes, "config": stored.config}, self.path)
             tuned = _tuned(stored.attributes, self.config)
             self.state, dropped, updates = stored.end(), self.config.sampling.dropped, stored.n_updates
         elif self.thermalisation.exists():
-            content = load_checkpoint(self.thermalisation)
-            self._check(content["attributes"], self.thermalisation)
-            tuned, dropped, updates = content["tuned"], content["dropped"], None
-            self.state = ChainState(**content["state"]), content["streams"]
+            content, updates = load_checkpoint(self.thermalisation), None
+            try:
+                self._check(content["attributes"], self.thermalisation)
+                tuned, dropped = content["tuned"], content["dropped"]
+                self.state = ChainState(**content["state"]), content["streams"]
+            except (AttributeError, KeyError, TypeError) as error:
+                raise InvalidInput(
+                    f"the state of a thermalisation is expected, {error} is missing or wrong: "
+                    f"restore it from a copy, or remove it to start again ({self.thermalisation})"
+                ) from error
         else:
             return
         offered = self.state[0].offered

@@ -1,6 +1,6 @@
 """The measurements of a run's ensemble: its tables and figures."""
 
-import json
+import zlib
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,14 @@ import numpy as np
 
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
-from lattice_flows.errors import InvalidInput
-from lattice_flows.io import ChainFile, files, read_metrics
-from lattice_flows.io.metrics import finite
-from lattice_flows.models import build_space
+from lattice_flows.io import ChainFile, files, read_metrics, write_report
+from lattice_flows.models import build_action
 from lattice_flows.observables import standard_observables
 from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.reports.observe import observe
 from lattice_flows.reports.potential import loops_table, measure_loops
 from lattice_flows.reports.report import Report, log_weights, make_report, table
+from lattice_flows.reports.verify import verify_sample
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table
 from lattice_flows.reports.words import label
 from lattice_flows.runs.folder import ENSEMBLE, METRICS, REPORT, load_run, sampled
@@ -89,10 +88,9 @@ def _measured(
     path: Path, loops: tuple[int, int] | None, wilson_flow: float | None, world: World = SERIAL
 ) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
     chains = ChainFile(path)
-    if "config" not in chains.attributes:
-        raise InvalidInput(f"an ensemble that lattice-flows sample made is expected, this one has no config ({path})")
-    config = loads(chains.attributes["config"], str(path))
-    space = build_space(config)
+    config, action = build_action(loads(chains.config, str(path)), str(path))
+    space = action.space
+    verify_sample(chains, action)
     series = observe(chains, standard_observables(space), world)
     report = make_report(config, chains, series)
     if loops is not None:
@@ -109,8 +107,9 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
     from lattice_flows.reports import figures
 
     loops, flow = report.get("loops"), report.get("flow")
-    files.write(folder / REPORT, (json.dumps(finite(report), indent=2) + "\n").encode())
-    files.write(folder / "report.txt", _text(config, report).encode())
+    text = _text(config, report).encode()
+    files.write(folder / "report.txt", text)
+    write_report(folder / REPORT, {**report, "text": zlib.crc32(text)})
     files.make_folder(folder / "figures")
 
     def save(figure: Any, name: str) -> None:

@@ -1,17 +1,19 @@
 """A run in words: its theory, its progress, and its report."""
 
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lattice_flows import training
 from lattice_flows.config import Config
-from lattice_flows.io import ChainFile, read_metrics
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import ChainFile, read_metrics, read_report
 from lattice_flows.models import build_action
 from lattice_flows.reports.report import in_words
 from lattice_flows.reports.words import sampler_in_words, system
-from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, Beginning, beginning, load_run
+from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, REPORT, Beginning, beginning, load_run
 from lattice_flows.runs.measure import draw_training
 from lattice_flows.runs.train import training_stages
 
@@ -37,8 +39,19 @@ def show_run(folder: str | Path) -> str:
         lines.append(f"ensemble: {chains.n_updates // chains.every} configurations{each}")
     else:
         lines.append("ensemble: none yet")
-    shown = f"\n{report.read_text(encoding='utf-8')}" if report.exists() else ""
+    shown = f"\n{_table(folder, report)}" if report.exists() else ""
     return "\n".join(lines) + "\n" + shown
+
+
+def _table(folder: Path, path: Path) -> str:
+    """Return the table of a report, if it is the one that was written."""
+    text = path.read_bytes()
+    try:
+        if read_report(folder / REPORT).get("text") == zlib.crc32(text):
+            return text.decode()
+    except InvalidInput:
+        pass
+    return f"damaged, or of an earlier version: lattice-flows measure {folder} writes it again ({path})\n"
 
 
 class TrainingProgress(NamedTuple):
