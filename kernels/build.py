@@ -1,6 +1,6 @@
-"""Compiles the C++ kernels on first use and keeps them in a cache that concurrent processes and mixed CPUs can share.
+"""The C++ kernels, compiled on first use, one precision and one N at a time, and kept in a cache.
 
-An op is compiled for one precision, and where it says so for one N, at a time: what a run does not use costs nothing.
+Concurrent processes and mixed CPUs can share the cache.
 """
 
 import contextlib
@@ -38,7 +38,6 @@ REALS = {torch.float32: "float", torch.float64: "double", torch.complex64: "floa
 SEAL = 32
 # Seconds to wait for another process that compiles the same file; the largest take well under a minute.
 PATIENCE = 300.0
-REMEDY = "ops run their PyTorch references, which are slower"
 
 
 class Unavailable(Exception):
@@ -54,17 +53,10 @@ def cache_folder() -> Path:
 
 @functools.cache
 def native(op: str, dtype: torch.dtype, n: int | None = None) -> ctypes.CDLL | None:
-    """The compiled kernel of an op, or None, with one warning for all of them, where it cannot be had.
+    """The compiled kernel of an op, named by its folder, for N where it is compiled for each.
 
-    LATTICE_FLOWS_KERNELS=reference in the environment asks for None, and there is no warning then.
-
-    Args:
-        op: the name of its folder.
-        dtype: float32 or float64, or their complex partners.
-        n: the size of the matrices, where the kernel is compiled for each.
-
-    Raises:
-        InvalidInput: LATTICE_FLOWS_KERNELS is anything else.
+    Where it cannot be had, None, with one warning for all of them; LATTICE_FLOWS_KERNELS=reference in the environment
+    asks for None without a warning.
     """
     if switched_off():
         return None
@@ -76,11 +68,7 @@ def native(op: str, dtype: torch.dtype, n: int | None = None) -> ctypes.CDLL | N
 
 
 def switched_off() -> bool:
-    """Whether the environment asks for the references.
-
-    Raises:
-        InvalidInput: LATTICE_FLOWS_KERNELS has another value than that.
-    """
+    """Whether the environment asks for the references; raises InvalidInput where it asks for anything else."""
     wanted = os.environ.get("LATTICE_FLOWS_KERNELS", "")
     if wanted not in ("", "reference"):
         raise InvalidInput(f"LATTICE_FLOWS_KERNELS must be 'reference' or unset, got {wanted!r}")
@@ -88,11 +76,7 @@ def switched_off() -> bool:
 
 
 def probe(op: str, dtype: torch.dtype, n: int | None = None) -> str:
-    """Compiles and loads a kernel, or finds it in the cache, and says what compiles: a path and a version.
-
-    Raises:
-        Unavailable: why it cannot be had.
-    """
+    """Load a kernel, compiled or from the cache, and name the compiler and its version; raises Unavailable."""
     _library(op, dtype, n)
     compiler = find_compiler()
     return f"{shlex.join(compiler)}: {next(iter(_version(compiler).decode().splitlines()), 'unknown version')}"
@@ -100,7 +84,7 @@ def probe(op: str, dtype: torch.dtype, n: int | None = None) -> str:
 
 @functools.cache
 def _warn(reason: str) -> None:
-    log.warning("no compiled kernels: %s; %s", reason, REMEDY)
+    log.warning("no compiled kernels: %s; ops run their PyTorch references, which are slower", reason)
 
 
 def call(function: Any, *arguments: torch.Tensor | int) -> int:
@@ -138,11 +122,7 @@ def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:
 
 @functools.cache
 def find_compiler() -> tuple[str, ...]:
-    """The command of the C++ compiler: $CXX, or else c++, g++ or clang++. Options in $CXX override the package's.
-
-    Raises:
-        Unavailable: there is none.
-    """
+    """The C++ compiler: $CXX, whose options override ours, or else c++, g++ or clang++; raises Unavailable."""
     given = shlex.split(os.environ.get("CXX", ""))
     names = given[:1] or ["c++", "g++", "clang++"]
     for name in names:
@@ -193,12 +173,9 @@ def _whole(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Processes that need the same file wait for the first of them; where there are no locks, nobody waits.
-
-    All files share one lock file, in which each has a byte of its own. The system frees it when a process ends.
-    """
+    """Wait for another process that makes the file, where there are locks; the system frees those of the dead."""
     with open(path.parent / ".lock", "ab") as file:
-        place = int(path.stem.rsplit("-", 1)[1][:8], 16)
+        place = int(path.stem.rsplit("-", 1)[1][:8], 16)  # every file has a byte of the one lock file
         deadline = time.monotonic() + PATIENCE
         while fcntl and time.monotonic() < deadline:
             try:
@@ -212,11 +189,10 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def _compile(command: Sequence[str], path: Path) -> None:
-    """To a name of its own, then renamed: nobody sees half a file, with or without locks."""
-    handle, partial = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".so", dir=path.parent)
-    os.close(handle)
-    try:
-        result = _run([*command, "-o", partial])
+    """In a folder of its own, then moved: nobody sees half a file, with or without locks."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        result = _run([*command, "-o", str(partial)])
         if result.returncode:
             lines = result.stderr.decode(errors="replace").strip().splitlines()
             complaint = next((line for line in lines if "error" in line), lines[0] if lines else "").strip()
@@ -224,9 +200,6 @@ def _compile(command: Sequence[str], path: Path) -> None:
                 f"{command[0]} failed ({complaint or f'exit code {result.returncode}'}); point CXX to a compiler of "
                 "C++17, such as g++ >= 9"
             )
-        content = Path(partial).read_bytes()
-        with open(partial, "ab") as file:
-            file.write(hashlib.sha256(content).digest())
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+        content = partial.read_bytes()
+        partial.write_bytes(content + hashlib.sha256(content).digest())
+        partial.replace(path)

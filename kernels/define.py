@@ -2,45 +2,38 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lattice_flows.kernels import build, gpu
 
-Outputs = Tensor | tuple[Tensor, ...]
-
-
-class Op(NamedTuple):
-    """An op as torch calls it, and the number of its inputs."""
-
-    call: Any
-    inputs: int
+Op = Any  # as torch calls it: no public type of torch's says more
 
 
 def define_op(
     reference: Callable[..., Any],
-    shapes: Callable[..., Outputs],
+    shapes: Callable[..., Tensor | tuple[Tensor, ...]],
     cpu: Callable[..., Sequence[Tensor | int]],
     *,
-    sizes: range | None = None,
-    triton: bool = False,
+    smallest: int = 2,
+    largest: int | None = None,
     failed: Callable[..., None] | None = None,
     adapt: Callable[[Callable], Callable] = lambda implementation: implementation,
 ) -> Op:
     """Register an op `lattice_flows::<name>` under the name of its reference, and return it.
 
-    torch's dispatcher chooses the compiled kernel on CPUs, Triton's on GPUs, and else the reference.
+    torch's dispatcher chooses the compiled kernel on CPUs, that of `triton.py`, if the op's folder has one, on GPUs,
+    and else the reference.
 
     Args:
         reference: the definition, from `reference.py` in the op's folder; its annotations give the schema, and it has
             no default values.
         shapes: allocates the outputs for given inputs.
         cpu: gives the arguments of the C function for inputs and outputs, but for the number of threads, the last one.
-        sizes: the N with a compiled kernel, where each N has its own.
-        triton: whether `triton.py` in the op's folder has a function of this name.
-        failed: raises, for given inputs, after the C function has returned another number than 0.
+        smallest, largest: the range of N with a compiled kernel, where each N has its own.
+        failed: raises, for the op's name and inputs, after the C function has returned another number than 0.
         adapt: turns an implementation into one with the signature of the op.
     """
     folder, name = reference.__module__.split(".")[-2], reference.__name__
@@ -50,25 +43,28 @@ def define_op(
 
     @op.register_kernel("cpu")
     def on_cpu(*inputs):
-        n = inputs[0].shape[-1] if sizes else None
-        library = None if sizes and n not in sizes else build.native(folder, inputs[0].dtype, n)
+        n = inputs[0].shape[-1] if largest else None
+        library = None if largest and not smallest <= n <= largest else build.native(folder, inputs[0].dtype, n)
         if library is None:
             return fallback(*inputs)
         outputs = shapes(*inputs)
-        several = outputs if isinstance(outputs, tuple) else (outputs,)
-        result = build.call(getattr(library, name), *cpu(*inputs, *several), torch.get_num_threads())
+        result = build.call(getattr(library, name), *cpu(*inputs, *_several(outputs)), torch.get_num_threads())
         if result and failed:
-            failed(*inputs)
+            failed(folder, *inputs)
         return outputs
 
-    if triton:
+    if (build.KERNELS / folder / "triton.py").exists():
 
         @op.register_kernel("cuda")
         def on_gpu(*inputs):
-            module = gpu.implementation(folder, inputs[0].shape[-1] if sizes else None)
+            module = gpu.implementation(folder, inputs[0].shape[-1] if largest else None)
             return adapt(getattr(module, name))(*inputs)
 
-    return Op(getattr(torch.ops.lattice_flows, name).default, len(inspect.signature(fallback).parameters))
+    return getattr(torch.ops.lattice_flows, name).default
+
+
+def _several(results: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return results if isinstance(results, tuple) else (results,)
 
 
 def plain(x: Tensor) -> Tensor:
@@ -76,15 +72,13 @@ def plain(x: Tensor) -> Tensor:
     return x.resolve_conj().contiguous()
 
 
-def like(x: Tensor) -> Tensor:
-    """Room for a contiguous tensor of the same shape."""
+def like(x: Tensor, *_: Any) -> Tensor:
+    """Room for a contiguous tensor of the shape of the first input."""
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def differentiable(op: Op, backward: Op, *, tensors: int, numbers: int = 0, kept: int = 0) -> Callable[..., Any]:
-    """An op with its derivative; second derivatives and forward mode raise.
-
-    The derivative stands around the op rather than being registered with it: forward mode then raises too.
+def differentiable(op: Op, backward_op: Op, *, tensors: int, numbers: int = 0, kept: int = 0) -> Callable[..., Any]:
+    """An op with its derivative; second derivatives and, as the op has none registered, forward mode raise.
 
     The backward op takes the first inputs of the op, the outputs that are kept for it, the gradients, and numbers. It
     gives the gradients of the first inputs.
@@ -94,8 +88,7 @@ def differentiable(op: Op, backward: Op, *, tensors: int, numbers: int = 0, kept
         numbers: how many of the inputs after these it takes.
         kept: how many outputs, the last ones, are kept for it and have no gradient.
     """
-
-    (call, _), count = backward, op.inputs  # torch.compile does not trace the pairs
+    count = len(op._schema.arguments)
 
     class Differentiable(torch.autograd.Function):
         forward = _forward_of(op)
@@ -110,9 +103,8 @@ def differentiable(op: Op, backward: Op, *, tensors: int, numbers: int = 0, kept
 
         @staticmethod
         def backward(ctx, *grads):
-            found = call(*ctx.saved_tensors, *grads[: len(grads) - kept], *ctx.numbers)
-            several = found if isinstance(found, tuple) else (found,)
-            return *several, *[None] * (count - len(several))
+            found = _several(backward_op(*ctx.saved_tensors, *grads[: len(grads) - kept], *ctx.numbers))
+            return *found, *[None] * (count - len(found))
 
     return Differentiable.apply
 
@@ -141,10 +133,10 @@ def _forward_of(op: Op) -> staticmethod:
 
     torch binds the inputs to its signature at every call: one that is worked out before, and has one name, costs least.
     """
-    call, count = op
+    count = len(op._schema.arguments)
 
     def forward(*inputs):
-        return call(*inputs[-count:])  # torch.compile gives a context before them where no gradient is wanted
+        return op(*inputs[-count:])  # torch.compile gives a context before them where no gradient is wanted
 
     forward.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
     return staticmethod(forward)

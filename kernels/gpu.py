@@ -13,12 +13,7 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def implementation(op: str, n: int | None = None) -> types.ModuleType:
-    """The module that computes an op on GPUs: its Triton kernels, or with one warning its reference.
-
-    Args:
-        op: the name of its folder.
-        n: the size of the matrices, where kernels are written for each, up to the op's LARGEST_ON_GPU.
-    """
+    """The Triton kernels of an op, for N up to its LARGEST_ON_GPU, or with one warning its reference."""
     missing = importlib.util.find_spec("triton") is None
     wanted = not build.switched_off()
     largest = getattr(importlib.import_module(f"lattice_flows.kernels.{op}"), "LARGEST_ON_GPU", 0)

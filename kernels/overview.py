@@ -1,5 +1,6 @@
 """Which implementation of every op runs on this machine, and why: what `lattice-flows kernels` prints."""
 
+import functools
 import importlib
 import importlib.util
 from typing import NamedTuple
@@ -11,7 +12,6 @@ from lattice_flows.kernels import build
 
 # The quickest to compile: whether the compiler works is tried, not guessed.
 PROBE = ("algebra_exp", torch.float32, 2)
-SWITCHED_OFF = "LATTICE_FLOWS_KERNELS=reference is set"
 
 
 class Choice(NamedTuple):
@@ -29,14 +29,24 @@ def choices() -> tuple[list[Choice], str]:
     Raises:
         InvalidInput: LATTICE_FLOWS_KERNELS has a value that means nothing.
     """
-    compiler, no_compiler = _compiler()
-    no_triton = _no_triton()
+    compiler = no_compiler = no_triton = ""
+    if build.switched_off():
+        no_compiler = no_triton = "LATTICE_FLOWS_KERNELS=reference is set"
+    else:
+        try:
+            compiler = f"compiled by {build.probe(*PROBE)}, kept in {build.cache_folder()}"
+        except build.Unavailable as reason:
+            no_compiler = str(reason)
+        if importlib.util.find_spec("triton") is None:
+            no_triton = "triton is not installed"
+        elif not torch.cuda.is_available():
+            no_triton = "no CUDA device"
     rows = []
     for op in sorted(kernels.__all__):
-        obstacles = {
-            "CPU": no_compiler if _registered(op, "CPU") else "there is no kernel",
-            "CUDA": no_triton if _registered(op, "CUDA") else "there is no kernel",
-        }
+        # whether torch's dispatcher knows more than the reference for a device
+        registered = functools.partial(torch._C._dispatch_has_kernel_for_dispatch_key, f"lattice_flows::{op}")
+        in_the_way = {"CPU": no_compiler, "CUDA": no_triton}
+        obstacles = {key: why if registered(key) else "there is no kernel" for key, why in in_the_way.items()}
         cpu = "reference" if obstacles["CPU"] else "compiled" + _range(op, "LARGEST")
         cuda = "reference" if obstacles["CUDA"] else "Triton" + _range(op, "LARGEST_ON_GPU")
         why = "; ".join(f"{device}: {obstacle}" for device, obstacle in obstacles.items() if obstacle)
@@ -44,32 +54,8 @@ def choices() -> tuple[list[Choice], str]:
     return rows, compiler
 
 
-def _registered(op: str, device: str) -> bool:
-    """Whether torch's dispatcher knows more than the reference for a device."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(f"lattice_flows::{op}", device)
-
-
 def _range(op: str, limit: str) -> str:
     """The N that there are kernels for, where that is a question: beyond, there is the reference."""
     module = importlib.import_module(getattr(kernels, op).__module__)
     largest = getattr(module, limit, None)
     return f", N = {getattr(module, 'SMALLEST', 2)} to {largest}" if largest else ""
-
-
-def _compiler() -> tuple[str, str]:
-    """What compiles, and what is in its way: one of the two is empty."""
-    if build.switched_off():
-        return "", SWITCHED_OFF
-    try:
-        return f"compiled by {build.probe(*PROBE)}, kept in {build.cache_folder()}", ""
-    except build.Unavailable as reason:
-        return "", str(reason)
-
-
-def _no_triton() -> str:
-    """What is in the way of Triton, or nothing."""
-    if build.switched_off():
-        return SWITCHED_OFF
-    if importlib.util.find_spec("triton") is None:
-        return "triton is not installed"
-    return "" if torch.cuda.is_available() else "no CUDA device"

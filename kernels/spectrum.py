@@ -93,9 +93,10 @@ def phases_from_gaps(gap: Tensor) -> Tensor:
 
 
 @functools.cache
-def pairs(n: int) -> list[tuple[int, int]]:
-    """The index pairs (i, j), i < j, in the order of the last axis of `arcs`."""
-    return list(itertools.combinations(range(n), 2))
+def pairs(n: int) -> tuple[list[int], list[int]]:
+    """The indices i and j of all pairs i < j, in the order of the last axis of `arcs`."""
+    i, j = zip(*itertools.combinations(range(n), 2), strict=True)
+    return list(i), list(j)
 
 
 def arcs(gap: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,10 +110,8 @@ def arcs(gap: Tensor) -> tuple[Tensor, Tensor]:
         (tensor([0.5000, 1.5000, 1.0000]), tensor([5.7832, 4.7832, 5.2832]))
     """
     n = gap.shape[-1]
-    between = torch.zeros(n, len(pairs(n)), dtype=gap.dtype)
-    for column, (i, j) in enumerate(pairs(n)):
-        between[i:j, column] = 1
-    between = between.to(gap.device)
+    gaps_between = [[i <= k < j for i, j in zip(*pairs(n), strict=True)] for k in range(n)]
+    between = torch.tensor(gaps_between, dtype=gap.dtype, device=gap.device)
     return gap @ between, gap @ (1 - between)
 
 
@@ -138,10 +137,15 @@ def _sines(gap: Tensor) -> Tensor:
     return torch.sin(torch.minimum(*arcs(gap)) / 2)
 
 
+def turn(angle: Tensor) -> Tensor:
+    """e^{i angle}."""
+    return torch.polar(torch.ones_like(angle), angle)
+
+
 class _Displacement(torch.autograd.Function):
     @staticmethod
     def forward(w, shift, frame, gap, new_gap):
-        return (frame * torch.polar(torch.ones_like(shift), shift).unsqueeze(-2)) @ adjoint(frame)
+        return (frame * turn(shift).unsqueeze(-2)) @ adjoint(frame)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -152,16 +156,13 @@ class _Displacement(torch.autograd.Function):
     def backward(ctx, grad):
         w, shift, frame, gap, new_gap = ctx.saved_tensors
         grad = adjoint(frame) @ grad @ frame
-        grad_shift = (
-            grad.diagonal(dim1=-2, dim2=-1).conj_physical() * torch.polar(torch.ones_like(shift), shift)
-        ).imag.neg()
-        n = gap.shape[-1]
+        grad_shift = (grad.diagonal(dim1=-2, dim2=-1).conj_physical() * turn(shift)).imag.neg()
         (arc, rest), (new_arc, new_rest) = arcs(gap), arcs(new_gap)
         nearer = arc <= rest
         change = torch.where(nearer, new_arc - arc, rest - new_rest)
         step = torch.where(nearer, arc, -rest) / 2
         ratio = torch.sin(change / 2) / torch.sin(step)
-        i, j = (list(index) for index in zip(*pairs(n), strict=True))
+        i, j = pairs(gap.shape[-1])
         # conj of the divided difference (e^{i d_j} - e^{i d_i}) / (e^{i (theta_j - theta_i)} - 1), d the shift
         mean = (shift[..., i] + shift[..., j]) / 2
         mixing = torch.zeros_like(grad)

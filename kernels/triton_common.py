@@ -75,10 +75,7 @@ def offsets(lane, rows, outer_stride, row_stride):
 @jit
 def rounding(x):
     """The rounding error of 1 in the precision of x."""
-    if x.dtype == tl.float64:
-        return 2.220446049250313e-16
-    else:
-        return 1.1920928955078125e-07
+    return 2.220446049250313e-16 if x.dtype == tl.float64 else 1.1920928955078125e-07
 
 
 @jit
@@ -207,19 +204,16 @@ def _slope_place(knot, BINS: tl.constexpr, LAYOUT: tl.constexpr):
 @jit
 def _first_place(BINS: tl.constexpr, LAYOUT: tl.constexpr):
     """Which parameter holds the first width."""
-    if LAYOUT == SHARED:
-        return 3 * BINS + 1
-    else:
-        return 0
+    return 3 * BINS + 1 if LAYOUT == SHARED else 0
 
 
 @jit
-def locate(params, stride, scale, x, BINS: tl.constexpr, LAYOUT: tl.constexpr, INVERSE: tl.constexpr):
+def _locate(params, stride, scale, x, BINS: tl.constexpr, LAYOUT: tl.constexpr, INVERSE: tl.constexpr):
     """The bin that holds x: its index, width, height, where both lie, and the slopes at its two knots.
 
     Where they lie are the ends of the bins before it, then those of the bins after it, seen from 1: near 1 these sums
     have digits that 1 less what is before has not. After the slopes come, for the derivative, the unconstrained ones,
-    and maximum and norm of both softmaxes. `scale` multiplies all parameters.
+    and maximum and norm of both softmaxes.
     """
     stride = tl.cast(stride, tl.int64)
     scale = scale * SCALE
@@ -269,11 +263,13 @@ def _solve(y, slope, low, bend):
 
 
 @jit
-def follow(x, rest, place, INVERSE: tl.constexpr):
-    """The spline, or its inverse, at x given with rest = 1 - x, in the bin `place` from `locate`.
+def follow(params, stride, scale, x, rest, BINS: tl.constexpr, LAYOUT: tl.constexpr, INVERSE: tl.constexpr):
+    """The spline, or its inverse, at x given with rest = 1 - x; `scale` multiplies all parameters.
 
-    Gives y, 1 - y, log|dy/dx|, and the place t in the bin with 1 - t, which is known from the nearer end.
+    Gives x, 1 - x, y, 1 - y, log|dy/dx|, the place t in the bin with 1 - t, which is known from the nearer end, the bin
+    from `_locate`, and scale.
     """
+    place = _locate(params, stride, scale, x, BINS, LAYOUT, INVERSE)
     _, width, height, ends, low, high, _ = place
     before_w, before_h, after_w, after_h = ends
     far = x > rest
@@ -285,25 +281,24 @@ def follow(x, rest, place, INVERSE: tl.constexpr):
     else:
         near = _unit(tl.where(far, rest - after_w, x - before_w) / width)
     t, u = tl.where(far, 1 - near, near), tl.where(far, near, 1 - near)
-    scale = slope + bend * t * u
-    log_slope = tl.log(slope * slope * (high * t * t + 2 * slope * t * u + low * u * u) / (scale * scale))
+    below = slope + bend * t * u
+    log_slope = tl.log(slope * slope * (high * t * t + 2 * slope * t * u + low * u * u) / (below * below))
     if INVERSE:
-        return before_w + width * t, after_w + width * u, -log_slope, t, u
+        return x, rest, before_w + width * t, after_w + width * u, -log_slope, t, u, place, scale
     else:
-        out = before_h + height * t * (slope * t + low * u) / scale
-        return out, after_h + height * u * (slope * u + high * t) / scale, log_slope, t, u
+        y = before_h + height * t * (slope * t + low * u) / below
+        return x, rest, y, after_h + height * u * (slope * u + high * t) / below, log_slope, t, u, place, scale
 
 
 @jit
-def follow_back(
-    x, rest, y, y_rest, t, u, place, c_y, c_log, c_ratio, c_rest, BINS: tl.constexpr, INVERSE: tl.constexpr
-):
-    """The cotangents of x and of the bin's width, height, ends, and slopes: those of y = `follow`(x).
+def follow_back(path, c_y, c_log, c_ratio, c_rest, BINS: tl.constexpr, INVERSE: tl.constexpr):
+    """The cotangents of x and of the bin's width, height, ends, and slopes, for the path that `follow` gives.
 
     Given are the cotangents of y, of log|dy/dx|, of log(y / x) and of log((1-y) / (1-x)), the last two None on a
     circle, which has no ends. They are differentiated as functions of t in the outermost bins, where their two parts
     nearly cancel.
     """
+    x, rest, y, y_rest, _, t, u, place, _ = path
     index, width, height, _, low, high, _ = place
     far = x > rest
     if INVERSE:  # of the spline as a function from widths to heights, which undoes what follow did
@@ -356,12 +351,13 @@ def _mean(index, size, before, after, c_size, c_before, c_after, BINS: tl.conste
 
 @jit
 def store_gradients(
-    params, stride, grads, grad_stride, scale, place, cotangents, extra, valid, BINS: tl.constexpr, LAYOUT: tl.constexpr
+    params, stride, grads, grad_stride, path, cotangents, extra, valid, BINS: tl.constexpr, LAYOUT: tl.constexpr
 ):
     """Stores the gradients of a spline's parameters from the cotangents of the bin that `follow_back` gives.
 
     `extra` adds to that of the first slope. Returns the cotangents of `scale`, and of the slope taken from elsewhere.
     """
+    _, _, _, _, _, _, _, place, scale = path
     index, width, height, ends, _, _, softmax = place
     before_w, before_h, after_w, after_h = ends
     raw_low, raw_high, top_w, top_h, norm_w, norm_h = softmax

@@ -1,7 +1,5 @@
 """algebra_exp: the exponential map from the algebra of SU(N) to the group."""
 
-import math
-
 from torch import Tensor
 
 from lattice_flows.kernels.algebra_exp import reference
@@ -10,11 +8,8 @@ from lattice_flows.kernels.matrices import check_matrices
 
 __all__ = ["algebra_exp"]
 
-LARGEST = 3
-"""The largest N that there is a compiled kernel for."""
-
-LARGEST_ON_GPU = 3
-"""The largest N that there is a Triton kernel for."""
+LARGEST = 3  # the largest N that there is a compiled kernel for
+LARGEST_ON_GPU = 3  # and a Triton kernel
 
 
 def algebra_exp(x: Tensor) -> Tensor:
@@ -37,16 +32,14 @@ def algebra_exp(x: Tensor) -> Tensor:
         True
     """
     batch, n = check_matrices(x, "algebra_exp needs")
-    return _derivable(x.reshape(math.prod(batch), n, n)).reshape(x.shape)
+    return _derivable(x.reshape(batch.numel(), n, n)).reshape(x.shape)
 
 
-_SIZES = range(2, LARGEST + 1)
-_forward = define_op(reference.algebra_exp, like, lambda x, out: (plain(x), len(x), out), sizes=_SIZES, triton=True)
+_forward = define_op(reference.algebra_exp, like, lambda x, out: (plain(x), len(x), out), largest=LARGEST)
 _backward = define_op(
     reference.algebra_exp_backward,
-    lambda x, grad: like(x),
+    like,
     lambda x, grad, out: (plain(x), plain(grad), len(x), out),
-    sizes=_SIZES,
-    triton=True,
+    largest=LARGEST,
 )
 _derivable = differentiable(_forward, _backward, tensors=1)

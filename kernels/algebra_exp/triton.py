@@ -94,29 +94,6 @@ def forward_kernel(xs, outs, count, N: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @jit
-def backward_kernel(xs, grads, outs, count, N: tl.constexpr, BLOCK: tl.constexpr):
-    """Gradients of a block of matrices."""
-    lane, valid = block_of_lanes(count, BLOCK)
-    if N == 2:
-        _backward2(xs, grads, outs, lane, valid)
-    else:
-        _backward3(xs, grads, outs, lane, valid)
-
-
-@jit
-def _backward2(xs, grads, outs, lane, valid):
-    _, x, y, z = load_quaternion(xs, lane)
-    g, gx, gy, gz = load_quaternion(grads, lane)
-    r, n = direction(x, y, z)
-    s, along = _sinc(r), gx * n[0] + gy * n[1] + gz * n[2]
-    sine, cosine = sincos(r)
-    # along n the derivative of (cos r, sin r n), across it that of sinc(r) q
-    radial = cosine * along - sine * g - s * along
-    zero = tl.zeros_like(r)
-    store_quaternion(outs, lane, zero, s * gx + radial * n[0], s * gy + radial * n[1], s * gz + radial * n[2], valid)
-
-
-@jit
 def _turned(upper, lower, a, b):
     """The upper element of the anti-Hermitian part of conj(q) G, q = e^{i (a + b) / 2} sinc((a - b) / 2)."""
     sine, cosine = sincos((a + b) / 2)
@@ -126,10 +103,23 @@ def _turned(upper, lower, a, b):
 
 
 @jit
-def _backward3(xs, grads, outs, lane, valid):
-    a, b, c, v = _eigen(xs, lane)
-    g = inside(v, load_columns(grads, lane))
-    x, y, z = slope_of_phase(g[0][0], a), slope_of_phase(g[1][1], b), slope_of_phase(g[2][2], c)
-    trace = (x + y + z) / 3
-    upper = _turned(g[1][0], g[0][1], a, b), _turned(g[2][0], g[0][2], a, c), _turned(g[2][1], g[1][2], b, c)
-    store_columns(outs, lane, outside(v, v, (x - trace, y - trace, z - trace), upper), valid)
+def backward_kernel(xs, grads, outs, count, N: tl.constexpr, BLOCK: tl.constexpr):
+    """Gradients of a block of matrices."""
+    lane, valid = block_of_lanes(count, BLOCK)
+    if N == 2:
+        _, x, y, z = load_quaternion(xs, lane)
+        g, gx, gy, gz = load_quaternion(grads, lane)
+        r, n = direction(x, y, z)
+        s, along = _sinc(r), gx * n[0] + gy * n[1] + gz * n[2]
+        sine, cosine = sincos(r)
+        # along n the derivative of (cos r, sin r n), across it that of sinc(r) q
+        radial = cosine * along - sine * g - s * along
+        gx, gy, gz = s * gx + radial * n[0], s * gy + radial * n[1], s * gz + radial * n[2]
+        store_quaternion(outs, lane, tl.zeros_like(r), gx, gy, gz, valid)
+    else:
+        a, b, c, v = _eigen(xs, lane)
+        g = inside(v, load_columns(grads, lane))
+        x, y, z = slope_of_phase(g[0][0], a), slope_of_phase(g[1][1], b), slope_of_phase(g[2][2], c)
+        trace = (x + y + z) / 3
+        upper = _turned(g[1][0], g[0][1], a, b), _turned(g[2][0], g[0][2], a, c), _turned(g[2][1], g[1][2], b, c)
+        store_columns(outs, lane, outside(v, v, (x - trace, y - trace, z - trace), upper), valid)

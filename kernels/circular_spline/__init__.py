@@ -1,7 +1,5 @@
 """circular_spline: the U(1) map, a monotone spline of the circle followed by a rotation."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -42,7 +40,7 @@ def circular_spline(angle: Tensor, params: Tensor, bins: int, *, inverse: bool =
             f"got {params.dtype} of shape {tuple(params.shape)}"
         )
     rows = angle.shape[-1] if angle.ndim else 1
-    outer = math.prod(angle.shape[:-1])
+    outer = angle.shape[:-1].numel()
     step, logdet = _derivable(angle.reshape(outer, rows), params.reshape(outer, rows, expected[-1]), bins, inverse)
     return step.reshape(angle.shape), logdet.reshape(angle.shape)
 
@@ -53,7 +51,6 @@ _forward = define_op(
     lambda angle, params, bins, inverse, *out: (
         angle.contiguous(), params, *params.stride(), *angle.shape, bins, inverse, *out
     ),
-    triton=True,
 )  # fmt: skip
 _backward = define_op(
     reference.circular_spline_backward,
@@ -62,6 +59,5 @@ _backward = define_op(
         angle.contiguous(), params, *params.stride(), grad_step.contiguous(), grad_logdet.contiguous(), *angle.shape,
         bins, inverse, grad_angle, grad_params, *grad_params.stride(),
     ),
-    triton=True,
 )  # fmt: skip
 _derivable = differentiable(_forward, _backward, tensors=2, numbers=2)

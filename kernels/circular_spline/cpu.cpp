@@ -20,61 +20,48 @@ template <class T> INLINE Raw<T> circle(T* raw, int bins) {
 }
 
 // The spline at an angle, or at the image of one.
-template <bool inverse> INLINE void put(Spline<vec, false>& f, vec angle, const vec* raw, int bins, vec* shares_) {
+template <bool inverse>
+INLINE void put(Spline<vec, false, inverse>& f, vec angle, const vec* raw, int bins, vec* shares_) {
+    if (inverse) angle = wrap(angle - raw[3 * bins]);
     const vec x = real(0.5) + angle * real(0.5 / PI), rest = real(0.5) - angle * real(0.5 / PI);
-    f.locate(circle<const vec>(raw, bins), splat<vec>(1), bins, x, inverse, shares_);
-    inverse ? f.at_y(x, rest) : f.at_x(x, rest);
+    f.locate(circle(raw, bins), splat<vec>(1), bins, x, rest, shares_);
 }
 
-template <bool inverse> void forward(const real* angle, Parameters<const real> params, int64_t total, int bins,
-                                     real* step, real* logdet, int threads) {
+template <bool inverse> int64_t forward(const real* angle, Parameters<const real> params, int64_t total, int bins,
+                                        real* step, real* logdet, int threads) {
     const int width = 3 * bins + 1;
-    for_blocks(total, threads, [=] {
-        return [=, raw = Tile(width), shares_ = Tile(2 * bins)](int64_t m, int count) mutable {
-            const vec from = load_lanes(angle + m, count);
-            load_parameters(params, m, count, width, raw.data());
-            prefetch_parameters(params, m + L, width);
-            const vec shift = raw[width - 1];
-            Spline<vec, false> f;
-            put<inverse>(f, inverse ? wrap(from - shift) : from, raw.data(), bins, shares_.data());
-            const vec to = real(2 * PI) * (inverse ? f.x() : f.y()) - real(PI);
-            const vec log_slope = log_(f.slope());
-            store_lanes(step + m, count, wrap((inverse ? to : to + shift) - from));
-            store_lanes(logdet + m, count, inverse ? -log_slope : log_slope);
-            return 0;
-        };
-    });
+    auto body = [=, raw = Tile(width), shares_ = Tile(2 * bins)](int64_t m, int count) mutable {
+        const vec from = load_lanes(angle + m, count);
+        load_parameters(params, m, count, width, raw.data());
+        Spline<vec, false, inverse> f;
+        put(f, from, raw.data(), bins, shares_.data());
+        const vec to = real(2 * PI) * f.to() - real(PI), log_slope = log_(f.slope());
+        store_part(step + m, count, wrap((inverse ? to : to + raw[width - 1]) - from));
+        store_part(logdet + m, count, inverse ? -log_slope : log_slope);
+        return true;
+    };
+    return for_blocks(total, threads, body);
 }
 
-template <bool inverse> void backward(const real* angle, Parameters<const real> params, const real* grad_step,
-                                      const real* grad_logdet, int64_t total, int bins, real* grad_angle,
-                                      Parameters<real> grad_params, int threads) {
+template <bool inverse> int64_t backward(const real* angle, Parameters<const real> params, const real* grad_step,
+                                         const real* grad_logdet, int64_t total, int bins, real* grad_angle,
+                                         Parameters<real> grad_params, int threads) {
     const int width = 3 * bins + 1;
-    for_blocks(total, threads, [=] {
-        return [=, raw = Tile(width), g_raw = Tile(width), shares_ = Tile(2 * bins)](int64_t m, int count) mutable {
-            const vec from = load_lanes(angle + m, count);
-            load_parameters(params, m, count, width, raw.data());
-            prefetch_parameters(params, m + L, width);
-            Spline<vec, false> f;
-            put<inverse>(f, inverse ? wrap(from - raw[width - 1]) : from, raw.data(), bins, shares_.data());
-            const vec g = load_lanes(grad_step + m, count), g_log = load_lanes(grad_logdet + m, count);
-            Cotangent<vec> c{inverse ? vec{} : real(2 * PI) * g, vec{}, vec{}, inverse ? -g_log : g_log};
-            vec g_at;  // of the point that the spline was put at, which is in turns
-            if (inverse) {
-                g_at = (real(2 * PI) * g + f.along_x(c, bins)) * reciprocal(f.slope());
-                c.y = -g_at;
-            } else {
-                g_at = f.along_x(c, bins);
-            }
-            g_at *= real(0.5 / PI);
-            g_raw[2 * bins] = vec{};
-            f.along_parameters(c, bins, circle<const vec>(raw.data(), bins), shares_.data(), circle<vec>(g_raw.data(), bins));
-            g_raw[width - 1] = inverse ? -g_at : g;
-            store_lanes(grad_angle + m, count, g_at - g);
-            store_parameters(grad_params, m, count, width, g_raw.data());
-            return 0;
-        };
-    });
+    auto body = [=, raw = Tile(width), g_raw = Tile(width), shares_ = Tile(2 * bins)](int64_t m, int count) mutable {
+        load_parameters(params, m, count, width, raw.data());
+        Spline<vec, false, inverse> f;
+        put(f, load_lanes(angle + m, count), raw.data(), bins, shares_.data());
+        const vec g = load_lanes(grad_step + m, count), g_log = load_lanes(grad_logdet + m, count);
+        Cotangent<vec> c{real(2 * PI) * g, vec{}, vec{}, g_log};
+        const vec g_at = f.along(c, bins) * real(0.5 / PI);  // the spline takes points in turns
+        g_raw[2 * bins] = vec{};
+        f.along_parameters(c, bins, circle<const vec>(raw.data(), bins), shares_.data(), circle(g_raw.data(), bins));
+        g_raw[width - 1] = inverse ? -g_at : g;
+        store_part(grad_angle + m, count, g_at - g);
+        store_parameters(grad_params, m, count, width, g_raw.data());
+        return true;
+    };
+    return for_blocks(total, threads, body);
 }
 
 }  // namespace
@@ -84,8 +71,7 @@ extern "C" int64_t circular_spline(const real* angle, const real* params, int64_
                                    int64_t stride, int64_t outer, int64_t rows, int64_t bins, int64_t inverse,
                                    real* step, real* logdet, int64_t threads) {
     const Parameters<const real> p{params, rows, outer_stride, row_stride, stride};
-    (inverse ? forward<true> : forward<false>)(angle, p, outer * rows, bins, step, logdet, threads);
-    return 0;
+    return (inverse ? forward<true> : forward<false>)(angle, p, outer * rows, bins, step, logdet, threads);
 }
 
 extern "C" int64_t circular_spline_backward(const real* angle, const real* params, int64_t outer_stride,
@@ -96,7 +82,6 @@ extern "C" int64_t circular_spline_backward(const real* angle, const real* param
                                             int64_t threads) {
     const Parameters<const real> p{params, rows, outer_stride, row_stride, stride};
     const Parameters<real> q{grad_params, rows, grad_outer_stride, grad_row_stride, grad_stride};
-    (inverse ? backward<true> : backward<false>)(angle, p, grad_step, grad_logdet, outer * rows, bins, grad_angle, q,
-                                                 threads);
-    return 0;
+    return (inverse ? backward<true> : backward<false>)(angle, p, grad_step, grad_logdet, outer * rows, bins, grad_angle,
+                                                        q, threads);
 }

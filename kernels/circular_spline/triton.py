@@ -14,7 +14,6 @@ from lattice_flows.kernels.triton_common import (
     follow_back,
     jit,
     launch,
-    locate,
     offsets,
     store_gradients,
     tl,
@@ -53,15 +52,13 @@ def _wrap(angle):
 
 @jit
 def _spline(angle, params, stride, BINS: tl.constexpr, INVERSE: tl.constexpr):
-    """The point of the circle and its image, as in `follow`, the bin, and the shift."""
+    """The `follow` of a point of the circle, and the shift."""
     shift = tl.load(params + tl.cast(stride, tl.int64) * (3 * BINS))
     moved = angle
     if INVERSE:
         moved = _wrap(angle - shift)
     x, rest = (moved + PI) / TWO_PI, (-moved + PI) / TWO_PI
-    place = locate(params, stride, tl.zeros_like(x) + 1, x, BINS, CIRCULAR, INVERSE)
-    y, y_rest, log_slope, t, u = follow(x, rest, place, INVERSE)
-    return x, rest, y, y_rest, log_slope, t, u, place, shift
+    return follow(params, stride, tl.zeros_like(x) + 1, x, rest, BINS, CIRCULAR, INVERSE), shift
 
 
 @jit
@@ -73,12 +70,12 @@ def forward_kernel(
     lane, valid = block_of_lanes(count, BLOCK)
     angle = tl.load(angles + lane)
     here = params + offsets(lane, rows, outer_stride, row_stride)
-    _, _, y, _, log_slope, _, _, _, shift = _spline(angle, here, stride, BINS, INVERSE)
-    new = (2 * y - 1) * PI
+    path, shift = _spline(angle, here, stride, BINS, INVERSE)
+    new = (2 * path[2] - 1) * PI
     if not INVERSE:
         new += shift
     tl.store(steps + lane, _wrap(new - angle), mask=valid)
-    tl.store(logdets + lane, log_slope, mask=valid)
+    tl.store(logdets + lane, path[4], mask=valid)
 
 
 @jit
@@ -92,13 +89,11 @@ def backward_kernel(
     angle, c_step = tl.load(angles + lane), tl.load(grad_steps + lane)
     here = params + offsets(lane, rows, outer_stride, row_stride)
     grads = grad_params + offsets(lane, rows, grad_outer_stride, grad_row_stride)
-    x, rest, y, y_rest, _, t, u, place, _ = _spline(angle, here, stride, BINS, INVERSE)
-    c_x, cotangents = follow_back(
-        x, rest, y, y_rest, t, u, place, c_step * TWO_PI, tl.load(grad_logdets + lane), None, None, BINS, INVERSE
-    )
+    path, _ = _spline(angle, here, stride, BINS, INVERSE)
+    c_x, cotangents = follow_back(path, c_step * TWO_PI, tl.load(grad_logdets + lane), None, None, BINS, INVERSE)
     c_moved = c_x / TWO_PI
     tl.store(grad_angles + lane, c_moved - c_step, mask=valid)
     c_shift = -c_moved if INVERSE else c_step
     tl.store(grads + tl.cast(grad_stride, tl.int64) * (3 * BINS), c_shift, mask=valid)
-    zero = tl.zeros_like(x)
-    store_gradients(here, stride, grads, grad_stride, zero + 1, place, cotangents, zero, valid, BINS, CIRCULAR)
+    zero = tl.zeros_like(c_x)
+    store_gradients(here, stride, grads, grad_stride, path, cotangents, zero, valid, BINS, CIRCULAR)

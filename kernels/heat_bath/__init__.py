@@ -12,18 +12,16 @@ from lattice_flows.kernels.matrices import check_matrices
 
 __all__ = ["heat_bath", "over_relaxation"]
 
-LARGEST = 8
-"""The largest N that there is a compiled kernel for."""
+LARGEST = 8  # the largest N that there is a compiled kernel for
 
 
 def heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tensor) -> Tensor:
     """One heat-bath pass over all SU(2) subgroups, which leaves exp(strength Re tr(U S)) invariant, S the staples.
 
     Subgroup (p, q), in the order of `itertools.combinations(range(N), 2)`, takes U to a U with a from its density given
-    all the rest. A fixed number of attempts is made to draw it, in each from four of the numbers; where all of them are
-    rejected U stays as it was, up to rounding. For the Wilson action S is the sum of the staples and strength beta / N.
-    A result is a function of its own inputs, to the last bit, whatever stands beside it in the batch where there is a
-    compiled kernel. There is no derivative, and asking for one raises.
+    all the rest. Each attempt draws it from four of the numbers; where all are rejected U stays, up to rounding. For
+    the Wilson action S is the sum of the staples and strength beta / N. In a compiled kernel a result depends on its
+    own inputs alone, to the last bit. There is no derivative, and asking for one raises.
 
     Shapes: elements of SU(N), N >= 2, and staples `(..., N, N)`, complex64 or complex128; uniforms
     `(..., N (N - 1) / 2, attempts, 4)`, real, of that precision, in [0, 1) -> `(..., N, N)`, in SU(N) to rounding.
@@ -62,8 +60,8 @@ def over_relaxation(elements: Tensor, staples: Tensor) -> Tensor:
 
     Subgroup (p, q), in the order of `itertools.combinations(range(N), 2)`, takes U to a U with a = (v^dagger)^2, v the
     direction in SU(2) of that block of U S: v becomes its inverse. Any density that depends on U through Re tr(U S) is
-    left invariant. A result does not depend on what stands beside it in the batch where there is a compiled kernel.
-    There is no derivative, and asking for one raises.
+    left invariant. In a compiled kernel a result depends on its own inputs alone. There is no derivative, and asking
+    for one raises.
 
     Shapes: elements of SU(N), N >= 2, and staples `(..., N, N)`, complex64 or complex128 -> `(..., N, N)`, in SU(N) to
     rounding.
@@ -91,28 +89,23 @@ def _flatten(elements: Tensor, staples: Tensor) -> tuple[Tensor, Tensor]:
             f"staples must be {elements.dtype} {tuple(elements.shape)} as the elements are, "
             f"got {staples.dtype} {tuple(staples.shape)}"
         )
-    shape = math.prod(batch), n, n
+    shape = batch.numel(), n, n
     return elements.reshape(shape), staples.reshape(shape)
 
 
-def _shapes(elements, *_):
-    return like(elements)
-
-
-_SIZES = range(2, LARGEST + 1)
 _heat_bath = define_op(
     reference.heat_bath,
-    _shapes,
+    like,
     lambda elements, staples, strength, uniforms, out: (
         plain(elements), plain(staples), torch.tensor(strength, dtype=torch.float64), uniforms.contiguous(),
         uniforms.shape[2], len(elements), out,
     ),
-    sizes=_SIZES,
+    largest=LARGEST,
 )  # fmt: skip
 _over_relaxation = define_op(
     reference.over_relaxation,
-    _shapes,
+    like,
     lambda elements, staples, out: (plain(elements), plain(staples), len(elements), out),
-    sizes=_SIZES,
+    largest=LARGEST,
 )
 _draw, _reflect = underivable(_heat_bath), underivable(_over_relaxation)

@@ -3,8 +3,7 @@
 #include "matrices.hpp"
 #include "parameters.hpp"
 
-constexpr int N = SIZE;
-constexpr int WIDTH = 2 * N * N, PAIRS = N * (N - 1) / 2;
+constexpr int N = SIZE, WIDTH = 2 * N * N, PAIRS = N * (N - 1) / 2;
 constexpr double SMALL = 1.3;  // where the two ways of drawing are accepted equally often
 
 namespace {
@@ -75,13 +74,6 @@ INLINE mask_of<vec> try_large(const vec (&r)[4], vec k, Quaternion& b) {
     return accepted;
 }
 
-// L records of `stride` numbers, 4 of which are wanted; a block that is not full repeats its last.
-INLINE void load_four(const real* records, int64_t stride, int count, vec (&r)[4]) {
-    const real* record[L];
-    for (int l = 0; l < L; l++) record[l] = records + std::min(l, count - 1) * stride;
-    for (int first = 0; first < 4; first += PER) load_columns(record, first, r + first);
-}
-
 // Orthonormal rows of determinant 1: the last of two or three follows from the others, of more it is given a phase.
 INLINE void restore(Matrix<N>& m) {
     for (int i = 0; i < (N <= 3 ? N - 1 : N); i++) {
@@ -129,9 +121,9 @@ INLINE void restore(Matrix<N>& m) {
     }
 }
 
-// Every SU(2) subgroup in turn takes U to a U, where choose(length, direction, pair, a) says so: Re tr(a U S) is, but for
+// Every SU(2) subgroup in turn takes U to a U, where move(length, direction, pair, a) says so: Re tr(a U S) is, but for
 // what a does not change, length Re tr(a direction).
-template <class Choose> INLINE void pass(const real* elements, const real* staples, int count, real* out, Choose choose) {
+template <class Move> INLINE void pass(const real* elements, const real* staples, int count, real* out, Move move) {
     Matrix<N> u, s, product;
     load_matrices(elements, count, u);
     load_matrices(staples, count, s);
@@ -142,65 +134,56 @@ template <class Choose> INLINE void pass(const real* elements, const real* stapl
         for (int q = p + 1; q < N; q++, pair++) {
             Quaternion direction, a;
             const vec length = part(product, p, q, direction);
-            moved |= choose(length, direction, pair, a);
+            moved |= move(length, direction, pair, a);
             turn(u, p, q, a);
             if (pair + 1 < PAIRS) turn(product, p, q, a);
         }
     restore(u);
     load_matrices(elements, count, product);
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) {
-            u.re[i][j] = select<vec>(moved, u.re[i][j], product.re[i][j]);
-            u.im[i][j] = select<vec>(moved, u.im[i][j], product.im[i][j]);
-        }
-    store_matrices(out, count, u);
+    choose(moved, u, product);
+    store_matrices(out, count, product);
 }
 
 }  // namespace
 
 extern "C" int64_t heat_bath(const real* elements, const real* staples, const double* strength, const real* uniforms,
                              int64_t attempts, int64_t total, real* out, int64_t threads) {
-    return for_blocks(total, threads, [=] {
-        return [=](int64_t m, int count) {
-            const int64_t stride = PAIRS * attempts * 4;
-            const real* numbers = uniforms + m * stride;
-            pass(elements + m * WIDTH, staples + m * WIDTH, count, out + m * WIDTH,
-                 [=](vec length, const Quaternion& direction, int pair, Quaternion& a) {
-                     const vec k = length * real(2 * *strength);
-                     const auto small = k < real(SMALL);
-                     Quaternion b = direction, next, other;  // where nothing is accepted a is 1, or NaN where k is
-                     mask_of<vec> waiting = k == k;
-                     for (int64_t i = 0; i < attempts && any(waiting); i++) {
-                         vec r[4];
-                         mask_of<vec> accepted = {};
-                         load_four(numbers + (pair * attempts + i) * 4, stride, count, r);
-                         if (any(~small)) accepted = try_large(r, k, next) & ~small;
-                         if (any(small)) {
-                             accepted |= try_small(r, k, other) & small;
-                             next = pick(small, other, next);
-                         }
-                         b = pick(accepted & waiting, next, b);
-                         waiting &= ~accepted;
+    return for_blocks(total, threads, [=](int64_t m, int count) {
+        const int64_t stride = PAIRS * attempts * 4;
+        pass(elements + m * WIDTH, staples + m * WIDTH, count, out + m * WIDTH,
+             [=](vec length, const Quaternion& direction, int pair, Quaternion& a) {
+                 const vec k = length * real(2 * *strength);
+                 const auto small = k < real(SMALL);
+                 Quaternion b = direction, next, other;  // where nothing is accepted a is 1, or NaN where k is
+                 mask_of<vec> waiting = k == k;
+                 for (int64_t i = 0; i < attempts && any(waiting); i++) {
+                     vec r[4];
+                     mask_of<vec> accepted = {};
+                     load_tile(uniforms + m * stride + (pair * attempts + i) * 4, stride, 4, count, r);
+                     if (any(~small)) accepted = try_large(r, k, next) & ~small;
+                     if (any(small)) {
+                         accepted |= try_small(r, k, other) & small;
+                         next = pick(small, other, next);
                      }
-                     a = divide(b, direction);
-                     return ~waiting;
-                 });
-            return 0;
-        };
+                     b = pick(accepted & waiting, next, b);
+                     waiting &= ~accepted;
+                 }
+                 a = divide(b, direction);
+                 return ~waiting;
+             });
+        return true;
     });
 }
 
 extern "C" int64_t over_relaxation(const real* elements, const real* staples, int64_t total, real* out,
                                    int64_t threads) {
-    return for_blocks(total, threads, [=] {
-        return [=](int64_t m, int count) {
-            pass(elements + m * WIDTH, staples + m * WIDTH, count, out + m * WIDTH,
-                 [](vec, const Quaternion& v, int, Quaternion& a) {
-                     const vec twice = -2 * v.w;
-                     a = {v.w * v.w - v.x * v.x - v.y * v.y - v.z * v.z, twice * v.x, twice * v.y, twice * v.z};
-                     return ~mask_of<vec>{};
-                 });
-            return 0;
-        };
+    return for_blocks(total, threads, [=](int64_t m, int count) {
+        pass(elements + m * WIDTH, staples + m * WIDTH, count, out + m * WIDTH,
+             [](vec, const Quaternion& v, int, Quaternion& a) {
+                 const vec twice = -2 * v.w;
+                 a = {v.w * v.w - v.x * v.x - v.y * v.y - v.z * v.z, twice * v.x, twice * v.y, twice * v.z};
+                 return ~mask_of<vec>{};
+             });
+        return true;
     });
 }

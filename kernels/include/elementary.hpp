@@ -105,7 +105,6 @@ template <class V> INLINE void sincos_(V x, V& sine, V& cosine) {
     cosine = select<V>(((quadrant + 1) & 2) != 0, -b, b);
 }
 
-
 template <class V> INLINE V atan2_(V y, V x) {
     using C = coefficients<V>;
     const V ay = abs_(y), ax = abs_(x);

@@ -44,15 +44,9 @@ template <int N> struct Frame {
     INLINE void displacement(Matrix<N>& g) {
         // the rounding of many rotations would show in float32
         if (sizeof(real) == 4) orthonormalise(v);
-        Matrix<N> turned;
-        for (int k = 0; k < N; k++) {
-            const vec c = re[k] * re[k] - im[k] * im[k], s = 2 * re[k] * im[k];
-            for (int i = 0; i < N; i++) {
-                turned.re[i][k] = v.re[i][k] * c - v.im[i][k] * s;
-                turned.im[i][k] = v.re[i][k] * s + v.im[i][k] * c;
-            }
-        }
-        multiply<N, false, true>(turned, v, g);
+        vec c[N], s[N];
+        for (int k = 0; k < N; k++) c[k] = re[k] * re[k] - im[k] * im[k], s[k] = 2 * re[k] * im[k];
+        rebuild(v, c, s, g);
     }
 
     // The gradient of the shifts from that of g, which is left in the frame.
@@ -112,23 +106,9 @@ template <> struct Frame<2> {
     vec phase[2];
     vec cosine, sine, n[3], c, s;  // of theta, and of its shift
 
-    // cosine + i (x, y, z).sigma
-    INLINE static void parts(const Matrix<2>& m, vec& scalar, vec (&vector)[3]) {
-        scalar = m.re[0][0] + m.re[1][1];
-        vector[0] = m.im[0][1] + m.im[1][0];
-        vector[1] = m.re[0][1] - m.re[1][0];
-        vector[2] = m.im[0][0] - m.im[1][1];
-    }
-    INLINE static void compose(vec scalar, const vec (&vector)[3], Matrix<2>& m) {
-        m.re[0][0] = m.re[1][1] = scalar;
-        m.im[0][0] = vector[2], m.im[1][1] = -vector[2];
-        m.re[0][1] = vector[1], m.re[1][0] = -vector[1];
-        m.im[0][1] = m.im[1][0] = vector[0];
-    }
-
     INLINE bool of(const Matrix<2>& w) {
         const real half = 0.5;
-        parts(w, cosine, n);
+        quaternion(w, cosine, n);
         cosine *= half;
         vec square = splat<vec>(half * half * smallest_gap<2>(vec{}) * smallest_gap<2>(vec{}));
         for (vec& x : n) x *= half, square += x * x;
@@ -167,7 +147,7 @@ template <> struct Frame<2> {
     }
 
     INLINE void along_shift(Matrix<2>& grad, vec (&g_shift)[2]) {
-        parts(grad, scalar, vector);
+        quaternion(grad, scalar, vector);
         along = n[0] * vector[0] + n[1] * vector[1] + n[2] * vector[2];
         g_shift[1] = real(0.5) * (c * along - s * scalar);
         g_shift[0] = -g_shift[1];

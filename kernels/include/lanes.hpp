@@ -170,8 +170,6 @@ INLINE void prefetch(const real* p, int64_t size) {
     for (int64_t i = 0; i < size; i += 64 / sizeof(real)) __builtin_prefetch(p + i);
 }
 
-INLINE void store_lanes(real* out, int count, vec v) { store_part(out, count, v); }
-
 INLINE vec load_lanes(const real* in, int count) {
     vec v = load_part(in, count);
     for (int l = count; l < L; l++) v[l] = in[count - 1];

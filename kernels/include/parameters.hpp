@@ -14,7 +14,17 @@ template <class T> struct Parameters {
     }
 };
 
+INLINE void prefetch_parameters(const Parameters<const real>& p, int64_t m, int width) {
+    if (!p.regular(m, L)) return;
+    const real* first = p.data + p.offset(m);
+    if (p.stride == 1) prefetch(first, L * p.row_stride);
+    else if (p.row_stride == 1)
+        for (int k = 0; k < width; k++) __builtin_prefetch(first + k * p.stride);
+}
+
+// Asks for what the next block will read, too.
 INLINE void load_parameters(const Parameters<const real>& p, int64_t m, int count, int width, vec* tile) {
+    prefetch_parameters(p, m + L, width);
     const bool regular = p.regular(m, count);
     const real* first = p.data + p.offset(m);
     if (regular && p.stride == 1) return load_tile(first, p.row_stride, width, count, tile);
@@ -26,14 +36,6 @@ INLINE void load_parameters(const Parameters<const real>& p, int64_t m, int coun
         const real* record = p.data + p.offset(m + std::min(l, count - 1));
         for (int k = 0; k < width; k++) tile[k][l] = record[k * p.stride];
     }
-}
-
-INLINE void prefetch_parameters(const Parameters<const real>& p, int64_t m, int width) {
-    if (!p.regular(m, L)) return;
-    const real* first = p.data + p.offset(m);
-    if (p.stride == 1) prefetch(first, L * p.row_stride);
-    else if (p.row_stride == 1)
-        for (int k = 0; k < width; k++) __builtin_prefetch(first + k * p.stride);
 }
 
 INLINE void store_parameters(const Parameters<real>& p, int64_t m, int count, int width, const vec* tile) {
@@ -50,15 +52,13 @@ INLINE void store_parameters(const Parameters<real>& p, int64_t m, int count, in
     }
 }
 
-// Runs body(first, count) over blocks of at most L of `total`, in so many threads; the sum of what it returns.
+// Runs body(first, count) over blocks of at most L of `total`, in so many threads, each with a copy of its own; in how many
+// blocks it returns false.
 template <class Body> int64_t for_blocks(int64_t total, int threads, Body body) {
     const int64_t blocks = (total + L - 1) / L;
-    int64_t sum = 0;
-#pragma omp parallel num_threads(threads) reduction(+ : sum) if (threads > 1 && blocks > 1)
-    {
-        auto run = body();  // what a thread keeps for itself
-#pragma omp for schedule(static)
-        for (int64_t b = 0; b < blocks; b++) sum += run(b * L, (int)std::min<int64_t>(L, total - b * L));
-    }
-    return sum;
+    int64_t failed = 0;
+#pragma omp parallel for num_threads(threads) reduction(+ : failed) firstprivate(body) schedule(static) \
+    if (threads > 1 && blocks > 1)
+    for (int64_t b = 0; b < blocks; b++) failed += !body(b * L, (int)std::min<int64_t>(L, total - b * L));
+    return failed;
 }

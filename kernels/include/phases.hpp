@@ -49,23 +49,16 @@ template <class V, int N, bool inverse> struct Phases {
     V gap[N], new_gap[N];
     mask_of<V> turn, turn_back;  // pieces are gaps rotated by `turn`
     V piece[N], new_piece[N], left[N], new_left[N], per_left[N];
-    Spline<V, true> spline[N - 1];
+    Spline<V, true, inverse> spline[N - 1];
     // Of the shorter of the two arcs between a pair of phases: its length, half-angle sine and cosine, and whether it is
     // the arc that runs upwards from the lower phase. The new ones belong to the same two phases.
     V arc[PAIRS], sine[PAIRS], cosine[PAIRS], new_arc[PAIRS], new_sine[PAIRS], new_cosine[PAIRS];
     mask_of<V> between[PAIRS], new_between[PAIRS];
 
-    INLINE static Raw<const V> raw_of(const V* raw, int bins, int k) {
-        const V* own = raw + (k ? 3 * bins + 1 + (k - 1) * (3 * bins - 1) : 0);
-        const V* shared = raw + 2 * bins;
+    template <class T> INLINE static Raw<T> raw_of(T* raw, int bins, int k) {
+        T *own = raw + (k ? 3 * bins + 1 + (k - 1) * (3 * bins - 1) : 0), *shared = raw + 2 * bins;
         if (k) return {own, own + bins, shared, own + 2 * bins, shared};
         return {own, own + bins, shared, shared + 1, shared + bins};
-    }
-    INLINE static Raw<V> grad_of(V* raw, int bins, int k) {
-        const Raw<const V> r = raw_of(raw, bins, k);
-        auto writable = [](const V* p) { return const_cast<V*>(p); };
-        return {writable(r.widths), writable(r.heights), writable(r.first_slope), writable(r.inner_slopes),
-                writable(r.last_slope)};
     }
     static constexpr int n_params(int bins) { return 3 * bins + 1 + (N - 2) * (3 * bins - 1); }
 
@@ -79,10 +72,9 @@ template <class V, int N, bool inverse> struct Phases {
         for (int k = 0; k + 1 < N; k++) gap[k] = max_(phase[k + 1] - phase[k], splat<V>(smallest_gap<N>(V{})));
         gap[N - 1] = max_(S(2 * PI) - (phase[N - 1] - phase[0]), splat<V>(smallest_gap<N>(V{})));
         turn = (3 * N - 1) - winding;  // the closing gap of the alcove first
-        for (int i = 0; i < 3; i++) turn = select_int(turn >= N, turn - N, turn);
-        turn_back = select_int(turn == 0, turn, N - turn);
+        for (int i = 0; i < 3; i++) turn = turn >= N ? turn - N : turn;
+        turn_back = turn == 0 ? turn : N - turn;
     }
-    INLINE static mask_of<V> select_int(mask_of<V> m, mask_of<V> a, mask_of<V> b) { return m ? a : b; }
 
     // Whether two phases nearly meet, or three, and derivatives are small differences of large numbers.
     INLINE mask_of<V> crowded() const {
@@ -94,8 +86,9 @@ template <class V, int N, bool inverse> struct Phases {
         return (of_two < S(0.005)) | (of_three < S(0.06));
     }
 
-    // Pieces, splines, new gaps. shares: room for 2 bins (N - 1).
-    INLINE void map(const V* raw, int bins, V* shares_) {
+    // Gaps, pieces, splines, new gaps and arcs. shares: room for 2 bins (N - 1).
+    INLINE void map(const V (&phase)[N], mask_of<V> centre, const V* raw, int bins, V* shares_, bool cosines) {
+        set_gaps(phase, centre);
         for (int k = 0; k < N; k++) piece[k] = gap[k];
         rotate<N>(piece, turn);
         left[N - 1] = piece[N - 1];
@@ -106,20 +99,14 @@ template <class V, int N, bool inverse> struct Phases {
             per_left[k] = reciprocal(left[k]);
             const V x = piece[k] * per_left[k], rest = left[k + 1] * per_left[k];
             const V scale = (inverse ? new_left[k] : left[k]) * per_left[0];
-            f.locate(raw_of(raw, bins, k), scale, bins, x, inverse, shares_ + 2 * bins * k);
-            if (inverse) {
-                f.at_y(x, rest);
-                new_piece[k] = new_left[k] * f.x();
-                new_left[k + 1] = new_left[k] * f.x_rest();
-            } else {
-                f.at_x(x, rest);
-                new_piece[k] = new_left[k] * f.y();
-                new_left[k + 1] = new_left[k] * f.y_rest();
-            }
+            f.locate(raw_of(raw, bins, k), scale, bins, x, rest, shares_ + 2 * bins * k);
+            new_piece[k] = new_left[k] * f.to();
+            new_left[k + 1] = new_left[k] * f.to_rest();
         }
         new_piece[N - 1] = new_left[N - 1];
         for (int k = 0; k < N; k++) new_gap[k] = new_piece[k];
         rotate<N>(new_gap, turn_back);
+        arcs(cosines);
     }
 
     // What the phases move by, in their order: the mean of all is 0.
@@ -210,22 +197,12 @@ template <class V, int N, bool inverse> struct Phases {
             const V absolute = new_left[k] * (g_new[k] - g_left);
             // log(new_left / left) of every later stick but the last is a sum of these
             const V rests = beyond + g_logdet * S(N - 2 - k);
-            V g_x, g_scale;
-            if (inverse) {
-                // the spline of the new coordinate is that of the old one, at fixed parameters
-                const V per = reciprocal(f.slope());
-                Cotangent<V> c{V{}, -g_ratio[k], -rests, -g_logdet};
-                g_x = (absolute + f.along_x(c, bins)) * per;
-                c.y = -g_x;
-                g_scale = f.along_parameters(c, bins, raw_of(raw, bins, k), shares_ + 2 * bins * k, grad_of(g_raw, bins, k));
-                g_left = g_new[k] * f.x() + g_left * f.x_rest() + g_scale * per_left[0];
-            } else {
-                const Cotangent<V> c{absolute, g_ratio[k], rests, g_logdet};
-                g_x = f.along_x(c, bins);
-                g_scale = f.along_parameters(c, bins, raw_of(raw, bins, k), shares_ + 2 * bins * k, grad_of(g_raw, bins, k));
-                g_left = g_new[k] * f.y() + g_left * f.y_rest();
-                g_sum[k] += g_scale * per_left[0];
-            }
+            Cotangent<V> c{absolute, g_ratio[k], rests, g_logdet};
+            const V g_x = f.along(c, bins);
+            const V g_scale =
+                f.along_parameters(c, bins, raw_of(raw, bins, k), shares_ + 2 * bins * k, raw_of(g_raw, bins, k));
+            g_left = g_new[k] * f.to() + g_left * f.to_rest();
+            (inverse ? g_left : g_sum[k]) += g_scale * per_left[0];
             // x = piece / left
             const V per = g_x * per_left[k] * per_left[k];
             g_piece[k] = per * left[k + 1];

@@ -38,15 +38,15 @@ template <class V> INLINE void shares(const V* raw, V factor, int bins, V* share
     for (int j = 0; j < bins; j++) share[j] *= sum;
 }
 
-// `ratios`: whether the two ratios are wanted; the circle has no ends.
-template <class V, bool ratios> struct Spline {
+// `ratios`: whether the two ratios are wanted; the circle has no ends. `inverse`: the point is one of the image.
+template <class V, bool ratios, bool inverse> struct Spline {
     V factor;                                     // SCALE times the scale of the parameters
     V start, size, end, new_start, target, new_end, raw_low, raw_high, low_rise, high_rise, index;
     mask_of<V> far;                               // whether the point lies in the upper half
     V t, u, s, low, high, bend, per_size, per_D, Q, m, m_rest;  // m = s t + low u, m_rest = s u + high t
 
-    // The bin that holds a point of the domain, or with `inverse` of the image; fills shares[2 bins].
-    INLINE void locate(const Raw<const V>& raw, V scale, int bins, V at, bool inverse, V* shares_) {
+    // At a point and its distance from 1; fills shares[2 bins].
+    INLINE void locate(const Raw<const V>& raw, V scale, int bins, V at, V rest, V* shares_) {
         using S = scalar_of<V>;
         factor = scale * S(SCALE);
         V *w = shares_, *h = shares_ + bins;
@@ -82,21 +82,14 @@ template <class V, bool ratios> struct Spline {
         softplus(factor * raw_high + S(UNIT), high, high_rise);
         low += S(MIN_SLOPE), high += S(MIN_SLOPE);
         bend = low + high - 2 * s;
+        far = at > rest;
+        const V q = inverse ? clamp(nearer(at - new_start, rest - new_end) * reciprocal(target))
+                            : clamp(nearer(at - start, rest - end) * per_size);
+        finish(inverse ? solve(q, nearer(low, high)) : q);
     }
 
     // Of the distances to the two ends of a bin, the one on the side of the nearer end of the interval keeps its digits.
     INLINE V nearer(V from_start, V from_end) const { return select<V>(far, from_end, from_start); }
-
-    INLINE void at_x(V x, V rest) {
-        far = x > rest;
-        finish(clamp(nearer(x - start, rest - end) * per_size));
-    }
-
-    INLINE void at_y(V y, V rest) {
-        far = y > rest;
-        const V a = clamp(nearer(y - new_start, rest - new_end) * reciprocal(target));
-        finish(solve(a, nearer(low, high)));
-    }
 
     // Of NaN, NaN: the second argument.
     INLINE static V clamp(V q) { return min_(splat<V>(1), max_(V{}, q)); }
@@ -123,9 +116,15 @@ template <class V, bool ratios> struct Spline {
     INLINE V y() const { return new_start + target * t * m * per_D; }
     INLINE V y_rest() const { return new_end + target * u * m_rest * per_D; }
     INLINE V slope() const { return s * s * Q * per_D * per_D; }
+    // The image of the point, or with `inverse` what it is the image of.
+    INLINE V to() const { return inverse ? x() : y(); }
+    INLINE V to_rest() const { return inverse ? x_rest() : y_rest(); }
 
-    // The derivative with respect to x of what the cotangent belongs to.
-    INLINE V along_x(const Cotangent<V>& c, int bins) const {
+
+    // From the derivatives that belong to the map to that with respect to the point; leaves in c those of the spline.
+    INLINE V along(Cotangent<V>& c, int bins) const {
+        const V of_to = c.y;
+        if (inverse) c = {V{}, -c.ratio, -c.rest_ratio, -c.log_slope};
         const V dydx = slope(), shear = bend * (u - t) * per_D;
         const V dlog = 2 * ((high * t + s * (u - t) - low * u) * reciprocal(Q) - shear) * per_size;
         V sum = c.y * dydx + c.log_slope * dlog;
@@ -137,7 +136,11 @@ template <class V, bool ratios> struct Spline {
             sum += c.ratio * select<V>(index == 0, first, later) +
                    c.rest_ratio * select<V>(index == scalar_of<V>(bins - 1), last, earlier);
         }
-        return sum;
+        if (!inverse) return sum;
+        // the spline of the new coordinate is that of the old one, at fixed parameters
+        const V found = (of_to + sum) * reciprocal(dydx);
+        c.y = -found;
+        return found;
     }
 
     // Gradients of the unconstrained numbers; returns that of the scale. End slopes are added to what is there.

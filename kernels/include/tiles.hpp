@@ -72,13 +72,18 @@ INLINE void load_columns(const real* const (&record)[L], int first, vec* columns
     transpose_sixteenths(columns);
 }
 
-// L records of `width` numbers each, 16 bytes or more, `stride` apart. A tile of a block that is not full repeats its
+// L records of `width` numbers each, 16 bytes or more, wherever they lie.
+INLINE void gather_tile(const real* const (&record)[L], int width, vec* tile) {
+    for (int first = 0; first + PER < width; first += PER) load_columns(record, first, tile + first);
+    load_columns(record, width - PER, tile + width - PER);  // some columns for a second time
+}
+
+// The same of records `stride` apart. A tile of a block that is not full repeats its
 // last record, so that no lane computes with numbers that nobody gave.
 INLINE void load_tile(const real* records, int64_t stride, int width, int count, vec* tile) {
     const real* record[L];
     for (int l = 0; l < L; l++) record[l] = records + std::min(l, count - 1) * stride;
-    for (int first = 0; first + PER < width; first += PER) load_columns(record, first, tile + first);
-    load_columns(record, width - PER, tile + width - PER);  // some columns for a second time
+    gather_tile(record, width, tile);
 }
 
 INLINE void store_tile(real* records, int64_t stride, int width, int count, const vec* tile) {
@@ -108,4 +113,22 @@ template <int width, int first = 0> INLINE void store_tile(real* records, int co
     transpose(rows);
     for (int l = 0; l < count; l++) store_part(records + l * width + first, size, rows[l]);
     if constexpr (first + L < width) store_tile<width, first + L>(records, count, tile);
+}
+
+// Adds to records that lie anywhere, one after the other: two lanes may belong to the same.
+template <int width, int first = 0> INLINE void add_tile(real* const (&record)[L], int count, const vec (&tile)[width]) {
+    constexpr int size = std::min(L, width - first);
+    vec rows[L];
+    for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
+    transpose(rows);
+    // a vector of just that size: a masked store would make the next load wait, as if it had written all of L numbers
+    typedef real part __attribute__((vector_size(size * sizeof(real))));
+    for (int l = 0; l < count; l++) {
+        part sum, addend;
+        std::memcpy(&sum, record[l] + first, sizeof(part));
+        std::memcpy(&addend, &rows[l], sizeof(part));
+        sum += addend;
+        std::memcpy(record[l] + first, &sum, sizeof(part));
+    }
+    if constexpr (first + L < width) add_tile<width, first + L>(record, count, tile);
 }

@@ -3,6 +3,23 @@
 #include "elementary.hpp"
 #include "matrices.hpp"
 
+// Whether every element of w^dagger w - 1 is at most this large; false for NaN. As in kernels/unitary_eig/reference.py.
+constexpr double NEARLY_UNITARY = 1e-3;
+
+template <int N> INLINE bool nearly_unitary(const Matrix<N>& w) {
+    auto good = ~mask_of<vec>{};
+    for (int i = 0; i < N; i++)
+        for (int j = i; j < N; j++) {
+            vec re = splat<vec>(i == j ? -1 : 0), im = {};
+            for (int k = 0; k < N; k++) {
+                re += w.re[k][i] * w.re[k][j] + w.im[k][i] * w.im[k][j];
+                im += w.re[k][i] * w.im[k][j] - w.im[k][i] * w.re[k][j];
+            }
+            good &= re * re + im * im <= real(NEARLY_UNITARY * NEARLY_UNITARY);
+        }
+    return !any(~good);
+}
+
 // cos(acos(x) / 3) on [0, 1], where it is analytic
 template <class V> struct cosine_third;
 template <> struct cosine_third<floats> {
@@ -37,25 +54,18 @@ template <int N> INLINE void jacobi_rotation(Matrix<N>& a, Matrix<N>& v, int p, 
     const vec k = reciprocal_sqrt(select(still, splat<vec>(1), 2 * h * e));
     const vec c = select(still, splat<vec>(1), e * k), size = select(still, vec{}, copysign_(k, d));
     const vec s_re = size * re, s_im = size * im;
+    auto turn = [&](vec& p_re, vec& p_im, vec& q_re, vec& q_im, vec s_im) {
+        const vec pr = p_re, pi = p_im, qr = q_re, qi = q_im;
+        p_re = c * pr + s_re * qr + s_im * qi;
+        p_im = c * pi + s_re * qi - s_im * qr;
+        q_re = c * qr - s_re * pr + s_im * pi;
+        q_im = c * qi - s_re * pi - s_im * pr;
+    };
     for (int i = 0; i < N; i++) {
-        vec pr = a.re[i][p], pi = a.im[i][p], qr = a.re[i][q], qi = a.im[i][q];
-        a.re[i][p] = c * pr + s_re * qr + s_im * qi;
-        a.im[i][p] = c * pi + s_re * qi - s_im * qr;
-        a.re[i][q] = c * qr - s_re * pr + s_im * pi;
-        a.im[i][q] = c * qi - s_re * pi - s_im * pr;
-        pr = v.re[i][p], pi = v.im[i][p], qr = v.re[i][q], qi = v.im[i][q];
-        v.re[i][p] = c * pr + s_re * qr + s_im * qi;
-        v.im[i][p] = c * pi + s_re * qi - s_im * qr;
-        v.re[i][q] = c * qr - s_re * pr + s_im * pi;
-        v.im[i][q] = c * qi - s_re * pi - s_im * pr;
+        turn(a.re[i][p], a.im[i][p], a.re[i][q], a.im[i][q], s_im);
+        turn(v.re[i][p], v.im[i][p], v.re[i][q], v.im[i][q], s_im);
     }
-    for (int i = 0; i < N; i++) {
-        const vec pr = a.re[p][i], pi = a.im[p][i], qr = a.re[q][i], qi = a.im[q][i];
-        a.re[p][i] = c * pr + s_re * qr - s_im * qi;
-        a.im[p][i] = c * pi + s_re * qi + s_im * qr;
-        a.re[q][i] = c * qr - s_re * pr - s_im * pi;
-        a.im[q][i] = c * qi - s_re * pi + s_im * pr;
-    }
+    for (int i = 0; i < N; i++) turn(a.re[p][i], a.im[p][i], a.re[q][i], a.im[q][i], -s_im);
 }
 
 // What is left to do on a nearly diagonal normal matrix, to first order: v (1 + e) has the eigenvectors, e being

@@ -1,7 +1,6 @@
 // Links gathered along walks from where they lie: a block of walks at a time, one a lane.
 #pragma once
 #include "matrices.hpp"
-#include "rows.hpp"
 
 struct Walk {
     const int64_t *table, *forward;
@@ -53,9 +52,10 @@ template <int N> INLINE void load_link(const Block& block, const int64_t* row, c
     const real* record[L];
     vec tile[2 * N * N];
     block.records<2 * N * N>(row, links, record);
-    gather_tile(record, tile);
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) m.re[i][j] = tile[2 * (i * N + j)], m.im[i][j] = tile[2 * (i * N + j) + 1];
+    if constexpr (2 * N * N >= PER) gather_tile(record, 2 * N * N, tile);
+    else
+        for (int l = 0; l < L; l++) tile[0][l] = record[l][0], tile[1][l] = record[l][1];  // N = 1
+    from_tile(tile, m);
 }
 
 template <int N> INLINE void adjoin(Matrix<N>& m) {

@@ -1,6 +1,5 @@
 """link_products: ordered products of links along walks, without shifted copies of the links."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +13,7 @@ from lattice_flows.kernels.matrices import REAL
 
 __all__ = ["link_products"]
 
-LARGEST = 8
-"""The largest N that there is a compiled kernel for."""
+LARGEST = 8  # the largest N that there is a compiled kernel for
 
 
 def link_products(links: Tensor, table: Tensor, forward: Sequence[bool]) -> Tensor:
@@ -52,30 +50,30 @@ def flatten(links: Tensor) -> Tensor:
     """Links with one batch axis, if they are links at all."""
     if links.dtype not in REAL or links.ndim < 3 or links.shape[-1] != links.shape[-2]:
         raise InvalidInput(f"links must be complex (*batch, n_links, N, N), got {links.dtype} {tuple(links.shape)}")
-    return links.reshape(math.prod(links.shape[:-3]), *links.shape[-3:])
+    return links.reshape(links.shape[:-3].numel(), *links.shape[-3:])
 
 
-def orientations(forward: Sequence[bool]) -> Tensor:
-    """The directions of all steps, as C reads them."""
-    return torch.tensor(forward, dtype=torch.int64)
+def arguments(links, table, forward, *buffers):
+    """Links, a table, the directions of all steps, and more, as C reads them."""
+    directions = torch.tensor(forward, dtype=torch.int64)
+    return plain(links), table.contiguous(), directions, *links.shape[:2], *table.shape, *map(plain, buffers)
 
 
-def _cpu(links, table, forward, out):
+def _cpu(links, table, *more):
     check_indices(links, table)
-    return plain(links), table.contiguous(), orientations(forward), *links.shape[:2], *table.shape, out
+    return arguments(links, table, *more)
 
 
-def _cpu_backward(links, table, grad, forward, out):
-    flat, table, directions, *rest = _cpu(links, table, forward, out)
-    return flat, table, directions, plain(grad), *rest
-
-
-_SIZES = range(2, LARGEST + 1)
 _forward = define_op(
     reference.link_products,
     lambda links, table, forward: links.new_empty(len(links), table.shape[1], *links.shape[2:]),
     _cpu,
-    sizes=_SIZES,
+    largest=LARGEST,
 )
-_backward = define_op(reference.link_products_backward, lambda links, *_: like(links), _cpu_backward, sizes=_SIZES)
+_backward = define_op(
+    reference.link_products_backward,
+    like,
+    lambda links, table, grad, forward, out: _cpu(links, table, forward, grad, out),
+    largest=LARGEST,
+)
 _derivable = differentiable(_forward, _backward, tensors=2, numbers=1)

@@ -5,21 +5,16 @@
 #include "parameters.hpp"
 #include "walks.hpp"
 
-constexpr int N = SIZE;
-constexpr int WIDTH = 2 * N * N;
+constexpr int N = SIZE, WIDTH = 2 * N * N;
 
 namespace {
 
-INLINE void add_link(const Walk& walk, const Block& block, int64_t step, const Matrix<N>& m, int count, real* field) {
-    const bool forward = walk.forward[step];
+INLINE void add_link(const Walk& walk, const Block& block, int64_t step, Matrix<N>& m, int count, real* field) {
     real* record[L];
     vec tile[WIDTH];
     block.records<WIDTH>(walk.row(step), field, record);
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) {
-            tile[2 * (i * N + j)] = forward ? m.re[i][j] : m.re[j][i];
-            tile[2 * (i * N + j) + 1] = forward ? m.im[i][j] : -m.im[j][i];
-        }
+    if (!walk.forward[step]) adjoin(m);
+    to_tile(m, tile);
     add_tile(record, count, tile);
 }
 
@@ -66,18 +61,16 @@ void follow_back(const Walk& walk, const real* links, const real* grad, int64_t 
 extern "C" int64_t link_products(const real* links, const int64_t* table, const int64_t* forward, int64_t batch,
                                  int64_t n_links, int64_t steps, int64_t starts, real* out, int64_t threads) {
     const Walk walk{table, forward, steps, starts, n_links};
-    return for_blocks(batch * starts, threads, [=] {
-        return [=](int64_t first, int count) {
-            follow(walk, links, first, count, out);
-            return 0;
-        };
+    return for_blocks(batch * starts, threads, [=](int64_t first, int count) {
+        follow(walk, links, first, count, out);
+        return true;
     });
 }
 
 // The threads share out the batch entries, so that no two add to the same link.
 extern "C" int64_t link_products_backward(const real* links, const int64_t* table, const int64_t* forward,
-                                          const real* grad, int64_t batch, int64_t n_links, int64_t steps,
-                                          int64_t starts, real* out, int64_t threads) {
+                                          int64_t batch, int64_t n_links, int64_t steps, int64_t starts,
+                                          const real* grad, real* out, int64_t threads) {
     const Walk walk{table, forward, steps, starts, n_links};
     const int64_t parts = std::min(batch, threads);
 #pragma omp parallel for num_threads(std::max<int64_t>(parts, 1)) schedule(static) if (parts > 1)

@@ -6,15 +6,14 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels.define import define_op, plain, underivable
-from lattice_flows.kernels.link_products import flatten, orientations
+from lattice_flows.kernels.define import define_op, underivable
+from lattice_flows.kernels.link_products import arguments, flatten
 from lattice_flows.kernels.link_products.reference import check_indices
 from lattice_flows.kernels.link_sums import reference
 
 __all__ = ["link_forces", "link_sums"]
 
-SMALLEST, LARGEST = 1, 8
-"""The smallest and the largest N that there is a compiled kernel for; N = 1 is U(1)."""
+SMALLEST, LARGEST = 1, 8  # the smallest and largest N that there is a compiled kernel for; N = 1 is U(1)
 
 Orientations = Sequence[Sequence[bool]]
 
@@ -86,17 +85,11 @@ def _shapes(links, tables, *_):
     return links.new_empty(len(links), tables.shape[2], *links.shape[2:])
 
 
-def _cpu(links, tables, forward, *more):
-    # the compiled functions check indices as they go, and read nothing through those that are not of links
-    *active, out = (index.contiguous() for index in more)
-    return plain(links), tables.contiguous(), orientations(forward), *active, *links.shape[:2], *tables.shape, out
-
-
-def _failed(links, tables, forward, *active):
+# The compiled functions check indices as they go, and read nothing through those that are not of links.
+def _failed(op, links, tables, forward, *active):
     check_indices(links, tables, *active)
 
 
-_SIZES = range(SMALLEST, LARGEST + 1)
-_sums = define_op(reference.link_sums, _shapes, _cpu, sizes=_SIZES, failed=_failed)
-_forces = define_op(reference.link_forces, _shapes, _cpu, sizes=_SIZES, failed=_failed)
+_sums = define_op(reference.link_sums, _shapes, arguments, smallest=SMALLEST, largest=LARGEST, failed=_failed)
+_forces = define_op(reference.link_forces, _shapes, arguments, smallest=SMALLEST, largest=LARGEST, failed=_failed)
 _link_sums, _link_forces = underivable(_sums), underivable(_forces)

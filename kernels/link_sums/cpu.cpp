@@ -3,8 +3,7 @@
 #include "parameters.hpp"
 #include "walks.hpp"
 
-constexpr int N = SIZE;
-constexpr int WIDTH = 2 * N * N;
+constexpr int N = SIZE, WIDTH = 2 * N * N;
 
 namespace {
 
@@ -49,23 +48,21 @@ INLINE void project(Matrix<N>& m) {
 // nothing is read through it.
 int64_t sums(const Walk& first_walk, int64_t walks, const real* links, const int64_t* active, int64_t batch, real* out,
              int64_t threads) {
-    return for_blocks(batch * first_walk.starts, threads, [=] {
-        return [=](int64_t first, int count) {
-            Walk walk = first_walk;
-            const Block block(walk, first, count);
-            Matrix<N> sum = {}, link, force;
-            for (int64_t w = 0; w < walks; w++, walk.table += walk.steps * walk.starts, walk.forward += walk.steps)
-                if (!add_walk(walk, block, links, sum)) return 1;
-            if (active) {
-                if (!block.inside(active, walk.links)) return 1;
-                load_link(block, active, links, link);
-                multiply(link, sum, force);
-                project(force);
-                sum = force;
-            }
-            store_matrices(out + first * WIDTH, count, sum);
-            return 0;
-        };
+    return for_blocks(batch * first_walk.starts, threads, [=](int64_t first, int count) {
+        Walk walk = first_walk;
+        const Block block(walk, first, count);
+        Matrix<N> sum = {}, link, force;
+        for (int64_t w = 0; w < walks; w++, walk.table += walk.steps * walk.starts, walk.forward += walk.steps)
+            if (!add_walk(walk, block, links, sum)) return false;
+        if (active) {
+            if (!block.inside(active, walk.links)) return false;
+            load_link(block, active, links, link);
+            multiply(link, sum, force);
+            project(force);
+            sum = force;
+        }
+        store_matrices(out + first * WIDTH, count, sum);
+        return true;
     });
 }
 
@@ -77,8 +74,8 @@ extern "C" int64_t link_sums(const real* links, const int64_t* tables, const int
     return sums({tables, forward, steps, starts, n_links}, walks, links, nullptr, batch, out, threads);
 }
 
-extern "C" int64_t link_forces(const real* links, const int64_t* tables, const int64_t* forward, const int64_t* active,
-                               int64_t batch, int64_t n_links, int64_t walks, int64_t steps, int64_t starts, real* out,
-                               int64_t threads) {
+extern "C" int64_t link_forces(const real* links, const int64_t* tables, const int64_t* forward, int64_t batch,
+                               int64_t n_links, int64_t walks, int64_t steps, int64_t starts, const int64_t* active,
+                               real* out, int64_t threads) {
     return sums({tables, forward, steps, starts, n_links}, walks, links, active, batch, out, threads);
 }

@@ -1,8 +1,5 @@
 """spectral_flow: the spectral map of SU(N), which moves the eigenphases of a matrix at fixed eigenvectors."""
 
-import math
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -15,14 +12,9 @@ from lattice_flows.kernels.splines import check_bins
 
 __all__ = ["n_params", "spectral_flow"]
 
-LARGEST = 8
-"""The largest N that there is a compiled kernel for."""
-
-LARGEST_ON_GPU = 3
-"""The largest N that there is a Triton kernel for."""
-
-KEEP_FRAMES_FROM = 5
-"""From this N on the eigenvectors are kept for the backward pass; below, they are computed again more quickly."""
+LARGEST = 8  # the largest N that there is a compiled kernel for
+LARGEST_ON_GPU = 3  # and a Triton kernel
+KEEP_FRAMES_FROM = 5  # from this N on the backward pass gets the eigenvectors; below, it computes them more quickly
 
 
 def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
@@ -57,7 +49,7 @@ def spectral_flow(w: Tensor, params: Tensor, bins: int, *, inverse: bool = False
         )
     # Two batch axes, so that parameters that come plane by plane, as from a convolution, need not be copied.
     rows = batch[-1] if batch else 1
-    outer = math.prod(batch[:-1])
+    outer = batch[:-1].numel()
     keep = n >= KEEP_FRAMES_FROM and torch.is_grad_enabled() and (w.requires_grad or params.requires_grad)
     g, logdet, _ = _derivable(
         w.reshape(outer, rows, n, n), params.reshape(outer, rows, expected[-1]), bins, inverse, keep
@@ -90,17 +82,13 @@ def _without_frames(implementation):
     return backward
 
 
-_SIZES = range(2, LARGEST + 1)
 _forward = define_op(
     reference.spectral_flow,
     lambda w, params, bins, inverse, keep: (like(w), params.new_empty(w.shape[:2]), _new_frames(w, params, keep)),
     lambda w, params, bins, inverse, keep, *out: (
         w.contiguous(), params, *params.stride(), *w.shape[:2], bins, inverse, *out
     ),
-    sizes=_SIZES,
-    triton=True,
-    failed=partial(not_unitary, "spectral_flow"),
-    adapt=_with_frames,
+    largest=LARGEST, failed=not_unitary, adapt=_with_frames,
 )  # fmt: skip
 _backward = define_op(
     reference.spectral_flow_backward,
@@ -109,9 +97,6 @@ _backward = define_op(
         w.contiguous(), params, *params.stride(), frames, grad_g.contiguous(), grad_logdet.contiguous(), *w.shape[:2],
         bins, inverse, grad_w, grad_params, *grad_params.stride(),
     ),
-    sizes=_SIZES,
-    triton=True,
-    failed=partial(not_unitary, "spectral_flow"),
-    adapt=_without_frames,
+    largest=LARGEST, failed=not_unitary, adapt=_without_frames,
 )  # fmt: skip
 _derivable = differentiable(_forward, _backward, tensors=2, numbers=2, kept=1)

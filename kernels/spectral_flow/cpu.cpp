@@ -4,7 +4,7 @@
 #include "frames.hpp"
 #include "parameters.hpp"
 
-constexpr int N = SIZE;
+constexpr int N = SIZE, WIDTH = 2 * N * N;
 
 namespace {
 
@@ -32,9 +32,7 @@ template <bool inverse> struct Doubled {
         for (int k = 0; k < N; k++) widen(frame.phase[k], first, phase[k]);
         for (int l = 0; l < half; l++) centre[l] = frame.z.k[first + l];
         for (size_t k = 0; k < raw.size(); k++) widen(raw_[k], first, raw[k]);
-        phases.set_gaps(phase, centre);
-        phases.map(raw.data(), bins, shares.data());
-        phases.arcs(cosines);
+        phases.map(phase, centre, raw.data(), bins, shares.data(), cosines);
     }
 
     INLINE void forward(const Frame<N>& frame, const Tile& raw_, int bins, mask_of<vec> chosen, vec (&shift)[N],
@@ -66,83 +64,74 @@ template <bool inverse> int64_t forward(const real* w, Parameters<const real> pa
                                         real* logdet, real* frames, int threads) {
     // the log-determinant sums over pairs of phases: of many, rounding would show
     constexpr bool in_double = sizeof(real) == 4 && N > 4;
-    return for_blocks(total, threads, [=] {
-        const int width = Phases<vec, N, inverse>::n_params(bins);
-        return [=, raw = Tile(width), shares = Tile(2 * bins * (N - 1)), doubled = Doubled<inverse>(width, bins)](
-                   int64_t m, int count) mutable {
-            Matrix<N> matrix;
-            vec shift[N], log_det;
-            load_matrices(w + m * 2 * N * N, count, matrix);
-            prefetch(w + (m + L) * 2 * N * N, L * 2 * N * N);
-            prefetch_parameters(params, m + L, width);
-            Frame<N> frame;
-            const bool ok = frame.of(matrix);
-            load_parameters(params, m, count, width, raw.data());
-            if constexpr (in_double) {
-                doubled.forward(frame, raw, bins, ~mask_of<vec>{}, shift, log_det);
-            } else {
-                Phases<vec, N, inverse> phases;
-                phases.set_gaps(frame.phase, frame.z.k);
-                phases.map(raw.data(), bins, shares.data());
-                phases.arcs(false);
-                phases.shifts(shift);
-                log_det = phases.logdet();
-            }
-            frame.set_shift(shift);
-            frame.displacement(matrix);
-            if (frames) frame.keep(frames + m * Frame<N>::SIZE_KEPT);
-            store_matrices(g + m * 2 * N * N, count, matrix);
-            store_lanes(logdet + m, count, log_det);
-            return ok ? 0 : 1;
-        };
-    });
+    const int width = Phases<vec, N, inverse>::n_params(bins);
+    auto body = [=, raw = Tile(width), shares = Tile(2 * bins * (N - 1)), doubled = Doubled<inverse>(width, bins)](
+                    int64_t m, int count) mutable {
+        Matrix<N> matrix;
+        vec shift[N], log_det;
+        load_matrices(w + m * WIDTH, count, matrix);
+        prefetch(w + (m + L) * WIDTH, L * WIDTH);
+        Frame<N> frame;
+        const bool ok = frame.of(matrix);
+        load_parameters(params, m, count, width, raw.data());
+        if constexpr (in_double) {
+            doubled.forward(frame, raw, bins, ~mask_of<vec>{}, shift, log_det);
+        } else {
+            Phases<vec, N, inverse> phases;
+            phases.map(frame.phase, frame.z.k, raw.data(), bins, shares.data(), false);
+            phases.shifts(shift);
+            log_det = phases.logdet();
+        }
+        frame.set_shift(shift);
+        frame.displacement(matrix);
+        if (frames) frame.keep(frames + m * Frame<N>::SIZE_KEPT);
+        store_matrices(g + m * WIDTH, count, matrix);
+        store_part(logdet + m, count, log_det);
+        return ok;
+    };
+    return for_blocks(total, threads, body);
 }
 
 template <bool inverse> int64_t backward(const real* w, Parameters<const real> params, const real* frames, const real* grad_g,
                                          const real* grad_logdet, int64_t total, int bins, real* grad_w,
                                          Parameters<real> grad_params, int threads) {
-    return for_blocks(total, threads, [=] {
-        const int width = Phases<vec, N, inverse>::n_params(bins);
-        return [=, raw = Tile(width), g_raw = Tile(width), shares = Tile(2 * bins * (N - 1)),
-                doubled = Doubled<inverse>(width, bins)](int64_t m, int count) mutable {
-            Matrix<N> matrix;
-            vec shift[N], g_shift[N], g_phase[N];
-            Frame<N> frame;
-            bool ok = true;
-            if (frames) {
-                frame.restore(frames + m * Frame<N>::SIZE_KEPT);
-            } else {
-                load_matrices(w + m * 2 * N * N, count, matrix);
-                prefetch(w + (m + L) * 2 * N * N, L * 2 * N * N);
-                ok = frame.of(matrix);
-            }
-            prefetch(grad_g + (m + L) * 2 * N * N, L * 2 * N * N);
-            prefetch_parameters(params, m + L, width);
-            load_parameters(params, m, count, width, raw.data());
-            Phases<vec, N, inverse> phases;
-            phases.set_gaps(frame.phase, frame.z.k);
-            phases.map(raw.data(), bins, shares.data());
-            phases.arcs(true);
-            phases.shifts(shift);
-            const auto crowded = phases.crowded();
-            const bool in_double = sizeof(real) == 4 && any(crowded);
-            if (in_double) {
-                vec unused;
-                doubled.forward(frame, raw, bins, crowded, shift, unused);
-            }
-            frame.set_shift(shift);
-            load_matrices(grad_g + m * 2 * N * N, count, matrix);
-            frame.along_shift(matrix, g_shift);
-            const vec g_logdet = load_lanes(grad_logdet + m, count);
-            phases.backward(g_shift, g_logdet, raw.data(), bins, shares.data(), g_phase, g_raw.data());
-            if (in_double) doubled.backward(frame, raw, bins, crowded, g_shift, g_logdet, g_phase, g_raw);
-            store_parameters(grad_params, m, count, width, g_raw.data());
-
-            frame.along_w(phases, g_phase, matrix);
-            store_matrices(grad_w + m * 2 * N * N, count, matrix);
-            return ok ? 0 : 1;
-        };
-    });
+    const int width = Phases<vec, N, inverse>::n_params(bins);
+    auto body = [=, raw = Tile(width), g_raw = Tile(width), shares = Tile(2 * bins * (N - 1)),
+                 doubled = Doubled<inverse>(width, bins)](int64_t m, int count) mutable {
+        Matrix<N> matrix;
+        vec shift[N], g_shift[N], g_phase[N];
+        Frame<N> frame;
+        bool ok = true;
+        if (frames) {
+            frame.restore(frames + m * Frame<N>::SIZE_KEPT);
+        } else {
+            load_matrices(w + m * WIDTH, count, matrix);
+            prefetch(w + (m + L) * WIDTH, L * WIDTH);
+            ok = frame.of(matrix);
+        }
+        prefetch(grad_g + (m + L) * WIDTH, L * WIDTH);
+        load_parameters(params, m, count, width, raw.data());
+        Phases<vec, N, inverse> phases;
+        phases.map(frame.phase, frame.z.k, raw.data(), bins, shares.data(), true);
+        phases.shifts(shift);
+        const auto crowded = phases.crowded();
+        const bool in_double = sizeof(real) == 4 && any(crowded);
+        if (in_double) {
+            vec unused;
+            doubled.forward(frame, raw, bins, crowded, shift, unused);
+        }
+        frame.set_shift(shift);
+        load_matrices(grad_g + m * WIDTH, count, matrix);
+        frame.along_shift(matrix, g_shift);
+        const vec g_logdet = load_lanes(grad_logdet + m, count);
+        phases.backward(g_shift, g_logdet, raw.data(), bins, shares.data(), g_phase, g_raw.data());
+        if (in_double) doubled.backward(frame, raw, bins, crowded, g_shift, g_logdet, g_phase, g_raw);
+        store_parameters(grad_params, m, count, width, g_raw.data());
+        frame.along_w(phases, g_phase, matrix);
+        store_matrices(grad_w + m * WIDTH, count, matrix);
+        return ok;
+    };
+    return for_blocks(total, threads, body);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ def n_params(n: int, bins: int) -> int:
 
 def spectral_flow(w: Tensor, params: Tensor, bins: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """g = h(w) w^-1 and the log-determinant of h, or of its inverse; see `lattice_flows.kernels.spectral_flow`."""
-    phases, frame = spectrum.eigenphases(w, _decompose)
+    phases, frame = spectrum.eigenphases(w, unitary_eig)
     gap = spectrum.gaps(phases)
     pieces, logdet = (_mend if inverse else _break)(gap.roll(1, -1), _raw(params, w.shape[-1], bins), bins)
     new_gap = pieces.roll(-1, -1)
@@ -39,12 +39,6 @@ def spectral_flow_backward(
     function = functools.partial(spectral_flow, bins=bins, inverse=inverse)
     grad_w, grad_params = gradients(function, (w, params), (grad_g, grad_logdet))
     return spectrum.tangent(w, grad_w), grad_params
-
-
-def _decompose(w: Tensor) -> tuple[Tensor, Tensor]:
-    n = w.shape[-1]
-    phases, frame = unitary_eig(w.reshape(-1, n, n))
-    return phases.reshape(w.shape[:-1]), frame.reshape(w.shape)
 
 
 def _raw(params: Tensor, n: int, bins: int) -> Tensor:

@@ -28,7 +28,6 @@ from lattice_flows.kernels.triton_common import (
     launch,
     load_columns,
     load_quaternion,
-    locate,
     mul,
     offsets,
     outside,
@@ -121,11 +120,12 @@ def _su2_phases(w, lane):
 
 @jit
 def _su2_pieces(closing, inner, params, stride, BINS: tl.constexpr, INVERSE: tl.constexpr):
-    """The place on the stick, its image, the bin and the place in it."""
+    """The two pieces, kept from 0, and the new ones; the stick, and the `follow` of the place on it."""
+    low = _smallest_gap(closing, 2)
+    closing, inner = at_least(closing, low), at_least(inner, low)
     stick = closing + inner
-    x, rest = closing / stick, inner / stick
-    place = locate(params, stride, tl.zeros_like(x) + 1, x, BINS, OPEN, INVERSE)
-    return stick, x, rest, place
+    path = follow(params, stride, tl.zeros_like(stick) + 1, closing / stick, inner / stick, BINS, OPEN, INVERSE)
+    return closing, inner, stick * path[2], stick * path[3], stick, path
 
 
 @jit
@@ -136,15 +136,10 @@ def su2_forward(
     """g and the log-determinants of a block of SU(2) matrices."""
     lane, valid = block_of_lanes(count, BLOCK)
     _, _, axis, closing, inner = _su2_phases(ws, lane)
-    low = _smallest_gap(closing, 2)
-    closing, inner = at_least(closing, low), at_least(inner, low)
     here = params + offsets(lane, rows, outer_stride, row_stride)
-    stick, x, rest, place = _su2_pieces(closing, inner, here, stride, BINS, INVERSE)
-    y, y_rest, logdet, _, _ = follow(x, rest, place, INVERSE)
-    new_closing, new_inner = stick * y, stick * y_rest
-    logdet += _log_sines(inner, closing, new_inner, new_closing)
-    shift = (new_inner - inner) / 2
-    sine, cosine = sincos(shift)
+    closing, inner, new_closing, new_inner, _, path = _su2_pieces(closing, inner, here, stride, BINS, INVERSE)
+    logdet = path[4] + _log_sines(inner, closing, new_inner, new_closing)
+    sine, cosine = sincos((new_inner - inner) / 2)
     store_quaternion(gs, lane, cosine, sine * axis[0], sine * axis[1], sine * axis[2], valid)
     tl.store(logdets + lane, logdet, mask=valid)
 
@@ -162,27 +157,24 @@ def su2_backward(
     """
     lane, valid = block_of_lanes(count, BLOCK)
     cosine, sine, n, raw_closing, raw_inner = _su2_phases(ws, lane)
-    low = _smallest_gap(raw_closing, 2)
-    closing, inner = at_least(raw_closing, low), at_least(raw_inner, low)
     here = params + offsets(lane, rows, outer_stride, row_stride)
     grads = grad_params + offsets(lane, rows, grad_outer_stride, grad_row_stride)
-    stick, x, rest, place = _su2_pieces(closing, inner, here, stride, BINS, INVERSE)
-    y, y_rest, _, t, u = follow(x, rest, place, INVERSE)
-    new_closing, new_inner = stick * y, stick * y_rest
-    shift = (new_inner - inner) / 2
+    closing, inner, new_closing, new_inner, stick, path = _su2_pieces(
+        raw_closing, raw_inner, here, stride, BINS, INVERSE
+    )
 
     g, gx, gy, gz = load_quaternion(grad_gs, lane)
     along = gx * n[0] + gy * n[1] + gz * n[2]
     # of new_inner; dL = Re tr(grad_g^dagger dg) is twice the product of the quaternions, and shift half of the change
-    c_change = slope_of_phase((g, along), shift)
+    c_change = slope_of_phase((g, along), (new_inner - inner) / 2)
     c_logdet = tl.load(grad_logdets + lane)
     c_new, c_old, c_rest, c_ratio = _log_sines_back(c_logdet, inner, closing, new_inner, new_closing, True)
-    c_y = -stick * (c_new + c_change)
-    c_x, cotangents = follow_back(x, rest, y, y_rest, t, u, place, c_y, c_logdet, c_ratio, c_rest, BINS, INVERSE)
-    zero = tl.zeros_like(x)
-    store_gradients(here, stride, grads, grad_stride, zero + 1, place, cotangents, zero, valid, BINS, OPEN)
+    c_x, cotangents = follow_back(path, -stick * (c_new + c_change), c_logdet, c_ratio, c_rest, BINS, INVERSE)
+    zero = tl.zeros_like(c_x)
+    store_gradients(here, stride, grads, grad_stride, path, cotangents, zero, valid, BINS, OPEN)
     # half of dL, the component of i v.sigma: inner is 2 theta; where the phases coincide, their distance is at a cusp
     c_theta = c_old - c_change - c_x / stick
+    low = _smallest_gap(raw_closing, 2)
     c_theta = tl.where((raw_inner < low) | (raw_closing < low), 0.0, c_theta)
 
     near = inner <= closing
@@ -269,23 +261,15 @@ def _kept(gaps):
 
 @jit
 def _su3_pieces(pieces, params, stride, BINS: tl.constexpr, INVERSE: tl.constexpr):
-    """For each spline in turn, its `follow` with its arguments, after the new pieces and what is left of the stick."""
+    """For each spline in turn, its `follow`, after the new pieces and what is left of the stick."""
     stick, left = pieces[0] + pieces[1] + pieces[2], pieces[1] + pieces[2]
     one = tl.zeros_like(stick) + 1
-    x, rest = pieces[0] / stick, left / stick
-    place = locate(params, stride, one, x, BINS, OPEN, INVERSE)
-    y, y_rest, log_slope, t, u = follow(x, rest, place, INVERSE)
-    first = x, rest, y, y_rest, log_slope, t, u, place, one
-    new_left = stick * y_rest
+    first = follow(params, stride, one, pieces[0] / stick, left / stick, BINS, OPEN, INVERSE)
+    new_left = stick * first[3]
     # what is left of the stick on the side of the widths scales the second spline's parameters
-    scale = rest
-    if INVERSE:
-        scale = y_rest
-    x, rest = pieces[1] / left, pieces[2] / left
-    place = locate(params, stride, scale, x, BINS, SHARED, INVERSE)
-    y, y_rest, log_slope, t, u = follow(x, rest, place, INVERSE)
-    second = x, rest, y, y_rest, log_slope, t, u, place, scale
-    return (stick * first[2], new_left * y, new_left * y_rest), stick, left, new_left, first, second
+    scale = first[3] if INVERSE else first[1]
+    second = follow(params, stride, scale, pieces[1] / left, pieces[2] / left, BINS, SHARED, INVERSE)
+    return (stick * first[2], new_left * second[2], new_left * second[3]), stick, left, new_left, first, second
 
 
 @jit
@@ -327,29 +311,21 @@ def _su3_pieces_back(
     n1, p1, ratio_1, _ = _log_sines_back(c_log, p[1], p[0] + p[2], n[1], n[0] + n[2], False)
     n2, p2, ratio_2, _ = _log_sines_back(c_log, p[2], p[0] + p[1], n[2], n[0] + n[1], False)
     n0, n1, n2 = n0 + c_new[0], n1 + c_new[1], n2 + c_new[2]
-    x, rest, y, y_rest, _, t, u, place, scale = second
     # the ratio of the last two pieces is that of what is left times that in the second spline
-    c_x, cotangents = follow_back(
-        x, rest, y, y_rest, t, u, place, new_left * (n1 - n2), c_log, ratio_1, ratio_2, BINS, INVERSE
-    )
+    c_x, cotangents = follow_back(second, new_left * (n1 - n2), c_log, ratio_1, ratio_2, BINS, INVERSE)
     none = tl.zeros_like(c_x)
-    c_scale, shared = store_gradients(
-        params, stride, grads, grad_stride, scale, place, cotangents, none, valid, BINS, SHARED
-    )
+    c_scale, shared = store_gradients(params, stride, grads, grad_stride, second, cotangents, none, valid, BINS, SHARED)
     c_scale = c_scale / stick
-    c_left, c_new_left = none, n1 * y + n2 * y_rest
+    c_left, c_new_left = none, n1 * second[2] + n2 * second[3]
     if INVERSE:
         c_new_left += c_scale
     else:
         c_left += c_scale
-    p1 += c_x * rest / left + c_left
-    p2 += c_left - c_x * x / left
-    x, rest, y, y_rest, _, t, u, place, scale = first
+    p1 += c_x * second[1] / left + c_left
+    p2 += c_left - c_x * second[0] / left
     c_rest = c_log + ratio_left + ratio_1 + ratio_2
-    c_x, cotangents = follow_back(
-        x, rest, y, y_rest, t, u, place, stick * (n0 - c_new_left), c_log, ratio_0, c_rest, BINS, INVERSE
-    )
-    store_gradients(params, stride, grads, grad_stride, scale, place, cotangents, shared, valid, BINS, OPEN)
+    c_x, cotangents = follow_back(first, stick * (n0 - c_new_left), c_log, ratio_0, c_rest, BINS, INVERSE)
+    store_gradients(params, stride, grads, grad_stride, first, cotangents, shared, valid, BINS, OPEN)
     return p0 + c_x / stick, p1, p2
 
 

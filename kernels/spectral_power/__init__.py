@@ -1,7 +1,6 @@
 """spectral_power: real powers of SU(N) matrices, in the group and covariant under conjugation."""
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,8 +12,7 @@ from lattice_flows.kernels.spectral_power import reference
 
 __all__ = ["spectral_power"]
 
-LARGEST = 8
-"""The largest N that there is a compiled kernel for."""
+LARGEST = 8  # the largest N that there is a compiled kernel for
 
 
 def spectral_power(w: Tensor, exponent: float | Tensor) -> Tensor:
@@ -66,21 +64,18 @@ def _exponents(exponent: float | Tensor, batch: torch.Size, w: Tensor) -> Tensor
     return exponent.expand(batch)
 
 
-_SIZES = range(2, LARGEST + 1)
 _forward = define_op(
     reference.spectral_power,
-    lambda w, exponent: like(w),
+    like,
     lambda w, exponent, power: (w.contiguous(), exponent, exponent.stride(0), len(w), power),
-    sizes=_SIZES,
-    failed=partial(not_unitary, "spectral_power"),
+    largest=LARGEST,
+    failed=not_unitary,
 )
 _backward = define_op(
     reference.spectral_power_backward,
-    lambda w, exponent, grad: like(w),
-    lambda w, exponent, grad, grad_w: (
-        w.contiguous(), exponent, exponent.stride(0), grad.contiguous(), len(w), grad_w
-    ),
-    sizes=_SIZES,
-    failed=partial(not_unitary, "spectral_power"),
-)  # fmt: skip
+    like,
+    lambda w, exponent, grad, out: (w.contiguous(), exponent, exponent.stride(0), grad.contiguous(), len(w), out),
+    largest=LARGEST,
+    failed=not_unitary,
+)
 _derivable = differentiable(_forward, _backward, tensors=2)

@@ -12,21 +12,17 @@ from lattice_flows.kernels.matrices import adjoint, project
 def spectral_power(w: Tensor, exponent: Tensor) -> Tensor:
     """w^s `(M, N, N)` of w `(M, N, N)` for exponents s `(M,)`; see `lattice_flows.kernels.spectral_power`."""
     phases, frame = spectrum.eigenphases(w)
-    return (frame * _turn(exponent.unsqueeze(-1) * phases).unsqueeze(-2)) @ adjoint(frame)
+    return (frame * spectrum.turn(exponent.unsqueeze(-1) * phases).unsqueeze(-2)) @ adjoint(frame)
 
 
 def spectral_power_backward(w: Tensor, exponent: Tensor, grad: Tensor) -> Tensor:
     """The gradient of w, its part tangent to the group, `(M, N, N)`; the formula is in the README beside this file."""
     phases, frame = spectrum.eigenphases(w)
     s = exponent.unsqueeze(-1)
-    old, new = _turn(phases / 2).unsqueeze(-1), _turn(s * phases / 2).unsqueeze(-1)
+    old, new = spectrum.turn(phases / 2).unsqueeze(-1), spectrum.turn(s * phases / 2).unsqueeze(-1)
     x = (new * new.mT).conj_physical() * (adjoint(frame) @ grad @ frame)
     x = project(_divided_differences(spectrum.gaps(phases), s) * (x - adjoint(x)) / 2)
     return frame @ (old * old.mT * x) @ adjoint(frame)
-
-
-def _turn(angle: Tensor) -> Tensor:
-    return torch.polar(torch.ones_like(angle), angle)
 
 
 def _divided_differences(gap: Tensor, s: Tensor) -> Tensor:
@@ -41,7 +37,7 @@ def _divided_differences(gap: Tensor, s: Tensor) -> Tensor:
     sign, part = 1 - 2 * turns.remainder(2), math.pi * (s - turns)
     outer = sign * (part.sin() * (s * half).cos() - part.cos() * (s * half).sin())
     ratio = torch.where(arc <= rest, (s * half).sin(), outer) / half.sin()
-    i, j = (list(index) for index in zip(*spectrum.pairs(gap.shape[-1]), strict=True))
+    i, j = spectrum.pairs(gap.shape[-1])
     table = torch.diag_embed(s.expand_as(gap))
     table[..., i, j] = table[..., j, i] = ratio
     return table

@@ -1,7 +1,5 @@
 """unitary_eig: eigenphases and orthonormal eigenvectors of batched unitary matrices."""
 
-from functools import partial
-
 from torch import Tensor
 
 from lattice_flows.kernels.define import define_op, like, underivable
@@ -10,8 +8,7 @@ from lattice_flows.kernels.unitary_eig import reference
 
 __all__ = ["unitary_eig"]
 
-LARGEST = 8
-"""The largest N that there is a compiled kernel for."""
+LARGEST = 8  # the largest N that there is a compiled kernel for
 
 
 def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +44,7 @@ _forward = define_op(
     reference.unitary_eig,
     lambda w: (w.real.new_empty(w.shape[:2]), like(w)),
     lambda w, phases, frame: (w.contiguous(), len(w), phases, frame),
-    sizes=range(2, LARGEST + 1),
-    failed=partial(not_unitary, "unitary_eig"),
+    largest=LARGEST,
+    failed=not_unitary,
 )
 _decompose = underivable(_forward)

@@ -18,13 +18,13 @@ NEARLY_UNITARY = 1e-3
 
 
 def unitary_eig(w: Tensor) -> tuple[Tensor, Tensor]:
-    """Phases `(M, N)` and eigenvectors `(M, N, N)` of w `(M, N, N)`; see `lattice_flows.kernels.unitary_eig`.
+    """Phases `(..., N)` and eigenvectors `(..., N, N)` of w `(..., N, N)`; see `lattice_flows.kernels.unitary_eig`.
 
     The Hermitian matrix with eigenvalues cos(phase - MIX) is diagonalised by `eigh`, whose eigenvectors are
     orthonormal, and the matrices in which that mixed two different phases are finished by Jacobi rotations.
     """
     if w.numel() == 0:
-        return w.real.new_empty(w.shape[:2]), torch.empty_like(w, memory_format=torch.contiguous_format)
+        return w.real.new_empty(w.shape[:-1]), torch.empty_like(w, memory_format=torch.contiguous_format)
     one = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
     # `not all` of what passes rather than `any` of what does not, so that NaN fails
     if not ((adjoint(w) @ w - one).abs() <= NEARLY_UNITARY).all():

@@ -1,10 +1,8 @@
 """Actions S(x) and their forces."""
 
 from lattice_flows.actions.base import Action, ActionEntry, ActionLike, BetaSettings, OperatorAction
-from lattice_flows.actions.improved import DBW2, Iwasaki, Symanzik
-from lattice_flows.actions.loops import LoopAction
+from lattice_flows.actions.loops import DBW2, Iwasaki, LoopAction, Symanzik, Wilson
 from lattice_flows.actions.phi4 import Phi4
-from lattice_flows.actions.wilson import Wilson
 from lattice_flows.errors import moved
 
 __all__ = [
@@ -12,9 +10,4 @@ __all__ = [
     "Symanzik", "Wilson",
 ]  # fmt: skip
 
-__getattr__ = moved(
-    __name__,
-    {
-        "build": "build of an entry of lattice_flows.config.ACTIONS",
-    },
-)
+__getattr__ = moved(__name__, {"build": "build of an entry of lattice_flows.config.ACTIONS"})

@@ -5,15 +5,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from lattice_flows.actions.local import Cell, Conditional
-from lattice_flows.config.rules import FINITE, POSITIVE, Settings
+from lattice_flows.config.rules import POSITIVE, Positive, Rule, Settings, at_least
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import Lattice, Space
+from lattice_flows.lattice.space import check_space
 from lattice_flows.operators.base import Operator, autograd_force
 from lattice_flows.streams import Streams
 
@@ -25,20 +26,15 @@ class Action(nn.Module):
     """S(x); the target density is p = exp(-S) / Z relative to the measure of the space.
 
     To add one, implement `forward`; the force follows by autograd. `forward` must read the coupling from `self.beta`
-    at each call, or the action must override `at`. Further couplings are attributes of your own.
-
-    Args:
-        space: that of the configurations x.
-        beta: the coupling, where the action has one.
+    at each call, or the action must override `at`. Further couplings are attributes of your own. Without a coupling
+    beta is None.
 
     Raises:
         InvalidInput: `space` is no space, or beta is not a finite number > 0.
-
-    Attributes:
-        batch_invariant: whether all digits of S and of the force are independent of the rest of a batch.
     """
 
     batch_invariant = False
+    """Whether all digits of S and of the force are independent of the rest of a batch."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Take local updates from an action whose S is another than theirs: it must bring its own."""
@@ -52,12 +48,8 @@ class Action(nn.Module):
 
     def __init__(self, space: Space, beta: float | None = None):
         super().__init__()
-        if not isinstance(space, Space):
-            raise InvalidInput(
-                f"an action needs the space of its fields, such as GaugeField(SU(3), (8, 8)), got {space!r}"
-            )
-        self.space = space
-        self.beta = None if beta is None else _checked(beta, zero=False)
+        self.space = check_space(space, "an action")
+        self.beta = None if beta is None else coupling("beta", beta, POSITIVE)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -68,15 +60,11 @@ class Action(nn.Module):
         return autograd_force(self, x, self.space)
 
     def at(self, beta: float) -> Self:
-        """The same action at another coupling.
-
-        Raises:
-            InvalidInput: the action has no coupling beta, or beta is not a finite number >= 0.
-        """
+        """The same action at another coupling; InvalidInput if it has none, or beta is not a finite number >= 0."""
         if self.beta is None:
             raise InvalidInput(f"{self} has no coupling beta that could change")
         other = copy.copy(self)
-        other.beta = _checked(beta, zero=True)
+        other.beta = coupling("beta", beta, at_least(0))
         return other
 
     def on(self, lattice: Lattice | Sequence[int]) -> Self:
@@ -101,13 +89,9 @@ class Action(nn.Module):
         raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
 
     def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
-        """The density of the active elements of a cell, given all others.
+        """The density of the active elements of a cell, given all others; errors as for `cells`.
 
-        Args:
-            flat: configurations `(*batch, n_elements, *element)`, as `Space.flatten` gives them.
-
-        Raises:
-            InvalidInput: the action has no local updates.
+        Shapes: flat `(*batch, n_elements, *element)`, as `Space.flatten` gives it.
         """
         raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
 
@@ -123,10 +107,8 @@ class OperatorAction(Action):
         """Coefficients, at the present beta, and operators."""
 
     def forward(self, x: Tensor) -> Tensor:
-        total = torch.zeros((), device=x.device)
-        for coefficient, operator in self.terms():
-            total = total + coefficient * operator.value(x)
-        return total
+        values = (coefficient * operator.value(x) for coefficient, operator in self.terms())
+        return sum(values, start=torch.zeros((), device=x.device))
 
     def force(self, x: Tensor) -> Tensor:
         force = torch.zeros_like(self.space.check(x))
@@ -139,24 +121,25 @@ class OperatorAction(Action):
 class BetaSettings(Settings):
     """The coupling `beta` of an action."""
 
-    beta: Annotated[float, FINITE, POSITIVE]
+    beta: Positive
 
 
 class ActionEntry(NamedTuple):
     """A named action of `[action]` in configs.
 
-    To add one: a file with the action and its entry, and one line in `lattice_flows/config/registry.py`. `settings`
-    has one field for each coupling, and `build(space, settings)` gives the action.
+    To add one: a file with the action and its entry, and one line in `lattice_flows/config/registry.py`.
     """
 
     settings: type[Settings]
-    """The keys of `[action]` beside `name`."""
+    """The keys of `[action]` beside `name`, one for each coupling."""
     build: Callable[[Any, Any], Action]
     """`(space, settings) -> Action`."""
 
 
-def _checked(beta: float, zero: bool) -> float:
-    number = isinstance(beta, int | float) and not isinstance(beta, bool) and math.isfinite(beta)
-    if not number or beta < 0 or (beta == 0 and not zero):
-        raise InvalidInput(f"beta must be a finite number {'>=' if zero else '>'} 0, got {beta!r}")
-    return float(beta)
+def coupling(name: str, value: float, *rules: Rule) -> float:
+    """The value, if it is a finite number that fits the rules; else InvalidInput."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not all(rule.holds(value) for rule in rules):
+        words = " ".join(["a finite number", *(rule.expectation for rule in rules)])
+        raise InvalidInput(f"{name} must be {words}, got {value!r}")
+    return float(value)

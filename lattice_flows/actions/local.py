@@ -30,7 +30,6 @@ class Conditional(Protocol):
 
     def energy(self, elements: Tensor) -> Tensor:
         """The part of S `(*batch, n)` that depends on each of the elements `(*batch, n, *element)`."""
-        ...
 
 
 class LinkConditional(NamedTuple):
@@ -58,8 +57,8 @@ def link_cells(lattice: Lattice, device: torch.device) -> tuple[Cell, ...]:
     found = []
     for mu in range(lattice.dim):
         others = (nu for nu in range(lattice.dim) if nu != mu)
-        turns = [turn for nu in others for turn in loops_through(rectangle(mu, 1, nu, 1), mu)]
-        walks = [lay(turn, lattice) for turn in turns]  # the first step is the link itself
+        # the first step is the link itself
+        walks = [lay(turn, lattice) for nu in others for turn in loops_through(rectangle(mu, 1, nu, 1), mu)]
         links = torch.stack([walk.links for walk in walks])
         forward = tuple(walk.forward[1:] for walk in walks)
         colour = lattice.colours(mu)

@@ -1,11 +1,11 @@
-"""Actions of plaquettes and 1 x 2 rectangles."""
+"""Actions of plaquettes and 1 x 2 rectangles: Wilson's and the improved ones."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from lattice_flows.actions.base import OperatorAction
+from lattice_flows.actions.base import ActionEntry, BetaSettings, OperatorAction
 from lattice_flows.actions.local import Cell, Conditional, LinkConditional, link_cells
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
@@ -44,3 +44,55 @@ class LoopAction(OperatorAction):
             return super().conditional(flat, cell)
         group = self.space.group
         return LinkConditional(group, group.link_sums(flat, cell.walks, cell.forward), self.beta / group.n)
+
+
+class Wilson(LoopAction):
+    """S = -(beta / N) sum_{x, mu < nu} Re tr P_{mu nu}(x), without a constant; for U(1), -beta sum cos(arg P).
+
+    Source: K. G. Wilson, Phys. Rev. D 10 (1974) 2445.
+
+    Example:
+        >>> from lattice_flows import SU
+        >>> space = GaugeField(SU(3), (4, 4))
+        >>> Wilson(space, beta=6.0)(space.cold(5))
+        tensor([-96., -96., -96., -96., -96.])
+    """
+
+    def __init__(self, space: GaugeField, beta: float):
+        super().__init__(space, beta)
+
+
+class Symanzik(LoopAction):
+    """Tree-level improved (Luscher-Weisz) action, c1 = -1/12.
+
+    Source: P. Weisz, Nucl. Phys. B 212 (1983) 1; M. Luscher and P. Weisz, Commun. Math. Phys. 97 (1985) 59.
+    """
+
+    def __init__(self, space: GaugeField, beta: float):
+        super().__init__(space, beta, c1=-1 / 12)
+
+
+class Iwasaki(LoopAction):
+    """Iwasaki's renormalisation-group improved action, c1 = -0.331.
+
+    Source: Y. Iwasaki, UTHEP-118 (1983), arXiv:1111.7054; Nucl. Phys. B 258 (1985) 141.
+    """
+
+    def __init__(self, space: GaugeField, beta: float):
+        super().__init__(space, beta, c1=-0.331)
+
+
+class DBW2(LoopAction):
+    """The doubly blocked Wilson action, c1 = -1.4088.
+
+    Source: T. Takaishi, Phys. Rev. D 54 (1996) 1050; P. de Forcrand et al. (QCD-TARO), hep-lat/9911033.
+    """
+
+    def __init__(self, space: GaugeField, beta: float):
+        super().__init__(space, beta, c1=-1.4088)
+
+
+WILSON = ActionEntry(BetaSettings, lambda space, settings: Wilson(space, settings.beta))
+SYMANZIK = ActionEntry(BetaSettings, lambda space, settings: Symanzik(space, settings.beta))
+IWASAKI = ActionEntry(BetaSettings, lambda space, settings: Iwasaki(space, settings.beta))
+DBW2_ENTRY = ActionEntry(BetaSettings, lambda space, settings: DBW2(space, settings.beta))

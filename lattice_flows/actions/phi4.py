@@ -1,7 +1,6 @@
 """The phi^4 action of a real scalar field."""
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -9,7 +8,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from lattice_flows.actions.base import Action, ActionEntry
+from lattice_flows.actions.base import Action, ActionEntry, coupling
 from lattice_flows.actions.local import Cell, Conditional
 from lattice_flows.config.rules import FINITE, Settings, at_least
 from lattice_flows.errors import InvalidInput
@@ -43,7 +42,7 @@ class Phi4(Action):
         if not isinstance(space, ScalarField):
             raise InvalidInput(f"phi^4 needs a space of scalars, such as ScalarField((8, 8)), got {space!r}")
         super().__init__(space)
-        self.m2, self.lambda_ = _coupling("m2", m2), _coupling("lambda", lambda_)
+        self.m2, self.lambda_ = coupling("m2", m2), coupling("lambda", lambda_)
         if self.lambda_ < 0 or (self.lambda_ == 0 and self.m2 <= 0):
             raise InvalidInput(f"lambda must be > 0, or 0 with m2 > 0, got lambda = {lambda_!r} and m2 = {m2!r}")
 
@@ -66,7 +65,6 @@ class Phi4(Action):
         return _site_cells(self.space.lattice, torch.device(device))
 
     def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
-        """The density of the field at some sites, given their neighbours."""
         neighbours = (flat.index_select(-1, step) for step in cell.walks[:, 0])
         # not sum: its order of additions can depend on the batch
         return SiteConditional(functools.reduce(torch.add, neighbours), 2 * self.space.dim + self.m2, self.lambda_)
@@ -103,12 +101,6 @@ class Phi4Settings(Settings):
 
     m2: Annotated[float, FINITE]
     lambda_: Annotated[float, FINITE, at_least(0)]
-
-
-def _coupling(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidInput(f"{name} must be a finite number, got {value!r}")
-    return float(value)
 
 
 PHI4 = ActionEntry(Phi4Settings, lambda space, settings: Phi4(space, settings.m2, settings.lambda_))

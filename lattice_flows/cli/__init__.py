@@ -25,7 +25,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     elif rest:
         arguments.overrides += rest
-    getattr(arguments, "check", lambda _: None)(arguments)
     logging.basicConfig(level=logging.WARNING, format="lattice-flows: %(message)s")
     logging.getLogger("lattice_flows").setLevel(logging.INFO)
     try:
@@ -35,13 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         print(f"lattice-flows: {error}", file=sys.stderr)
         return INTERRUPTED
-    except LatticeFlowsError as error:
-        return _fail(str(error))
     except BrokenPipeError:  # the reader of the output, such as head, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return _fail(str(error))
+    except (LatticeFlowsError, OSError) as error:
+        line = f"lattice-flows: error: {' '.join(str(error).split())}"
+        end_all(2, line)
+        print(line, file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nlattice-flows: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -49,10 +49,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         end_all(1, traceback.format_exc())
         raise
     return 0
-
-
-def _fail(message: str) -> int:
-    line = f"lattice-flows: error: {' '.join(message.split())}"
-    end_all(2, line)
-    print(line, file=sys.stderr)
-    return 2

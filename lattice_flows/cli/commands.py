@@ -1,4 +1,4 @@
-"""The commands: each takes its arguments and returns the text that is printed."""
+"""The commands: each takes its arguments and returns the text that is printed. Its docstring is its help."""
 
 import argparse
 import contextlib
@@ -29,7 +29,13 @@ def _together() -> Iterator[tuple["World", Stop]]:
 
 
 def train(arguments: argparse.Namespace) -> str:
-    """Train a flow."""
+    """Train a flow.
+
+    A folder that holds a checkpoint of the same settings goes on from there, so the command that was killed is the
+    command that resumes. A larger training.steps prolongs a run, with a new cosine schedule.
+
+    example: lattice-flows train config.toml training.steps=500 action.beta=2.2 --out runs/su2
+    """
     with _together() as (world, stop):
         from lattice_flows import config, runs
 
@@ -41,7 +47,18 @@ def train(arguments: argparse.Namespace) -> str:
 
 
 def sample(arguments: argparse.Namespace) -> str:
-    """Make Markov chains."""
+    """Make the Markov chains of a run, of a config, or of a trained model.
+
+    Goes on with the chains that are there, until each has N configurations; sampling.updates says how. With a config it
+    makes the folder of a run whose updates need no training, such as heatbath. With --model it first makes the folder
+    of a run that has the weights of that model. In both, sample, measure, show and train work.
+
+    example: lattice-flows sample --model u1_2d_L16_beta7 -n 10000
+    """
+    if arguments.model is None and not arguments.overrides:
+        arguments.parser.error("the following arguments are required: RUN, or CONFIG --out FOLDER, or --model MODEL")
+    if arguments.model is None and arguments.extents:
+        arguments.parser.error("--extents needs --model")
     with _together() as (world, stop):
         from lattice_flows import config, runs
 
@@ -64,7 +81,12 @@ def sample(arguments: argparse.Namespace) -> str:
 
 
 def measure(arguments: argparse.Namespace) -> str:
-    """Measure a run, an ensemble, or configurations."""
+    """Measure the chains of a run, or single configurations.
+
+    Prints the table; in the folder of a run it writes report.json, report.txt and figures/*.png.
+
+    example: lattice-flows measure runs/su2
+    """
     from lattice_flows import distributed, runs
 
     world = distributed.world()
@@ -92,7 +114,13 @@ def measure(arguments: argparse.Namespace) -> str:
 
 
 def compare(arguments: argparse.Namespace) -> str:
-    """Put runs side by side."""
+    """Put the samplers of runs side by side.
+
+    For each run, and each observable that all of them have: tau_int, and CPU-seconds for an independent configuration,
+    training included and not. Runs that are not measured yet are.
+
+    example: lattice-flows compare runs/heatbath runs/flow
+    """
     from lattice_flows import runs
 
     rows = runs.compare_runs(arguments.runs)
@@ -100,51 +128,69 @@ def compare(arguments: argparse.Namespace) -> str:
 
 
 def show(arguments: argparse.Namespace) -> str:
-    """Describe a run."""
+    """Describe a run and its progress.
+
+    Draws loss, ESS, gradient norm and the parts of a step's time in figures/training.png.
+
+    example: lattice-flows show runs/su2
+    """
     from lattice_flows import runs
 
     return runs.show_run(arguments.run)
 
 
 def export(arguments: argparse.Namespace) -> str:
-    """Write a model, a configuration or all of them to files."""
+    """Write the trained model of a run, or its configurations, to files.
+
+    The file of a model holds weights, config, training cost, and the ESS of N fresh proposals. It is loaded by
+    lattice_flows.load(FILE), and sampled by lattice-flows sample --model FILE. With --format it is that of a
+    four-dimensional SU(N) configuration. With --all it is an array (n, chains, ...) of every configuration for
+    numpy.load, or with --format the folder of a file for each.
+
+    example: lattice-flows export runs/su2 su2.safetensors
+    """
     from lattice_flows import runs
     from lattice_flows.reports import report
 
-    words = ""
+    words, file = "", arguments.file
     single = arguments.chain is not None or arguments.update is not None
     if arguments.all:
         if single or arguments.n is not None:
             raise InvalidInput("--all writes every configuration: leave -n, --chain and --update out")
-        number = runs.export_all(arguments.run, arguments.file, arguments.format)
-        return f"{arguments.file}: {number} configurations, every chain after each stored update\n"
+        number = runs.export_all(arguments.run, file, arguments.format)
+        return f"{file}: {number} configurations, every chain after each stored update\n"
     if arguments.format is None:
         if single:
             raise InvalidInput("--chain and --update name a configuration: say with --format how it is to be written")
-        model = runs.export_run(arguments.run, arguments.file, 10_000 if arguments.n is None else arguments.n)
+        model = runs.export_run(arguments.run, file, 10_000 if arguments.n is None else arguments.n)
         words = f"{report.in_words(model.name, model.facts)}\n"
     else:
         if arguments.n is not None:
             raise InvalidInput("-n is of the model of a run, --format of a configuration: leave one of them out")
-        runs.export_configuration(
-            arguments.run, arguments.file, arguments.format, arguments.chain or 0, arguments.update
-        )
-    return f"{words}{arguments.file}: {Path(arguments.file).stat().st_size:,} bytes\n"
+        runs.export_configuration(arguments.run, file, arguments.format, arguments.chain or 0, arguments.update)
+    return f"{words}{file}: {Path(file).stat().st_size:,} bytes\n"
 
 
 def bring(arguments: argparse.Namespace) -> str:
-    """Make a run of a configuration in a file."""
+    """Make a run that starts from a configuration in a file.
+
+    Group, extents and precision are those of the NERSC or ILDG file, which is verified; settings name the rest.
+
+    example: lattice-flows import ckpoint_lat.1000 --out runs/su3 action.beta=6.0
+    """
     from lattice_flows import runs
     from lattice_flows.reports import words
 
     config = runs.import_configuration(arguments.file, arguments.out, arguments.overrides)
-    return (
-        f"{words.system(config)}; next: lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}\n"
-    )
+    further = f"lattice-flows measure {arguments.out}, lattice-flows sample {arguments.out}"
+    return f"{words.system(config)}; next: {further}\n"
 
 
 def models(arguments: argparse.Namespace) -> str:
-    """List the trained models of the package."""
+    """List the trained models that the package brings.
+
+    example: lattice-flows models
+    """
     from lattice_flows import models
     from lattice_flows.reports import report
 
@@ -152,7 +198,12 @@ def models(arguments: argparse.Namespace) -> str:
 
 
 def demo(arguments: argparse.Namespace) -> str:
-    """Train, sample and measure in a small example."""
+    """Train, sample and measure U(1) on 8x8 at beta = 2.
+
+    Compares with the exact values; takes less than a minute.
+
+    example: lattice-flows demo --out demo
+    """
     import torch
 
     from lattice_flows import runs
@@ -163,9 +214,57 @@ def demo(arguments: argparse.Namespace) -> str:
 
 
 def kernels(arguments: argparse.Namespace) -> str:
-    """Say which kernels run here."""
+    """Say which implementation of every kernel runs here, and why.
+
+    Compiled kernels are made on first use; this compiles a small one, to see that the compiler works. $CXX names
+    another compiler, $LATTICE_FLOWS_CACHE another folder for them, and LATTICE_FLOWS_KERNELS=reference switches to the
+    PyTorch references.
+
+    example: CXX=clang++ lattice-flows kernels
+    """
     from lattice_flows.kernels import overview
     from lattice_flows.reports.columns import columns
 
     rows, compiler = overview.choices()
     return columns([("op", "CPU", "CUDA", "why"), *rows]) + (f"\n{compiler}\n" if compiler else "")
+
+
+def submit(arguments: argparse.Namespace) -> str:
+    """Submit the jobs of a run to Slurm.
+
+    Checks the settings, writes them and the job scripts to the folder of the run, and submits these. A job that comes
+    to its time limit writes a checkpoint and is requeued, until the run is complete. Options that are left out come
+    from the site profile: --site, or $LATTICE_FLOWS_SITE, or ~/.config/lattice-flows/site.toml; slurm/README.md
+    explains it.
+
+    example: lattice-flows submit su2.toml --out runs/su2 --jobs train,sample,measure --nodes 2 --ntasks-per-node 16
+    """
+    from lattice_flows.cluster.profile import Resources
+    from lattice_flows.cluster.submit import submit_run
+
+    options = {key: value for key, value in vars(arguments).items() if key in Resources.__annotations__}
+    return submit_run(
+        arguments.config,
+        arguments.overrides,
+        arguments.out,
+        arguments.jobs,
+        {key: value for key, value in options.items() if value is not None},
+        imports=arguments.imports,
+        site=arguments.site,
+        array=arguments.array,
+        after=arguments.after,
+        dry_run=arguments.dry_run,
+    )
+
+
+def status(arguments: argparse.Namespace) -> str:
+    """Show the jobs of runs, and the progress of the runs.
+
+    The state is Slurm's; where it no longer knows a job, the folder says whether the work is complete. ESS is that of
+    recent training steps, the rate is in steps or updates a second, the remaining time is at this rate.
+
+    example: lattice-flows status runs/*
+    """
+    from lattice_flows.cluster.status import status_table
+
+    return status_table(arguments.runs)

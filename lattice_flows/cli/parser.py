@@ -1,15 +1,14 @@
-"""The words of the command line: commands, their options, and their help."""
+"""The words of the command line: the commands, their options, and their help."""
 
 import argparse
-import functools
+import contextlib
+import inspect
 import math
 import sys
+from collections.abc import Callable
 
 from lattice_flows.cli import commands
-from lattice_flows.cluster.commands import add_commands
-
-READ_CONFIGS = ("train", "sample", "measure", "compare", "show", "export", "import", "submit", "status")
-"""The commands that meet configs, and with them names that a module of the user's own may define."""
+from lattice_flows.cluster.profile import KINDS
 
 
 class _Version(argparse.Action):
@@ -33,24 +32,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and, in a checkout, the commit")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, function: object, summary: str, details: str, example: str) -> argparse.ArgumentParser:
+    def command(function: Callable[[argparse.Namespace], str], name: str = "") -> argparse.ArgumentParser:
+        """A command, with the docstring of its function as help."""
+        text, _, example = (inspect.getdoc(function) or "").partition("\n\nexample: ")
+        summary = text.partition(".")[0]
         sub = subparsers.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}. {details}",
+            name or function.__name__,
+            help=summary[:1].lower() + summary[1:],
+            description=text,
             epilog=f"example: {example}",
         )
         sub.set_defaults(command=function, parser=sub)
         return sub
 
-    train = command(
-        "train",
-        commands.train,
-        "train a flow",
-        "A folder that holds a checkpoint of the same settings goes on from there, so the command that was killed is "
-        "the command that resumes. A larger training.steps prolongs a run, with a new cosine schedule.",
-        "lattice-flows train config.toml training.steps=500 action.beta=2.2 --out runs/su2",
-    )
+    train = command(commands.train)
     train.add_argument("config", metavar="CONFIG", help="TOML file of settings")
     train.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, made if it is not there")
     train.add_argument(
@@ -60,17 +55,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="begin from these weights instead of random ones: a model (lattice-flows models), a .safetensors file, or "
         "the folder of a run, of the same [flow]; a flow that can is carried to the extents of the config",
     )
-    _add_overrides(train, "settings that replace those in the file")
-
-    sample = command(
-        "sample",
-        commands.sample,
-        "make the Markov chains of a run, of a config, or of a trained model",
-        "Goes on with the chains that are there, until each has N configurations; sampling.updates says how. With a "
-        "config it makes the folder of a run whose updates need no training, such as heatbath. With --model it first "
-        "makes the folder of a run that has the weights of that model. In both, sample, measure, show and train work.",
-        "lattice-flows sample --model u1_2d_L16_beta7 -n 10000",
+    train.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="settings that replace those in the file"
     )
+
+    sample = command(commands.sample)
     sample.usage = (
         "lattice-flows sample [-h] (RUN | CONFIG --out FOLDER | --model MODEL [--out FOLDER] [--extents L,L]) [-n N] "
         "[--import MODULE] [section.key=value ...]"
@@ -93,19 +82,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of the run or, with --out, TOML file of settings; then settings that replace those there: "
         "of a run only those of [sampling] and training.device",
     )
-    sample.set_defaults(check=functools.partial(_check_sample, sample))
 
-    measure = command(
-        "measure",
-        commands.measure,
-        "measure the chains of a run, or single configurations",
-        "Prints the table; in the folder of a run it writes report.json, report.txt and figures/*.png.",
-        "lattice-flows measure runs/su2",
-    )
+    measure = command(commands.measure)
     measure.add_argument(
         "sources", nargs="+", metavar="RUN or FILE", help="folder of a run, an ensemble.h5, or NERSC and ILDG files"
     )
-
     measure.add_argument(
         "--loops", type=_loops, metavar="R,T", help="Wilson loops of a run up to this size, potential and Creutz ratios"
     )
@@ -117,37 +98,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="Wilson flow up to this time: action densities, charge and, in four dimensions, t0 and w0",
     )
 
-    compare = command(
-        "compare",
-        commands.compare,
-        "put the samplers of runs side by side",
-        "For each run, and each observable that all of them have: tau_int, and CPU-seconds for an independent "
-        "configuration, training included and not. Runs that are not measured yet are.",
-        "lattice-flows compare runs/heatbath runs/flow",
-    )
+    compare = command(commands.compare)
     compare.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     compare.add_argument("--json", action="store_true", help="for machines")
 
-    show = command(
-        "show",
-        commands.show,
-        "describe a run and its progress",
-        "Draws loss, ESS, gradient norm and the parts of a step's time in figures/training.png.",
-        "lattice-flows show runs/su2",
-    )
-    _add_run(show)
+    command(commands.show).add_argument("run", metavar="RUN", help="folder of the run")
 
-    export = command(
-        "export",
-        commands.export,
-        "write the trained model of a run, or its configurations, to files",
-        "The file of a model holds weights, config, training cost, and the ESS of N fresh proposals. It is loaded by "
-        "lattice_flows.load(FILE), and sampled by lattice-flows sample --model FILE. With --format it is that of a "
-        "four-dimensional SU(N) configuration. With --all it is an array (n, chains, ...) of every configuration for "
-        "numpy.load, or with --format the folder of a file for each.",
-        "lattice-flows export runs/su2 su2.safetensors",
-    )
-    _add_run(export)
+    export = command(commands.export)
+    export.add_argument("run", metavar="RUN", help="folder of the run")
     export.add_argument("file", metavar="FILE", help="the file; a model ends in .safetensors, an array in .npy")
     export.add_argument("--all", action="store_true", help="every configuration in order, repeated as the chain was")
     export.add_argument("-n", metavar="N", type=int, help="proposals for the ESS of the model (default: 10000)")
@@ -155,54 +113,53 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--chain", metavar="K", type=int, help="which chain it is of (default: 0)")
     export.add_argument("--update", metavar="T", type=int, help="after which update (default: the last one stored)")
 
-    bring = command(
-        "import",
-        commands.bring,
-        "make a run that starts from a configuration in a file",
-        "Group, extents and precision are those of the NERSC or ILDG file, which is verified; settings name the rest.",
-        "lattice-flows import ckpoint_lat.1000 --out runs/su3 action.beta=6.0",
-    )
+    bring = command(commands.bring, "import")
     bring.add_argument("file", metavar="FILE", help="a NERSC or ILDG file")
     bring.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, which must not be one yet")
-    _add_overrides(bring, "settings of the run; action.beta at least")
-
-    command(
-        "models",
-        commands.models,
-        "list the trained models that the package brings",
-        "",
-        "lattice-flows models",
+    bring.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="settings of the run; action.beta at least"
     )
 
-    demo = command(
-        "demo",
-        commands.demo,
-        "train, sample and measure U(1) on 8x8 at beta = 2",
-        "Compares with the exact values; takes less than a minute.",
-        "lattice-flows demo --out demo",
-    )
+    command(commands.models)
+    demo = command(commands.demo)
     demo.add_argument("--out", default="lattice-flows-demo", metavar="FOLDER", help="folder of the run (%(default)s)")
+    command(commands.kernels)
 
-    command(
-        "kernels",
-        commands.kernels,
-        "say which implementation of every kernel runs here, and why",
-        "Compiled kernels are made on first use; this compiles a small one, to see that the compiler works. $CXX names "
-        "another compiler, $LATTICE_FLOWS_CACHE another folder for them, and LATTICE_FLOWS_KERNELS=reference "
-        "switches to the PyTorch references.",
-        "CXX=clang++ lattice-flows kernels",
+    submit = command(commands.submit)
+    submit.add_argument("config", metavar="CONFIG", help="TOML file of settings")
+    submit.add_argument("--out", metavar="FOLDER", help="folder of the run (default: runs/NAME, of NAME.toml)")
+    submit.add_argument(
+        "--jobs",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="JOB,...",
+        help=f"some of {', '.join(KINDS)}, each after the one before (default: train, if an update needs a flow)",
     )
+    submit.add_argument("--nodes", type=int, metavar="N", help="how many nodes")
+    submit.add_argument("--ntasks-per-node", type=int, metavar="N", help="processes on each of them")
+    submit.add_argument("--cpus-per-task", type=int, metavar="N", help="cores of each process")
+    submit.add_argument("--gpus-per-task", type=int, metavar="N", help="GPUs of each process")
+    submit.add_argument("--time", metavar="LIMIT", help="time limit of one life of a job, such as 12:00:00")
+    submit.add_argument("--partition", metavar="NAME", help="the partition")
+    submit.add_argument("--account", metavar="NAME", help="the account")
+    submit.add_argument("--array", metavar="0-7", help="sample with these seeds, each in a run of its own, RUN/seed-0")
+    submit.add_argument("--after", metavar="JOB", help="begin when this job has succeeded")
+    submit.add_argument("--site", metavar="FILE", help="site profile, in TOML")
+    submit.add_argument("--dry-run", action="store_true", help="print the scripts and do nothing; needs no Slurm")
+    submit.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that replace those there")
 
-    add_commands(command)
-    for name in READ_CONFIGS:
-        subparsers.choices[name].add_argument(
-            "--import",
-            dest="imports",
-            action="append",
-            default=[],
-            metavar="MODULE",
-            help="import this module first: it adds actions, architectures, updates or observables",
-        )
+    command(commands.status).add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
+
+    for name, sub in subparsers.choices.items():
+        if name not in ("models", "demo", "kernels"):  # the others meet configs, with names of the user's own modules
+            sub.add_argument(
+                "--import",
+                dest="imports",
+                action="append",
+                default=[],
+                metavar="MODULE",
+                help="import this module first: it adds actions, architectures, updates or observables",
+            )
     return parser
 
 
@@ -221,25 +178,7 @@ def _loops(text: str) -> tuple[int, int]:
 
 
 def _flow_time(text: str) -> float:
-    try:
-        time = float(text)
-    except ValueError:
-        time = math.nan
-    if not 0 < time < math.inf:
-        raise argparse.ArgumentTypeError(f"a flow time > 0 such as 2.0 is expected, got {text!r}")
-    return time
-
-
-def _check_sample(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    if arguments.model is None and not arguments.overrides:
-        parser.error("the following arguments are required: RUN, or CONFIG --out FOLDER, or --model MODEL")
-    if arguments.model is None and arguments.extents:
-        parser.error("--extents needs --model")
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="folder of the run")
-
-
-def _add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=meaning)
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"a flow time > 0 such as 2.0 is expected, got {text!r}")

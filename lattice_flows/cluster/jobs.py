@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
+from lattice_flows.io import MetricsFile, read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -21,15 +23,7 @@ OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job that was submitted.
-
-    Attributes:
-        job: its id.
-        kind: train, sample or measure.
-        ranks: how many processes it has.
-        array: its tasks, if it is an array.
-        after: the job that it waits for.
-    """
+    """A job that was submitted: its id, its part of the run, its tasks if it is an array, the job that it waits for."""
 
     job: str
     kind: str
@@ -39,18 +33,12 @@ class Job:
     submitted: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Queued:
+class Queued(NamedTuple):
     """The state of a job or of a task of an array; ``left`` until its time limit, in Slurm's format."""
 
     state: str
     reason: str
     left: str
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self.state in OVER
 
 
 def read_jobs(folder: Path) -> list[Job]:
@@ -59,8 +47,6 @@ def read_jobs(folder: Path) -> list[Job]:
     Raises:
         InvalidInput: the file is broken.
     """
-    from lattice_flows.io import read_metrics
-
     try:
         return [Job(**record) for record in read_metrics(folder / JOBS)]
     except TypeError as error:
@@ -73,8 +59,6 @@ def record(folder: Path, job: Job) -> None:
     Raises:
         LatticeFlowsError: the disk is full or the folder not writable.
     """
-    from lattice_flows.io import MetricsFile, read_metrics
-
     with MetricsFile(folder / JOBS, keep=len(read_metrics(folder / JOBS))) as jobs:
         jobs.append({**dataclasses.asdict(job), "submitted": time.strftime("%Y-%m-%d %H:%M:%S")})
         jobs.sync()
@@ -119,8 +103,8 @@ def queue(jobs: Iterable[str]) -> dict[str, Queued] | None:
     if result.returncode != 0 and "Invalid job id" not in result.stderr:
         log.warning("Slurm does not answer: %s", message(result.stderr))
         return None
-    rows = [line.split("|") for line in result.stdout.splitlines()]
-    return {job: Queued(state=state, reason=reason, left=left) for job, state, reason, left in rows}
+    rows = (line.split("|") for line in result.stdout.splitlines())
+    return {job: Queued(*words) for job, *words in rows}
 
 
 def tasks(array: str) -> list[int]:
@@ -133,16 +117,15 @@ def tasks(array: str) -> list[int]:
         >>> tasks("1,4-8:2%2")
         [1, 4, 6, 8]
     """
-    indices: list[int] = []
-    for part in array.partition("%")[0].split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?", part)
-        if not match or not re.fullmatch(r"[^%]*(%[1-9]\d*)?", array):
-            raise InvalidInput(f"an array is such as 0-7, 1,3,5 or 0-99%10, got {array!r} (command line: --array)")
-        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
-        if last < first:
+    part = r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?"
+    if not re.fullmatch(rf"{part}(,{part})*(%[1-9]\d*)?", array):
+        raise InvalidInput(f"an array is such as 0-7, 1,3,5 or 0-99%10, got {array!r} (command line: --array)")
+    indices: set[int] = set()
+    for first, last, step in re.findall(part, array.partition("%")[0]):
+        if int(last or first) < int(first):
             raise InvalidInput(f"an array must not end before it begins, got {array!r} (command line: --array)")
-        indices += range(first, last + 1, step)
-    return sorted(set(indices))
+        indices.update(range(int(first), int(last or first) + 1, int(step or 1)))
+    return sorted(indices)
 
 
 def message(text: str) -> str:

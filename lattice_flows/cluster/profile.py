@@ -1,21 +1,18 @@
 """A site profile, in a TOML file: the environment of jobs, and the resources that they ask for by default."""
 
 import os
-import re
 import shlex
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from lattice_flows.config.rules import Count, Rule, Settings, at_least
+from lattice_flows.config.rules import Count, Rule, Settings, at_least, keys, matching, within
 from lattice_flows.errors import InvalidInput
 
 KINDS = ("train", "sample", "measure")
 VARIABLE = "LATTICE_FLOWS_SITE"
-PLACE = "~/.config/lattice-flows/site.toml"
-LAUNCHER = "srun --mpi=pmi2 --kill-on-bad-exit=1"
 
 
 def _one_line(text: str) -> bool:
@@ -29,14 +26,10 @@ def _words(text: str) -> bool:
         return False
 
 
-Word = Annotated[str, Rule("one word", lambda v: bool(re.fullmatch(r"[^\s,;'\"$`\\]+", v)))]
+Word = Annotated[str, matching("one word", r"[^\s,;'\"$`\\]+")]
 Lines = Annotated[tuple[str, ...], Rule("a list of lines, none of them empty", lambda v: all(map(_one_line, v)))]
 Time = Annotated[
-    str,
-    Rule(
-        "a time such as 30 (minutes), 12:00:00 or 2-00:00:00",
-        lambda v: bool(re.fullmatch(r"\d+(:\d\d?){0,2}|\d+-\d+(:\d\d?){0,2}", v)),
-    ),
+    str, matching("a time such as 30 (minutes), 12:00:00 or 2-00:00:00", r"\d+(:\d\d?){0,2}|\d+-\d+(:\d\d?){0,2}")
 ]
 
 
@@ -51,7 +44,7 @@ class Environment(Settings):
 
     modules: Annotated[tuple[str, ...], Rule("names of modules", lambda v: all(map(_one_line, v)))] = ()
     setup: Lines = ()
-    launcher: Annotated[str, Rule("words of one line", _words)] = LAUNCHER
+    launcher: Annotated[str, Rule("words of one line", _words)] = "srun --mpi=pmi2 --kill-on-bad-exit=1"
     signal_seconds: Annotated[int, Rule("from 1 to 65535", lambda v: 1 <= v <= 65535)] = 120
 
 
@@ -97,11 +90,7 @@ class Profile:
     tables: Mapping[str, Mapping[str, Any]]
 
     def resources(self, kind: str, options: Mapping[str, Any]) -> Resources:
-        """The resources of a job: options go before the section of the job, and that before ``[defaults]``.
-
-        Args:
-            kind: of the job: train, sample or measure.
-            options: of the command line, by their names in `Resources`.
+        """The resources of a job: options of the command line, else those of its section, else ``[defaults]``.
 
         Raises:
             InvalidInput: a wrong value, with its place.
@@ -112,14 +101,14 @@ class Profile:
             >>> [profile.resources(kind, {"time": "30"}).nodes for kind in ("train", "measure")]
             [8, 1]
         """
-        table: dict[str, Any] = {}
-        places: dict[str, str] = {}
-        for section in ("defaults", kind):
-            table |= self.tables.get(section, {})
-            places |= {key: f"{self.source}: {section}.{key}" for key in self.tables.get(section, {})}
-        table |= options
-        places |= {key: f"command line: --{key.replace('_', '-')}" for key in options}
-        resources: Resources = Resources.from_table(table, lambda key: places.get(key, self.source))
+        given = {
+            key: (value, f"{self.source}: {section}.{key}")
+            for section in ("defaults", kind)
+            for key, value in self.tables.get(section, {}).items()
+        }
+        given |= {key: (value, f"command line: --{key.replace('_', '-')}") for key, value in options.items()}
+        table = {key: value for key, (value, _) in given.items()}
+        resources: Resources = Resources.from_table(table, lambda key: given[key][1] if key else self.source)
         return resources
 
 
@@ -131,41 +120,33 @@ def load_profile(path: str | Path | None = None) -> Profile:
     Raises:
         InvalidInput: no such file, or a wrong value in it, in one line that names file, key and expectation.
     """
-    if path is None:
-        path = os.environ.get(VARIABLE) or None
+    if path is not None:
+        source = str(path)
+    elif path := os.environ.get(VARIABLE):
         source = f"${VARIABLE}: {path}"
     else:
-        source = str(path)
-    if path is None:
-        path = Path(PLACE).expanduser()
+        path = Path("~/.config/lattice-flows/site.toml").expanduser()
         source = str(path)
         if not path.exists():
             return Profile(source="built-in site profile", environment=Environment(), tables={})
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(
             f"cannot read the site profile: {error.strerror} ({source}); slurm/sites has two to begin with"
         ) from error
     except ValueError as error:
         raise InvalidInput(f"a site profile must be TOML: {error} ({source})") from error
-    return _from_tables(tables, source)
-
-
-def _from_tables(tables: Mapping[str, Any], source: str) -> Profile:
+    environment = Environment()
     sections: dict[str, Any] = {"environment": Environment, "defaults": Resources, **dict.fromkeys(KINDS, Resources)}
-
-    def where(section: str) -> Callable[[str], str]:
-        return lambda key: f"{source}: {section}.{key}" if key else f"{source}: {section}"
-
     for name, table in tables.items():
         if name not in sections:
-            home = next((s for s, kind in sections.items() if name in {f.name for f in fields(kind)}), None)
+            home = next((section for section, kind in sections.items() if name in keys(kind)), None)
             remedy = f"; {name} belongs to [{home}]" if home else ""
             raise InvalidInput(f"unknown section {name!r}, valid sections: {', '.join(sections)}{remedy} ({source})")
         if not isinstance(table, dict):
             raise InvalidInput(f"{name} must be a section [{name}], got {table!r} ({source}: {name})")
-        sections[name].from_table(table, where(name))
-    environment = Environment.from_table(tables.get("environment", {}), where("environment"))
+        settings = sections[name].from_table(table, within(name, lambda key: f"{source}: {key}"))
+        if name == "environment":
+            environment = settings
     return Profile(source=source, environment=environment, tables=tables)

@@ -9,8 +9,6 @@ from pathlib import Path
 from lattice_flows.cluster.profile import Environment, Resources
 from lattice_flows.errors import InvalidInput
 
-PACKAGE = Path(__file__).parents[1]
-
 
 def template(kind: str) -> str:
     """The text of train.sbatch, sample.sbatch or measure.sbatch.
@@ -19,24 +17,17 @@ def template(kind: str) -> str:
         >>> template("train").splitlines()[0]
         '#!/bin/bash'
     """
-    folder = PACKAGE / "slurm"
+    package = Path(__file__).parents[1]
+    folder = package / "slurm"
     if not folder.is_dir():  # a link, which an unpacked zip of the checkout holds as a text file
-        folder = PACKAGE.parent / "slurm"
+        folder = package.parent / "slurm"
     return (folder / f"{kind}.sbatch").read_text(encoding="utf-8")
 
 
 def fill(
     kind: str, run: Path, arguments: Sequence[str], asks: Resources, environment: Environment, array: str | None = None
 ) -> str:
-    """The job script of a run.
-
-    Args:
-        kind: train, sample or measure.
-        run: its folder, which the output goes to.
-        arguments: of the template, as by hand.
-        asks: the resources of the job.
-        environment: of the site.
-        array: the tasks of a job array, such as ``0-7``.
+    """The job script of a run: the template of its kind, with `arguments` as by hand, and its output in `run`.
 
     Raises:
         InvalidInput: a path or an argument that no line of a script can hold.
@@ -52,25 +43,8 @@ def fill(
     for word in (str(run), os.getcwd(), *arguments):
         if not word.isprintable():
             raise InvalidInput(f"a job script cannot hold the control characters of {word!r}")
-    modules = [f"module load {shlex.quote(name)}" for name in environment.modules]
-    setup = "".join(f"{line}\n" for line in (*modules, *environment.setup))
-    options = "".join(f"#SBATCH {option}\n" for option in _options(kind, run.absolute(), asks, environment, array))
-    text = template(kind)
-    for pattern, filled in (
-        (r"(?:^#SBATCH .*\n)+", options),
-        (r"^launcher=\(.*\)\n", f"launcher=({environment.launcher})\n"),
-        (r"^# Setup: .*\n", f"# Setup, from the site profile:\n{setup}"),
-        (r"^# Arguments: .*\n", f"# Arguments, from the command line:\nset -- {shlex.join(arguments)}\n"),
-    ):
-        text, n = re.subn(pattern, lambda _, filled=filled: filled, text, flags=re.MULTILINE)  # type: ignore[misc]
-        assert n == 1, f"{kind}.sbatch has {n} places for {pattern}"
-    return text
-
-
-def _options(kind: str, run: Path, asks: Resources, environment: Environment, array: str | None) -> list[str]:
-    output = str(run).replace("%", "%%") + (f"/{kind}-%A_%a.out" if array else f"/{kind}-%j.out")
     values: dict[str, str | int | None] = {
-        "job-name": f"{run.name}-{kind}",
+        "job-name": f"{run.absolute().name}-{kind}",
         "partition": asks.partition,
         "account": asks.account,
         "nodes": asks.nodes,
@@ -80,8 +54,19 @@ def _options(kind: str, run: Path, asks: Resources, environment: Environment, ar
         "time": asks.time,
         "array": array,
         "chdir": os.getcwd(),
-        "output": output,
+        "output": str(run.absolute()).replace("%", "%%") + f"/{kind}-{'%A_%a' if array else '%j'}.out",
         "signal": None if kind == "measure" else f"B:USR1@{environment.signal_seconds}",
     }
     named = [f"--{name}={shlex.quote(str(value))}" for name, value in values.items() if value is not None]
-    return [*named, "--requeue", "--open-mode=append", *asks.options]
+    options = (*named, "--requeue", "--open-mode=append", *asks.options)
+    setup = (*(f"module load {shlex.quote(name)}" for name in environment.modules), *environment.setup)
+    text = template(kind)
+    for pattern, filled in (
+        (r"(?:^#SBATCH .*\n)+", "".join(f"#SBATCH {option}\n" for option in options)),
+        (r"^launcher=\(.*\)\n", f"launcher=({environment.launcher})\n"),
+        (r"^# Setup: .*\n", "".join(f"{line}\n" for line in ("# Setup, from the site profile:", *setup))),
+        (r"^# Arguments: .*\n", f"# Arguments, from the command line:\nset -- {shlex.join(arguments)}\n"),
+    ):
+        text, n = re.subn(pattern, lambda _, filled=filled: filled, text, flags=re.MULTILINE)  # type: ignore[misc]
+        assert n == 1, f"{kind}.sbatch has {n} places for {pattern}"
+    return text

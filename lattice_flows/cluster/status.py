@@ -2,42 +2,43 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from lattice_flows.cluster import jobs
 from lattice_flows.cluster.jobs import Job, Queued
+from lattice_flows.config import loads
 from lattice_flows.errors import InvalidInput
+from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.reports.columns import columns
+from lattice_flows.runs import training_progress
+from lattice_flows.runs.folder import CHECKPOINT, CONFIG, COSTS, ENSEMBLE, METRICS, REPORT, beginning, load_run
 
-HEADER = ("run", "job", "id", "state", "step", "ESS", "rate", "remaining", "time left")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """The progress of one part of a run.
-
-    Attributes:
-        done, total: steps of the training or updates of the chains; of a measurement 0 or 1, of 1.
-        rate: of them in a second; nan where it is not known.
-        ess: that of recent training steps; nan where there is none.
-    """
+class Progress(NamedTuple):
+    """The steps of a training, the updates of chains, or a measurement as 0 or 1 of 1; nan is a number not known."""
 
     done: int
     total: int
     rate: float = math.nan
+    """Steps or updates a second."""
     ess: float = math.nan
+    """That of recent training steps."""
 
     @property
     def complete(self) -> bool:
         """Whether nothing is left to do."""
         return self.done >= self.total
 
-    @property
-    def remaining(self) -> float:
-        """The seconds that are left at this rate."""
-        return (self.total - self.done) / self.rate
+
+class Row(NamedTuple):
+    """One part of a run: its folder, train, sample or measure, the job, its id or that of its task, the progress."""
+
+    folder: Path
+    kind: str
+    job: Job | None
+    name: str
+    progress: Progress | None
 
 
 def status_table(folders: Iterable[str | Path]) -> str:
@@ -46,28 +47,23 @@ def status_table(folders: Iterable[str | Path]) -> str:
     Raises:
         InvalidInput: no run, or a broken file, in every folder.
     """
-    parts, wrong = [], []
-    for folder in map(Path, folders):
+    rows: list[Row] = []
+    wrong = []
+    for folder in folders:
         try:
-            for row in _rows(folder):
-                run, kind, job, _ = row
-                parts.append((row, read_progress(run, kind, job.ranks if job else 1)))
+            rows.extend(_rows(Path(folder)))  # which keeps the rows before a broken file
         except InvalidInput as error:
             wrong.append(error)
-    if not parts and wrong:
+    if not rows and wrong:
         raise wrong[0]
-    known = jobs.queue(job.job for (_, _, job, _), _ in parts if job)
-    table = columns([HEADER, *(_words(row, progress, known) for row, progress in parts)])
+    known = jobs.queue(row.job.job for row in rows if row.job)
+    header = ("run", "job", "id", "state", "step", "ESS", "rate", "remaining", "time left")
+    table = columns([header, *(_words(row, known) for row in rows)])
     return table + "".join(f"error: {error}\n" for error in wrong)
-
-
-Row = tuple[Path, str, Job | None, str]  # the folder, train, sample or measure, the job, and its id or that of its task
 
 
 def _rows(folder: Path) -> Iterator[Row]:
     """The last job of each kind, and the parts in the folder that no job made."""
-    from lattice_flows.runs.folder import CHECKPOINT, ENSEMBLE, METRICS, REPORT, load_run
-
     uses_flow = load_run(folder).sampling.uses_flow
     last = {job.kind: job for job in jobs.read_jobs(folder)}
     present = {
@@ -79,84 +75,58 @@ def _rows(folder: Path) -> Iterator[Row]:
         present["train" if uses_flow else "sample"] = True
     for kind, there in present.items():
         job = last.get(kind)
-        if job is None:
-            if there:
-                yield folder, kind, None, "-"
-        elif job.array is None:
-            yield folder, kind, job, job.job
+        if job is None or job.array is None:
+            if job or there:
+                yield Row(folder, kind, job, job.job if job else "-", _progress(folder, kind, job.ranks if job else 1))
         else:
             for task in jobs.tasks(job.array):
-                yield folder / f"seed-{task}", kind, job, f"{job.job}_{task}"
+                own = folder / f"seed-{task}"
+                yield Row(own, kind, job, f"{job.job}_{task}", _progress(own, kind, job.ranks))
 
 
-def _words(row: Row, progress: Progress | None, known: dict[str, Queued] | None) -> Sequence[str]:
-    folder, kind, job, name = row
-    queued = (known or {}).get(name)
-    step = "-" if kind == "measure" or progress is None else f"{progress.done}/{progress.total}"
-    words = [str(folder), kind, name, _state(job, queued, known is not None, progress), step, "-", "-", "-", "-"]
-    if progress is not None:
-        words[5] = "-" if math.isnan(progress.ess) else f"{progress.ess:.3f}"
-        words[6] = "-" if math.isnan(progress.rate) else f"{progress.rate:.3g}/s"
-        words[7] = "-" if progress.complete or math.isnan(progress.remaining) else _duration(progress.remaining)
-    if queued is not None and queued.state == "RUNNING":
-        words[8] = queued.left
-    return words
+def _words(row: Row, known: dict[str, Queued] | None) -> Sequence[str]:
+    queued = (known or {}).get(row.name)
+    step = ess = rate = remaining = "-"
+    if (progress := row.progress) is not None:
+        step = "-" if row.kind == "measure" else f"{progress.done}/{progress.total}"
+        ess = "-" if math.isnan(progress.ess) else f"{progress.ess:.3f}"
+        rate = "-" if math.isnan(progress.rate) else f"{progress.rate:.3g}/s"
+        if not progress.complete and not math.isnan(progress.rate):
+            remaining = _duration((progress.total - progress.done) / progress.rate)
+    left = queued.left if queued and queued.state == "RUNNING" else "-"
+    return str(row.folder), row.kind, row.name, _state(row, queued, known is not None), step, ess, rate, remaining, left
 
 
-def _state(job: Job | None, queued: Queued | None, asked: bool, progress: Progress | None) -> str:
+def _state(row: Row, queued: Queued | None, asked: bool) -> str:
     """Slurm's word, or else that of the folder."""
-    if job is None or not asked:
-        return "no job" if job is None and asked else "-"
+    if row.job is None or not asked:
+        return "no job" if asked else "-"
     if queued is None:
-        return "gone, complete" if progress is not None and progress.complete else "gone, not complete"
+        return "gone, complete" if row.progress is not None and row.progress.complete else "gone, not complete"
     return queued.state if queued.reason in ("None", "") else f"{queued.state} ({queued.reason})"
 
 
-def read_progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
-    """The progress of the training, the sampling or the measuring of a run; None before there is a run.
-
-    Args:
-        kind: train, sample or measure.
-        ranks: that sampling is shared by, since its records are of the time of all of them together.
-
-    Raises:
-        InvalidInput: a broken file.
-    """
-    from lattice_flows.runs.folder import CONFIG, REPORT, load_run
-
+def _progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
+    """The progress of one part of a run; None before there is a run. Records are of the time of all ranks together."""
     if kind == "measure":
-        return Progress(done=int((folder / REPORT).exists()), total=1)
+        return Progress(int((folder / REPORT).exists()), 1)
     if not (folder / CONFIG).exists():
         return None
     config = load_run(folder)
-    return _training(folder, config) if kind == "train" else _sampling(folder, config, ranks)
-
-
-def _training(folder: Path, config: Any) -> Progress:
-    from lattice_flows.io import read_metrics
-    from lattice_flows.runs import training_progress
-    from lattice_flows.runs.folder import METRICS, beginning
-
-    found = training_progress(read_metrics(folder / METRICS), beginning(folder, config))
-    rate = 1 / found.seconds if found.seconds > 0 else math.nan
-    return Progress(done=found.steps, total=found.total, rate=rate, ess=found.ess)
-
-
-def _sampling(folder: Path, config: Any, ranks: int) -> Progress:
-    from lattice_flows.config import loads
-    from lattice_flows.io import ChainFile, read_metrics
-    from lattice_flows.runs.folder import COSTS, ENSEMBLE
-
+    if kind == "train":
+        found = training_progress(read_metrics(folder / METRICS), beginning(folder, config))
+        rate = 1 / found.seconds if found.seconds > 0 else math.nan
+        return Progress(found.steps, found.total, rate, found.ess)
     path, total = folder / ENSEMBLE, config.sampling.n * config.sampling.every
     if not path.exists():
-        return Progress(done=0, total=total)
+        return Progress(0, total)
     stored = ChainFile(path)
     if "config" in stored.attributes:  # the settings of the chains: those in the config of a model's run may differ
         total = loads(stored.attributes["config"], str(path)).sampling.n * stored.every
     recent = [record for record in read_metrics(folder / COSTS) if record["made"]][-5:]
     seconds = sum(record.get("seconds", record["cpu_seconds"] / ranks) for record in recent)
     rate = sum(record["made"] for record in recent) / seconds if seconds > 0 else math.nan
-    return Progress(done=stored.n_updates, total=total, rate=rate)
+    return Progress(stored.n_updates, total, rate)
 
 
 def _duration(seconds: float) -> str:

@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lattice_flows import models
 from lattice_flows.cluster import jobs
 from lattice_flows.cluster.jobs import Job
-from lattice_flows.cluster.profile import KINDS, Environment, Resources, load_profile
+from lattice_flows.cluster.profile import KINDS, Resources, load_profile
 from lattice_flows.cluster.script import fill
 from lattice_flows.config import Config, load
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
+from lattice_flows.io import files
+from lattice_flows.runs.folder import CHECKPOINT, CONFIG, ENSEMBLE, MODEL, check_same_run, write_config
+from lattice_flows.runs.train import training_stages
 
 
 def submit_run(
@@ -56,24 +60,33 @@ def submit_run(
     profile = load_profile(site)
     config = _checked_config(source, overrides, imports, folder)
     kinds = tuple(kinds) or (("train",) if config.sampling.uses_flow else ("sample",))
-    _check_kinds(kinds, array, after)
-    _check_there_is_work(kinds, folder, config.sampling.uses_flow, after)
+    _check_kinds(kinds, folder, config.sampling.uses_flow, array, after)
     asks = {kind: profile.resources(kind, options or {}) for kind in kinds}
-    environment = _with_modules(profile.environment, config.imports, Path(source).parent)
-    scripts = _scripts(asks, folder, config.sampling.uses_flow, environment, array)
+    environment = profile.environment
+    if config.imports:  # modules beside the config: jobs load its copy in the folder of the run
+        line = f"export PYTHONPATH={shlex.quote(str(Path(source).parent.absolute()))}${{PYTHONPATH:+:$PYTHONPATH}}"
+        environment = dataclasses.replace(environment, setup=(*environment.setup, line))
+    copy, run = str(folder / CONFIG), str(folder)
+    arguments = {
+        "train": [copy, run],
+        "sample": [run] if config.sampling.uses_flow or array is None else [copy, run],
+        "measure": [run],
+    }
+    arrays = {kind: None if kind == "train" else array for kind in kinds}
+    scripts = {kind: fill(kind, folder, arguments[kind], asks[kind], environment, arrays[kind]) for kind in kinds}
     if dry_run:
-        return _shown(scripts, folder, after, array)
+        return _shown(scripts, folder, after, arrays)
     _check_idle(folder, after)
-    _write(folder, config, scripts)
-    return _submit(asks, folder, after, array)
+    files.make_folder(folder)
+    with files.locked(folder):  # and no longer, since a job may begin as soon as it is submitted
+        write_config(folder, config)
+        for kind, text in scripts.items():
+            files.write(folder / f"{kind}.sbatch", text.encode())
+    return _submit(asks, folder, after, arrays)
 
 
 def _checked_config(source: str | Path, overrides: Iterable[str], imports: Sequence[str], folder: Path) -> Config:
     """The config, when lattice-flows train or sample would take it."""
-    from lattice_flows import models
-    from lattice_flows.runs.folder import check_same_run
-    from lattice_flows.runs.train import training_stages
-
     config = load(source, overrides, imports)
     if config.sampling.uses_flow:
         config, flow, action = models.build_run(config, str(source))
@@ -84,7 +97,7 @@ def _checked_config(source: str | Path, overrides: Iterable[str], imports: Seque
     return config
 
 
-def _check_kinds(kinds: Sequence[str], array: str | None, after: str | None) -> None:
+def _check_kinds(kinds: Sequence[str], folder: Path, uses_flow: bool, array: str | None, after: str | None) -> None:
     if list(kinds) != [kind for kind in KINDS if kind in kinds]:
         raise InvalidInput(
             f"jobs must be some of {', '.join(KINDS)}, in this order, got {','.join(kinds)} (command line: --jobs)"
@@ -93,100 +106,52 @@ def _check_kinds(kinds: Sequence[str], array: str | None, after: str | None) -> 
         jobs.tasks(array)
         if kinds == ("train",):
             raise InvalidInput("an array is one of chains: sample must be among the jobs (command line: --array)")
-    if after is not None and not re.fullmatch(r"\d+(_\d+)?", after):
-        raise InvalidInput(f"the id of a job, such as 12, is expected, got {after!r} (command line: --after)")
-
-
-def _check_there_is_work(kinds: Sequence[str], folder: Path, uses_flow: bool, after: str | None) -> None:
-    from lattice_flows.runs.folder import CHECKPOINT, ENSEMBLE, MODEL
-
-    if after is not None:  # that job may make it
-        return
-    trained = (folder / CHECKPOINT).exists() or (folder / MODEL).exists()
-    if kinds[0] == "sample" and uses_flow and not trained:
+    if after is not None:  # that job may make what is not there
+        if not re.fullmatch(r"\d+(_\d+)?", after):
+            raise InvalidInput(f"the id of a job, such as 12, is expected, got {after!r} (command line: --after)")
+    elif kinds[0] == "sample" and uses_flow and not ((folder / CHECKPOINT).exists() or (folder / MODEL).exists()):
         raise InvalidInput(f"nothing is trained yet in {folder}: --jobs train,sample does that first")
-    if kinds[0] == "measure" and not any(folder.glob(ENSEMBLE)) and not any(folder.glob(f"seed-*/{ENSEMBLE}")):
+    elif kinds[0] == "measure" and not any(folder.glob(ENSEMBLE)) and not any(folder.glob(f"seed-*/{ENSEMBLE}")):
         raise InvalidInput(f"nothing is sampled yet in {folder}: --jobs sample,measure does that first")
-
-
-def _with_modules(environment: Environment, imports: Sequence[str], folder: Path) -> Environment:
-    """An environment in which modules beside a config are found: jobs load its copy in the folder of the run."""
-    if not imports:
-        return environment
-    line = f"export PYTHONPATH={shlex.quote(str(folder.absolute()))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    return dataclasses.replace(environment, setup=(*environment.setup, line))
-
-
-def _scripts(
-    asks: Mapping[str, Resources], folder: Path, uses_flow: bool, environment: Environment, array: str | None
-) -> dict[str, str]:
-    run, config = str(folder), str(folder / "config.toml")
-    arguments = {
-        "train": [config, run],
-        "sample": [run] if uses_flow or array is None else [config, run],
-        "measure": [run],
-    }
-    return {
-        kind: fill(kind, folder, arguments[kind], own, environment, None if kind == "train" else array)
-        for kind, own in asks.items()
-    }
 
 
 def _check_idle(folder: Path, after: str | None) -> None:
     """Raise InvalidInput for a job of the run that is not over, other than `after` and those that it waits for."""
-    recorded = jobs.read_jobs(folder)
-    before = {job.job: job.after for job in recorded}
-    while after is not None:
-        recorded = [job for job in recorded if job.job != after]
-        after = before.pop(after, None)
-    queued = jobs.queue(job.job for job in recorded) or {}
-    for job in recorded:
+    recorded = {job.job: job for job in jobs.read_jobs(folder)}
+    while after in recorded:
+        after = recorded.pop(after).after
+    queued = jobs.queue(recorded) or {}
+    for job in recorded.values():
         for name, state in queued.items():
-            if name.partition("_")[0] == job.job and not state.over:
+            if name.partition("_")[0] == job.job and state.state not in jobs.OVER:
                 raise InvalidInput(
                     f"job {name} of {folder} ({job.kind}) is {state.state}: wait for it, submit --after {job.job}, or "
                     f"scancel {job.job}"
                 )
 
 
-def _write(folder: Path, config: Config, scripts: Mapping[str, str]) -> None:
-    from lattice_flows.io import files
-    from lattice_flows.runs.folder import write_config
-
-    files.make_folder(folder)
-    with files.locked(folder):  # and no longer, since a job may begin as soon as it is submitted
-        write_config(folder, config)
-        for kind, text in scripts.items():
-            files.write(folder / f"{kind}.sbatch", text.encode())
-
-
-def _submit(asks: Mapping[str, Resources], folder: Path, after: str | None, array: str | None) -> str:
+def _submit(asks: Mapping[str, Resources], folder: Path, after: str | None, arrays: Mapping[str, str | None]) -> str:
     submitted: list[str] = []
     lines = []
-    waits_for_array = False
+    depends = "afterok"
     for kind, own in asks.items():
-        own_array = None if kind == "train" else array
         script = folder / f"{kind}.sbatch"
         try:
-            job = jobs.submit(script, _dependency(after, waits_for_array))
+            job = jobs.submit(script, after and f"{depends}:{after}")
         except LatticeFlowsError as error:
             jobs.cancel(submitted)
             cancelled = f"; {', '.join(submitted)}, submitted before it, was cancelled" if submitted else ""
             raise LatticeFlowsError(f"{error}{cancelled}") from error
         submitted.append(job)
         ranks = own.nodes * own.ntasks_per_node
-        jobs.record(folder, Job(job=job, kind=kind, ranks=ranks, array=own_array, after=after))
+        jobs.record(folder, Job(job=job, kind=kind, ranks=ranks, array=arrays[kind], after=after))
         lines.append(f"{kind}: job {job}{f', after {after}' if after else ''} ({script})")
-        after, waits_for_array = job, own_array is not None
+        after = job
+        depends = "aftercorr" if arrays[kind] else "afterok"  # a task of an array after that of its own index
     return "\n".join([*lines, f"next: lattice-flows status {folder}"]) + "\n"
 
 
-def _dependency(after: str | None, array: bool) -> str | None:
-    """The dependency on a job; each task of an array waits for the task of its own index in an array before."""
-    return after and f"{'aftercorr' if array else 'afterok'}:{after}"
-
-
-def _shown(scripts: Mapping[str, str], folder: Path, after: str | None, array: str | None) -> str:
+def _shown(scripts: Mapping[str, str], folder: Path, after: str | None, arrays: Mapping[str, str | None]) -> str:
     """The script; of several, each below a line with its file and the job before it."""
     if len(scripts) == 1:
         return "".join(scripts.values())
@@ -194,5 +159,5 @@ def _shown(scripts: Mapping[str, str], folder: Path, after: str | None, array: s
     for kind, text in scripts.items():
         waits = f", after {after}" if after else ""
         parts.append(f"==> {folder / f'{kind}.sbatch'}{waits} <==\n{text}")
-        after = kind if kind == "train" or array is None else f"each task of {kind}"
+        after = f"each task of {kind}" if arrays[kind] else kind
     return "\n".join(parts)

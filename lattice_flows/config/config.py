@@ -1,32 +1,67 @@
 """All settings of one run, from tables of their values."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from lattice_flows.config.choices import architecture, default_action, owners, section_class, words_for_unknown
-from lattice_flows.config.combine import keys
-from lattice_flows.config.rules import Settings
-from lattice_flows.config.sections import (
-    ActionConfig,
-    FlowConfig,
-    LatticeConfig,
-    SamplingConfig,
-    TrainingConfig,
-    names_of,
-)
+from lattice_flows.config.registry import ACTIONS, ARCHITECTURES, SAMPLERS, Registry
+from lattice_flows.config.rules import Settings, combined, keys, placed, within
+from lattice_flows.config.sections import ActionConfig, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig
 from lattice_flows.errors import InvalidInput
 
 Table = Mapping[str, Any]
 Tables = Mapping[str, Table]
-SECTIONS = ("lattice", "action", "flow", "training", "sampling")
-NAMING = {
-    "action": "action.name",
-    "flow": "flow.architecture",
-    "training": "flow.architecture",
-    "sampling": "sampling.updates",
+
+
+class SectionKind(NamedTuple):
+    """A section: its own keys, the entries that add keys, their attribute with these, and the key that names them."""
+
+    own: type[Settings]
+    registry: Registry | Mapping[str, Any]
+    attribute: str
+    naming: str
+
+    def settings(self, names: Iterable[str]) -> type[Settings]:
+        """The class of the section where it names these entries.
+
+        Raises:
+            InvalidInput: there is no such entry, or two of them do not go together.
+        """
+        return combined(self.own, *(getattr(self.registry[name], self.attribute) for name in names))
+
+    def owners(self, key: str) -> list[str]:
+        """The entries that have a key.
+
+        Example:
+            >>> SECTIONS["action"].owners("beta")
+            ['wilson', 'symanzik', 'iwasaki', 'dbw2']
+        """
+        found = []
+        for name in self.registry:
+            with contextlib.suppress(InvalidInput):  # a broken entry of another package is no matter of this config
+                if key in keys(getattr(self.registry[name], self.attribute)):
+                    found.append(name)
+        return found
+
+    def unknown(self, names: Iterable[str], key: str) -> str:
+        """The words for a key that does not belong to the section where it names these entries."""
+        if owners := self.owners(key):
+            return f"{key} belongs to {', '.join(owners)}, not to {', '.join(names) or 'any of them'}; valid keys"
+        return f"unknown key {key!r}, valid keys"
+
+
+SECTIONS = {
+    "lattice": SectionKind(LatticeConfig, {}, "", ""),
+    "action": SectionKind(ActionConfig, ACTIONS, "settings", "action.name"),
+    "flow": SectionKind(FlowConfig, ARCHITECTURES, "settings", "flow.architecture"),
+    "training": SectionKind(TrainingConfig, ARCHITECTURES, "training", "flow.architecture"),
+    "sampling": SectionKind(SamplingConfig, SAMPLERS, "settings", "sampling.updates"),
 }
-"""The keys that name entries."""
+
+FREE = ("training.device", "training.checkpoint_every", "training.max_bad_steps")
+"""Settings other than those of `[sampling]` that may change when a run goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +87,14 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "imports", tuple(self.imports))
-        flow = architecture(self.lattice, self.flow.architecture)
-        names = {"action": (self.action.name,), "flow": flow, "training": flow, "sampling": self.sampling.names}
+        names = _named(self.lattice, self.action, self.flow, self.sampling)
         for section, chosen in names.items():
-            if type(getattr(self, section)) is not section_class(section, chosen):
+            if type(getattr(self, section)) is not SECTIONS[section].settings(chosen):
                 raise InvalidInput(
                     f"[{section}] has not the keys of {', '.join(chosen) or 'no entry'}: make the config with "
                     "Config.of, or from another with config.having"
                 )
+        flow = names["flow"]
         if self.flow.architecture == "auto" and flow:
             object.__setattr__(self, "flow", replace(self.flow, architecture=flow[0]))
         if self.sampling.uses_flow and not flow:
@@ -118,10 +153,7 @@ def configured(given: Tables, changes: Tables, place: Callable[[str], str], impo
     """The config of some tables after changes.
 
     Keys of `given` are left out where they belong to an entry that the changes took away. Those of `changes` are all
-    checked.
-
-    Args:
-        place: of a section or of ``section.key``, for errors; of "" the place of the whole.
+    checked. Errors end in the `place` of a section or of ``section.key``; of "" it is the place of the whole.
 
     Raises:
         InvalidInput: a section, a key or a value that does not fit, with its place.
@@ -130,68 +162,60 @@ def configured(given: Tables, changes: Tables, place: Callable[[str], str], impo
     for name in merged:
         if name not in SECTIONS:
             raise InvalidInput(f"unknown section {name!r}, valid sections: {', '.join(SECTIONS)} ({place(name)})")
-    chosen = _chosen(merged, place)
-    before = _chosen_or_none(given, place) if changes else chosen
+    chosen = before = _chosen(merged, place)
+    with contextlib.suppress(InvalidInput):  # the tables alone may be no config
+        before = _chosen(given, place)
     sections = {}
-    for section in SECTIONS:
-        names = chosen[section]
-        try:
-            kind = LatticeConfig if section == "lattice" else section_class(section, names)
-        except InvalidInput as error:  # an unknown name
-            raise InvalidInput(f"{error} ({place(NAMING[section])})") from None
-        table = merged.get(section, {})
-        if before is not None and (gone := set(before[section]) - set(names)):
-            kept = {*keys(kind), *changes.get(section, {})}
-            table = {key: value for key, value in table.items() if key in kept or not gone & {*owners(section, key)}}
-        if section == "action":
-            table = {"name": names[0], **table}
-        elif section == "flow" and names:
-            table = {**table, "architecture": names[0]}
-        sections[section] = kind.from_table(table, _within(section, place), words_for_unknown(section, names))
-    try:
+    for name, section in SECTIONS.items():
+        with placed(place(section.naming)):
+            kind = section.settings(chosen[name])
+        table = merged.get(name, {})
+        if gone := set(before[name]) - set(chosen[name]):
+            kept = keys(kind).keys() | changes.get(name, {})
+            table = {key: value for key, value in table.items() if key in kept or not gone & {*section.owners(key)}}
+        if name == "action":
+            table = {"name": chosen[name][0], **table}
+        elif name == "flow" and chosen[name]:
+            table = {**table, "architecture": chosen[name][0]}
+        unknown = functools.partial(section.unknown, chosen[name])
+        sections[name] = kind.from_table(table, within(name, place), unknown)
+    with placed(place("")):
         return Config(imports=tuple(imports), **sections)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({place('')})" if place("") else str(error)) from None
 
 
 def _chosen(tables: Tables, place: Callable[[str], str]) -> dict[str, tuple[str, ...]]:
-    """The names of the entries in each section."""
+    """The names of the entries in each section of tables."""
 
-    def value(kind: Any, section: str, key: str, default: str | None = None) -> Any:
-        table = tables.get(section, {}).get(key, default)
-        return getattr(kind.from_table({} if table is None else {key: table}, _within(section, place)), key)
+    def own(section: str, key: str, default: str | None = None) -> Any:
+        value = tables.get(section, {}).get(key, default)
+        return SECTIONS[section].own.from_table({} if value is None else {key: value}, within(section, place))
 
-    lattice = LatticeConfig.from_table(tables.get("lattice", {}), _within("lattice", place))
-    name = default_action(lattice.field)
-    if name is None and "name" not in tables.get("action", {}):
+    lattice = LatticeConfig.from_table(tables.get("lattice", {}), within("lattice", place))
+    default = {"gauge": "wilson", "scalar": "phi4"}[lattice.field]
+    if default not in ACTIONS and "name" not in tables.get("action", {}):
         raise InvalidInput(f"name is missing: a {lattice.field} field has no default action ({place('action.name')})")
-    action = value(ActionConfig, "action", "name", name)
-    flow = architecture(lattice, value(FlowConfig, "flow", "architecture"))
-    updates = names_of(value(SamplingConfig, "sampling", "updates"))
-    return {"lattice": (), "action": (action,), "flow": flow, "training": flow, "sampling": updates}
+    action = own("action", "name", default if default in ACTIONS else None)
+    return _named(lattice, action, own("flow", "architecture"), own("sampling", "updates"))
 
 
-def _chosen_or_none(tables: Tables, place: Callable[[str], str]) -> dict[str, tuple[str, ...]] | None:
-    """The same, or None where the tables alone do not say it."""
-    try:
-        return _chosen(tables, place)
-    except InvalidInput:
-        return None
-
-
-def _within(section: str, place: Callable[[str], str]) -> Callable[[str], str]:
-    return lambda key: place(f"{section}.{key}" if key else section)
+def _named(
+    lattice: LatticeConfig, action: ActionConfig, flow: FlowConfig, sampling: SamplingConfig
+) -> dict[str, tuple[str, ...]]:
+    """The names of the entries in each section; of the architecture "auto" the first that suits, or none."""
+    names: tuple[str, ...] = (flow.architecture,)
+    if flow.architecture == "auto":
+        dim = len(lattice.extents)
+        names = next(((name,) for name, recipe in ARCHITECTURES.items() if recipe.suits(lattice.field, dim)), ())
+    return {"lattice": (), "action": (action.name,), "flow": names, "training": names, "sampling": sampling.names}
 
 
 def _plain(sections: Mapping[str, Table | Settings | None]) -> dict[str, dict[str, Any]]:
     """Tables with the names of TOML."""
-    tables = {
-        name: section.table() if isinstance(section, Settings) else section or {} for name, section in sections.items()
-    }
-    return {
-        name: renamed(name, {key.removesuffix("_"): value for key, value in table.items()})
-        for name, table in tables.items()
-    }
+    plain = {}
+    for name, section in sections.items():
+        table = section.table() if isinstance(section, Settings) else section or {}
+        plain[name] = renamed(name, {key.removesuffix("_"): value for key, value in table.items()})
+    return plain
 
 
 def renamed(section: str, table: Table) -> dict[str, Any]:
@@ -205,3 +229,28 @@ def renamed(section: str, table: Table) -> dict[str, Any]:
     if "extents" in table:
         raise InvalidInput("sites and extents of [lattice] are the same: leave sites out")
     return {"extents" if key == "sites" else key: value for key, value in table.items()}
+
+
+def resume_conflicts(old: Config, new: Config, *, longer: bool = True) -> list[str]:
+    """The settings, in words, that keep a run made with `old` from going on with `new`.
+
+    Free to change are ``[sampling]``, ``imports`` and, in ``[training]``, device, checkpoint_every and max_bad_steps.
+    With `longer`, ``steps`` may grow. The cosine schedule then ends later, so the run differs from one with the longer
+    schedule from its start.
+
+    Example:
+        >>> old = Config.of(lattice={"group": "U(1)", "extents": (8, 8)}, action={"beta": 2.0})
+        >>> resume_conflicts(old, old.having(action={"beta": 3.0}, sampling={"n": 5}))
+        ['action.beta was 2.0 and is now 3.0']
+    """
+    conflicts = []
+    for section in ("lattice", "action", "flow", "training"):
+        before, now = getattr(old, section), getattr(new, section)
+        # where another entry is named, its name alone is told, and not each key that comes or goes with it
+        for key, (field, *_) in keys(type(before)).items():
+            if key in keys(type(now)) and f"{section}.{key}" not in FREE:
+                was, is_now = getattr(before, field), getattr(now, field)
+                grows = longer and (section, key) == ("training", "steps") and is_now >= was
+                if was != is_now and not grows:
+                    conflicts.append(f"{section}.{key} was {was} and is now {is_now}")
+    return sorted(conflicts)

@@ -15,18 +15,15 @@ def provenance() -> dict[str, str]:
         >>> provenance()["version"] == lattice_flows.__version__
         True
     """
-    commit = _commit(Path(lattice_flows.__file__).parent)
-    return {"version": lattice_flows.__version__} | ({"commit": commit} if commit else {})
-
-
-def _commit(package: Path) -> str | None:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(package), *arguments]
-        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
-
+    version = {"version": lattice_flows.__version__}
     try:
         # an environment inside somebody else's repository is not a checkout of this one
-        git("ls-files", "--error-unmatch", "__init__.py")
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        _git("ls-files", "--error-unmatch", "__init__.py")
+        return version | {"commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")}
     except (OSError, subprocess.SubprocessError):
-        return None
+        return version
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(lattice_flows.__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, check=True, text=True, timeout=10).stdout.strip()

@@ -1,13 +1,12 @@
-"""Names in configs: one line here and one file make an action, an architecture, an update or an observable.
+"""Names in configs: one line here and one file make an action, an architecture, an update or an observable."""
 
-A name leads to an entry, `module:NAME`, which is imported on first use. Other packages add names through entry points;
-a module that a config imports adds names by `register`.
-"""
-
+import contextlib
 import importlib
 import logging
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from lattice_flows.errors import InvalidInput
@@ -16,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Registry:
-    """Entries by name, in the order in which they are listed.
+    """Entries by name, in the order in which they are listed; each is imported on first use.
 
     To add an entry, add one line to this file; in another package, declare an entry point of the `group`; in a module
     of your own, call `register` and name the module in the `imports` of a config.
@@ -63,11 +62,14 @@ class Registry:
             raise InvalidInput(f"unknown {self.kind} {name!r}; available: {', '.join(self)}")
         entry = self._entries[name]
         if isinstance(entry, str):
-            entry = self._entries[name] = self._resolved(name, entry)
-        return entry
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._all()
+            module, _, attribute = entry.partition(":")
+            try:
+                self._entries[name] = getattr(importlib.import_module(module), attribute)
+            except (ImportError, AttributeError) as error:
+                if module.startswith("lattice_flows."):
+                    raise
+                raise InvalidInput(f"the {self.kind} {name!r} is not at {entry}: {error}") from error
+        return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._all()))
@@ -75,15 +77,6 @@ class Registry:
     def items(self) -> Iterator[tuple[str, Any]]:
         """Names and entries."""
         return ((name, self[name]) for name in self)
-
-    def _resolved(self, name: str, place: str) -> Any:
-        module, _, attribute = place.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            if module.startswith("lattice_flows."):
-                raise
-            raise InvalidInput(f"the {self.kind} {name!r} is not at {place}: {error}") from error
 
     def _all(self) -> dict[str, Any]:
         if not self._searched:
@@ -96,13 +89,36 @@ class Registry:
         return self._entries
 
 
+def import_modules(names: Iterable[str], where: str, folder: str | Path = ".") -> None:
+    """Import modules that define entries of the registries, from a folder, the current folder, or the usual places.
+
+    Raises:
+        InvalidInput: one cannot be imported.
+    """
+    added = list(dict.fromkeys((str(Path(folder).resolve()), str(Path.cwd()))))
+    sys.path[:0] = added
+    importlib.invalidate_caches()
+    try:
+        for name in names:
+            importlib.import_module(name)
+    except ImportError as error:
+        raise InvalidInput(
+            f"cannot import {name}: {error} ({where}); it is looked for in {added[0]}, in the current folder and in "
+            "$PYTHONPATH"
+        ) from error
+    finally:
+        for path in added:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(path)
+
+
 ACTIONS = Registry(
     "action",
     {
-        "wilson": "actions.wilson:WILSON",
-        "symanzik": "actions.improved:SYMANZIK",
-        "iwasaki": "actions.improved:IWASAKI",
-        "dbw2": "actions.improved:DBW2_ENTRY",
+        "wilson": "actions.loops:WILSON",
+        "symanzik": "actions.loops:SYMANZIK",
+        "iwasaki": "actions.loops:IWASAKI",
+        "dbw2": "actions.loops:DBW2_ENTRY",
         "phi4": "actions.phi4:PHI4",
     },
     "lattice_flows.actions",
@@ -114,7 +130,7 @@ ARCHITECTURES = Registry(
         "stripes": "flows.coupling_flows:STRIPES",
         "checkerboard": "flows.coupling_flows:CHECKERBOARD",
         "hierarchical": "planar.hierarchical:HIERARCHICAL",
-        "affine": "flows.affine:AFFINE",
+        "affine": "flows.coupling_flows:AFFINE",
     },
     "lattice_flows.architectures",
 )
@@ -137,9 +153,9 @@ OBSERVABLES = Registry(
     {
         "plaquette": "observables.loops:PLAQUETTE",
         "wilson_loop_2x2": "observables.loops:WILSON_LOOP_2X2",
-        "topological_charge": "observables.charge:TOPOLOGICAL_CHARGE",
-        "topological_charge_squared": "observables.charge:TOPOLOGICAL_CHARGE_SQUARED",
-        "polyakov_loop": "observables.polyakov:POLYAKOV_LOOP",
+        "topological_charge": "observables.field_strength:TOPOLOGICAL_CHARGE",
+        "topological_charge_squared": "observables.field_strength:TOPOLOGICAL_CHARGE_SQUARED",
+        "polyakov_loop": "observables.loops:POLYAKOV_LOOP",
         "magnetisation": "observables.scalar:MAGNETISATION",
         "phi_squared": "observables.scalar:PHI_SQUARED",
         "susceptibility": "observables.scalar:SUSCEPTIBILITY",

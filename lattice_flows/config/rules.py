@@ -1,9 +1,15 @@
-"""Frozen dataclasses that check every field against its annotation: an instance that exists is one that fits."""
+"""Frozen dataclasses that check every field against its annotation: an instance that exists is one that fits.
 
+A section of a config is put together from several: it has its own keys, and those of the entries that it names.
+"""
+
+import contextlib
 import functools
+import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from lattice_flows.errors import InvalidInput
@@ -13,7 +19,7 @@ class Rule(NamedTuple):
     """A condition on a value beyond its type, in words and as a test."""
 
     expectation: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], object]
 
 
 FINITE = Rule("finite", math.isfinite)
@@ -23,6 +29,11 @@ POSITIVE = Rule("> 0", lambda v: v > 0)
 def at_least(bound: int) -> Rule:
     """The rule that a number is not below `bound`."""
     return Rule(f">= {bound}", lambda v: v >= bound)
+
+
+def matching(expectation: str, pattern: str) -> Rule:
+    """The rule that the whole of a text matches a regular expression."""
+    return Rule(expectation, re.compile(pattern).fullmatch)
 
 
 Positive = Annotated[float, FINITE, POSITIVE]
@@ -55,8 +66,7 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        for key, hint in hints(type(self)).items():
-            name = field_name(type(self), key)
+        for key, (name, hint, _) in keys(type(self)).items():
             object.__setattr__(self, name, _checked(key, getattr(self, name), hint))
 
     def check(self, config: Any) -> None:
@@ -68,8 +78,8 @@ class Settings:
 
     def table(self) -> dict[str, Any]:
         """The settings as a TOML table; one that is None is left out."""
-        values = ((key, getattr(self, field_name(type(self), key))) for key in hints(type(self)))
-        return {key: value for key, value in values if value is not None}
+        values = {key: getattr(self, name) for key, (name, *_) in keys(type(self)).items()}
+        return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
     def from_table(
@@ -87,38 +97,57 @@ class Settings:
         Raises:
             InvalidInput: a key that is unknown, missing, or does not fit.
         """
-        known = hints(cls)
+        known, values = keys(cls), {}
         for key, value in table.items():
-            if key not in known:
-                raise InvalidInput(f"{unknown(key)}: {', '.join(known)} ({where(key)})")
-            try:
-                _checked(key, value, known[key])
-            except InvalidInput as error:
-                raise InvalidInput(f"{error} ({where(key)})") from None
-        for field in fields(cls):  # type: ignore[arg-type]  # the subclasses are dataclasses
-            key = field.name.removesuffix("_")
-            if field.default is MISSING and field.default_factory is MISSING and key not in table:
+            with placed(where(key)):
+                if key not in known:
+                    raise InvalidInput(f"{unknown(key)}: {', '.join(known)}")
+                values[known[key].field] = _checked(key, value, known[key].hint)
+        for key, (_, _, required) in known.items():
+            if required and key not in table:
                 raise InvalidInput(f"{key} is missing ({where(key)})")
-        try:
-            return cls(**{field_name(cls, key): value for key, value in table.items()})
-        except InvalidInput as error:  # a rule between fields
-            raise InvalidInput(f"{error} ({where('')})") from None
+        with placed(where("")):  # a rule between fields
+            return cls(**values)
 
 
-def hints(kind: Any) -> dict[str, Any]:
-    """The annotations of all fields of a class of settings by their keys, in order."""
-    return _hints(kind)
+@contextlib.contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Add a place to the words of `InvalidInput` that is raised inside."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} ({where})" if where else str(error)) from None
+
+
+def within(section: str, place: Callable[[str], str]) -> Callable[[str], str]:
+    """The places of the keys of a section, from those of ``section`` and of ``section.key``."""
+    return lambda key: place(f"{section}.{key}" if key else section)
+
+
+class Key(NamedTuple):
+    """A key of a class of settings: the field that it stands for, its annotation, and whether it has no default."""
+
+    field: str
+    hint: Any
+    required: bool
+
+
+def keys(kind: Any) -> dict[str, Key]:
+    """The keys of a class of settings, in order; `Settings` itself and None have none."""
+    return _keys(kind)
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    annotations = get_type_hints(kind, include_extras=True)
-    return {field.name.removesuffix("_"): annotations[field.name] for field in fields(kind)}
-
-
-def field_name(kind: Any, key: str) -> str:
-    """The field that a key stands for."""
-    return key if key in {field.name for field in fields(kind)} else f"{key}_"
+def _keys(kind: Any) -> dict[str, Key]:
+    if not is_dataclass(kind):
+        return {}
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        field.name.removesuffix("_"): Key(
+            field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING
+        )
+        for field in fields(kind)
+    }
 
 
 _WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
@@ -154,3 +183,62 @@ def _converted(value: Any, kind: Any) -> tuple[str, Any]:
     if kind not in _WORDS:
         raise TypeError(f"settings are str, bool, int, float, Literal, tuples of them, or None, not {kind}")
     return _WORDS[kind], value if type(value) is kind else None
+
+
+def combined(base: type[Settings], *parts: type[Settings] | None) -> type[Settings]:
+    """The frozen dataclass with the keys of `base` and then those of each part; equal arguments give the same class.
+
+    A part that is None, or that comes twice, adds nothing. Methods of a part go before those of the base. Instances
+    pickle as long as base and parts can be imported.
+
+    Raises:
+        InvalidInput: a part is no frozen dataclass of `Settings`, or two of them have the same key.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Section(Settings):
+        ...     name: str = "wilson"
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Coupling(Settings):
+        ...     beta: Positive
+        >>> combined(Section, Coupling, Coupling)(beta=2)
+        Section(name='wilson', beta=2.0)
+    """
+    given: list[Any] = [base, *(part for part in parts if part not in (None, Settings))]
+    for kind in given:
+        params = getattr(kind, "__dataclass_params__", None)
+        if not (isinstance(kind, type) and issubclass(kind, Settings) and params and params.frozen):
+            raise InvalidInput(f"settings must be a frozen dataclass that derives from config.Settings, got {kind}")
+    once = dict.fromkeys(given)
+    kinds = [kind for kind in once if not any(other is not kind and issubclass(other, kind) for other in once)]
+    return kinds[0] if len(kinds) == 1 else _combined(*kinds)
+
+
+@functools.cache
+def _combined(*kinds: Any) -> Any:
+    base = kinds[0]
+    owners: dict[str, Any] = {}
+    taken = set(dir(base)) - base.__dataclass_fields__.keys()
+    for kind in kinds:
+        for key, (name, *_) in keys(kind).items():
+            if name in taken:
+                raise InvalidInput(f"a key cannot be called {key!r}, the name of a method: rename it")
+            definition = next(owner for owner in kind.__mro__ if name in inspect.get_annotations(owner))
+            if owners.setdefault(key, definition) is not definition:
+                raise InvalidInput(
+                    f"{owners[key].__qualname__} and {definition.__qualname__} both have a key {key!r}: "
+                    "rename one, or let them share a class"
+                )
+    # of dataclasses the last base has the first fields
+    methods = {"__doc__": base.__doc__, "__module__": base.__module__, "__reduce__": _reduce, "_kinds": kinds}
+    return dataclass(frozen=True, kw_only=True)(type(base.__name__, kinds[::-1], methods))
+
+
+def _reduce(self: Any) -> tuple[Any, ...]:
+    """The class has no name to be found by: it is made again from its parts."""
+    return _restored, (type(self)._kinds, {field.name: getattr(self, field.name) for field in fields(self)})
+
+
+def _restored(kinds: tuple[type[Settings], ...], values: dict[str, Any]) -> Settings:
+    return combined(*kinds)(**values)

@@ -1,41 +1,22 @@
-"""The sections of a config: their own keys; those of the entries that they name are added in `choices`."""
+"""The sections of a config: their own keys; those of the entries that they name are added in `config`."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from lattice_flows.config.registry import SAMPLERS
-from lattice_flows.config.rules import FINITE, Count, Positive, Rule, Seed, Settings, Steps, at_least
+from lattice_flows.config.rules import FINITE, Count, Positive, Rule, Seed, Settings, Steps, at_least, matching
 from lattice_flows.errors import InvalidInput
 
 Extents = Annotated[tuple[int, ...], Rule("2 to 4 extents, each >= 2", lambda v: 2 <= len(v) <= 4 and min(v) >= 2)]
-Device = Annotated[str, Rule("auto, cpu, cuda or cuda:k", lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v)))]
-
-_UPDATE = re.compile(r"([A-Za-z]\w*)(?:\*([1-9]\d*))?")
+Device = Annotated[str, matching("auto, cpu, cuda or cuda:k", r"auto|cpu|cuda(:\d+)?")]
 Updates = Annotated[
     tuple[str, ...],
     Rule(
         "a list of updates, each alone or as heatbath*4",
-        lambda v: bool(v) and all(_UPDATE.fullmatch(update) for update in v),
+        lambda v: v and all(re.fullmatch(r"[A-Za-z]\w*(\*[1-9]\d*)?", update) for update in v),
     ),
 ]
-
-
-def cycle_of(updates: Iterable[str]) -> tuple[tuple[str, int], ...]:
-    """Updates as pairs of a name and a number of repetitions.
-
-    Example:
-        >>> cycle_of(["flow", "overrelaxation*4"])
-        (('flow', 1), ('overrelaxation', 4))
-    """
-    matches = [_UPDATE.fullmatch(update) for update in updates]
-    return tuple((match[1], int(match[2] or 1)) for match in matches if match)
-
-
-def names_of(updates: Iterable[str]) -> tuple[str, ...]:
-    """The names of updates, each once."""
-    return tuple(dict.fromkeys(name for name, _ in cycle_of(updates)))
 
 
 class Section(Settings):
@@ -155,12 +136,13 @@ class SamplingConfig(Section):
     @property
     def cycle(self) -> tuple[tuple[str, int], ...]:
         """The updates in order, each with its number of repetitions: ``overrelaxation*4`` has four."""
-        return cycle_of(self.updates)
+        parts = (update.partition("*") for update in self.updates)
+        return tuple((name, int(count or 1)) for name, _, count in parts)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The updates of the cycle, each once."""
-        return names_of(self.updates)
+        return tuple(dict.fromkeys(name for name, _ in self.cycle))
 
     @property
     def uses_flow(self) -> bool:
@@ -170,6 +152,5 @@ class SamplingConfig(Section):
     @property
     def dropped(self) -> int:
         """The number of updates that are dropped first."""
-        if self.thermalise is None:
-            return 0 if self.names == ("flow",) else 200
-        return self.thermalise
+        default = 0 if self.names == ("flow",) else 200
+        return default if self.thermalise is None else self.thermalise

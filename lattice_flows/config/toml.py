@@ -10,7 +10,8 @@ from typing import Any
 import tomli_w
 
 from lattice_flows.config.config import Config, configured, renamed
-from lattice_flows.config.imports import import_modules
+from lattice_flows.config.registry import import_modules
+from lattice_flows.config.rules import placed
 from lattice_flows.errors import InvalidInput
 
 COMMAND_LINE = "command line"
@@ -40,7 +41,7 @@ def load(
         raise InvalidInput(f"cannot read the config: {error.strerror} ({path})") from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"a config must be TOML, in UTF-8 ({path})") from error
-    named = _imports(_parsed(text, str(path)), str(path))
+    _, named = _parsed(text, str(path))
     import_modules(named, f"{path}: imports", Path(path).parent if beside else ".")
     import_modules(imports, f"{COMMAND_LINE}: --import")
     return loads(text, str(path), overrides, imports)
@@ -53,14 +54,10 @@ def loads(text: str, where: str, overrides: Iterable[str] = (), imports: Sequenc
         where: the place of the text, for errors.
         imports: further modules that the config is to name.
     """
-    tables = _parsed(text, where)
-    named = tuple(dict.fromkeys((*_imports(tables, where), *imports)))
+    tables, named = _parsed(text, where)
+    named = tuple(dict.fromkeys((*named, *imports)))
     places: dict[str, str] = {}
-    given: dict[str, dict[str, Any]] = {}
-    for section, table in tables.items():
-        if not isinstance(table, dict):
-            raise InvalidInput(f"{section} must be a section [{section}], got {table!r} ({where}: {section})")
-        given[section] = _table(section, table, where, places)
+    given = {section: _table(section, table, where, places) for section, table in tables.items()}
     changes = _changes(overrides, places)
     try:
         return configured(given, changes, lambda key: places.get(key, f"{where}: {key}" if key else where), named)
@@ -90,30 +87,25 @@ def to_toml(config: Config, provenance: Mapping[str, str] | None = None) -> str:
         beta = 2.0
         <BLANKLINE>
     """
-    tables: dict[str, Mapping[str, Any]] = {**config.tables(), **({"provenance": provenance} if provenance else {})}
-    sections = [
-        f"[{name}]\n" + "".join(_line(key, value) for key, value in table.items()) for name, table in tables.items()
-    ]
-    return "\n".join([_line("imports", config.imports), *sections] if config.imports else sections)
+    tables = config.tables() | ({"provenance": dict(provenance)} if provenance else {})
+    parts = [_line("imports", config.imports)] if config.imports else []
+    parts += [f"[{name}]\n" + "".join(_line(*item) for item in table.items()) for name, table in tables.items()]
+    return "\n".join(parts)
 
 
-def _parsed(text: str, where: str) -> dict[str, Any]:
+def _parsed(text: str, where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The tables of TOML text without its provenance, and the modules that it names."""
     try:
         tables = tomllib.loads(text)
     except ValueError as error:
         raise InvalidInput(f"a config must be TOML: {error} ({where})") from error
     tables.pop("provenance", None)
-    return tables
-
-
-def _imports(tables: dict[str, Any], where: str) -> tuple[str, ...]:
-    """The modules that a config names, which is taken out of its tables."""
     names = tables.pop("imports", [])
     if not isinstance(names, list) or not all(isinstance(n, str) and re.fullmatch(r"\w+(\.\w+)*", n) for n in names):
         raise InvalidInput(
             f'imports must be a list of modules, such as ["my_action"], got {names!r} ({where}: imports)'
         )
-    return tuple(names)
+    return tables, tuple(names)
 
 
 def _changes(overrides: Iterable[str], places: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -128,12 +120,12 @@ def _changes(overrides: Iterable[str], places: dict[str, str]) -> dict[str, dict
     return changes
 
 
-def _table(section: str, table: dict[str, Any], where: str, places: dict[str, str]) -> dict[str, Any]:
+def _table(section: str, table: Any, where: str, places: dict[str, str]) -> dict[str, Any]:
     """The table of a section, with the places of its keys as they are written there."""
-    try:
+    with placed(f"{where}: {section}"):
+        if not isinstance(table, dict):
+            raise InvalidInput(f"{section} must be a section [{section}], got {table!r}")
         known = renamed(section, table)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error} ({where}: {section})") from None
     for written, key in zip(table, known, strict=True):
         places[f"{section}.{key}"] = f"{where}: {section}.{written}"
     return known

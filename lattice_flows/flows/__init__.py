@@ -1,8 +1,7 @@
 """Flows: a space, layers, and named architectures."""
 
 from lattice_flows.errors import moved
-from lattice_flows.flows.affine import affine
-from lattice_flows.flows.coupling_flows import checkerboard, stripes
+from lattice_flows.flows.coupling_flows import affine, checkerboard, stripes
 from lattice_flows.flows.flow import Flow, Prior, Weighted
 from lattice_flows.flows.recipe import Recipe
 

@@ -1,10 +1,10 @@
-"""Flows of gauge couplings: stripes in two dimensions, checkerboards in three and four."""
+"""Flows of couplings: stripes of links in two dimensions, checkerboards in three and four; affine ones of scalars."""
 
 import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 
@@ -12,11 +12,11 @@ from lattice_flows.actions import Action
 from lattice_flows.config.rules import Count, Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords
-from lattice_flows.flows.seeding import seeded
+from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords, seeded
 from lattice_flows.groups import Group
-from lattice_flows.lattice import GaugeField, Lattice, Space
+from lattice_flows.lattice import Lattice, ScalarField, Space
 from lattice_flows.lattice.space import gauge_field
+from lattice_flows.layers.affine import AffineCoupling, FreeField
 from lattice_flows.layers.conjugation import SpectralMap
 from lattice_flows.layers.context import ConvContext
 from lattice_flows.layers.coupling import GaugeCoupling
@@ -39,7 +39,6 @@ def stripes(
     Source: G. Kanwar et al., 2003.06413 (U(1)); D. Boyda et al., 2008.05456 (SU(N)).
 
     Args:
-        group: the gauge group.
         lattice: a `Lattice` of two extents >= 3, best multiples of 4, or these extents.
         layers: the number of couplings; eight move every link once where extents are multiples of 4.
         bins: spline bins.
@@ -59,7 +58,8 @@ def stripes(
     lattice = Lattice(lattice)
     if lattice.dim != 2:
         raise InvalidInput(f"stripes are for two dimensions, got lattice {lattice}; use checkerboard")
-    offsets = max(_widest(stripe_lines(extent), extent) for extent in lattice.extents)
+    gaps = (itertools.pairwise([*stripe_lines(extent), extent]) for extent in lattice.extents)
+    offsets = max(after - before for lines in gaps for before, after in lines)
     # Downwards: a line's passive loops are those of the line below, which is moved next and not again.
     partitions = [LinkPartition.stripes(lattice, mu, offset) for mu in (0, 1) for offset in reversed(range(offsets))]
     return _flow(stripes, group, partitions, layers, bins, hidden, kernel_size, seed).to(dtype)
@@ -88,43 +88,28 @@ def checkerboard(
     """
     lattice = Lattice(lattice)
     dim = lattice.dim
-    partitions = [
-        LinkPartition.checkerboard(lattice, mu, parity, (mu + turn) % dim)
-        for turn in range(1, dim)
-        for mu in range(dim)
-        for parity in (0, 1)
-    ]
+    turns = itertools.product(range(1, dim), range(dim), (0, 1))
+    partitions = [LinkPartition.checkerboard(lattice, mu, parity, (mu + turn) % dim) for turn, mu, parity in turns]
     return _flow(checkerboard, group, partitions, layers, bins, hidden, kernel_size, seed).to(dtype)
 
 
-def _flow(
-    builder: Callable[..., Flow],
-    group: Group,
-    partitions: Sequence[LinkPartition],
-    layers: int,
-    bins: int,
-    hidden: Sequence[int],
-    kernel_size: int,
-    seed: int | None,
-) -> Flow:
+def _flow(builder, group: Group, partitions, layers: int, bins: int, hidden, kernel_size: int, seed) -> Flow:
     """Couplings on partitions in turn; `builder` makes the like on another lattice."""
-    if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
-        raise InvalidInput(f"layers must be an integer >= 1, got {layers!r}")
-    couplings = []
-    with seeded(seed):
-        for partition in itertools.islice(itertools.cycle(partitions), layers):
-            conjugation = SpectralMap(group, bins)
-            context = ConvContext(partition, group, conjugation.n_params, hidden, kernel_size)
-            couplings.append(GaugeCoupling(group, partition, conjugation, context))
-    same = functools.partial(builder, group, layers=layers, bins=bins, hidden=hidden, kernel_size=kernel_size)
-    lattice, directions = partitions[0].lattice, [coupling.partition.mu for coupling in couplings]
-    return Flow(GaugeField(group, lattice), couplings, rebuild=functools.partial(_on, same, lattice, directions))
+
+    def coupling(k: int) -> GaugeCoupling:
+        partition, conjugation = partitions[k % len(partitions)], SpectralMap(group, bins)
+        context = ConvContext(partition, group, conjugation.n_params, hidden, kernel_size)
+        return GaugeCoupling(group, partition, conjugation, context)
+
+    couplings = _stack(coupling, layers, seed)
+    same = functools.partial(builder, group, layers=layers, bins=bins, hidden=hidden, kernel_size=kernel_size, seed=0)
+    return Flow(couplings[0].space, couplings, rebuild=functools.partial(_on_same_directions, same, couplings))
 
 
-def _on(same: Callable[..., Flow], original: Lattice, directions: list[int], lattice: Lattice) -> Flow:
+def _on_same_directions(same: Callable[..., Flow], own: list[GaugeCoupling], lattice: Lattice) -> Flow:
     """The flow on another lattice; its layers must move links along the same directions."""
-    flow = same(lattice, seed=0)
-    if [coupling.partition.mu for coupling in flow.layers] != directions:  # type: ignore[union-attr]
+    flow, original = same(lattice), own[0].space.lattice
+    if any(a.partition.mu != b.partition.mu for a, b in zip(flow.layers, own, strict=True)):  # type: ignore[union-attr]
         raise InvalidInput(
             f"the layers of a flow on {original} would move other directions on {lattice}: "
             "take extents with the same remainder of 4, or train on this lattice"
@@ -132,8 +117,58 @@ def _on(same: Callable[..., Flow], original: Lattice, directions: list[int], lat
     return flow
 
 
-def _widest(lines: list[int], extent: int) -> int:
-    return max(after - before for before, after in itertools.pairwise([*lines, extent]))
+def affine(
+    lattice: Lattice | Sequence[int],
+    *,
+    layers: int = 8,
+    hidden: Sequence[int] = (16, 16),
+    kernel_size: int = 5,
+    seed: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """White noise becomes a free field with a learned spectrum, then affine couplings act on one colour after another.
+
+    The density of the flow is even under phi -> -phi. It is near a free field at first. Its parameters fit any lattice
+    of the same dimension whose extents are all even, or not all.
+
+    Source: M. S. Albergo, G. Kanwar, P. E. Shanahan, 1904.12072, for affine couplings; the free field is added here.
+
+    Args:
+        layers: the number of couplings; two move every site once, or three where an extent is odd.
+        hidden: channels of the convolution in each coupling, then widths of the layers after it.
+        kernel_size, seed, dtype: as for `stripes`.
+
+    Raises:
+        InvalidInput: numbers out of range.
+
+    Example:
+        >>> affine((6, 6), layers=8, hidden=(16, 16), seed=0)
+        Flow: scalar field on 6x6, 9 layers (FreeField, AffineCoupling), 3,854 parameters
+    """
+    lattice = Lattice(lattice)
+    colours = int(lattice.colours().max()) + 1
+    same = functools.partial(affine, layers=layers, hidden=hidden, kernel_size=kernel_size, seed=0)
+    couplings = _stack(lambda k: AffineCoupling(lattice, k % colours, hidden, kernel_size), layers, seed)
+    rebuild = functools.partial(_on_same_colours, same, colours)
+    return Flow(ScalarField(lattice), [FreeField(lattice), *couplings], rebuild=rebuild).to(dtype)
+
+
+def _on_same_colours(same, colours: int, lattice: Lattice) -> Flow:
+    """The flow on another lattice, whose layers move as many colours."""
+    if int(lattice.colours().max()) + 1 != colours:
+        raise InvalidInput(
+            f"a flow whose couplings move {colours} colours in turn does not fit {lattice}: a lattice has 2 colours "
+            "where all extents are even, else 3; train on this lattice"
+        )
+    return same(lattice)
+
+
+def _stack(make: Callable[[int], Any], layers: int, seed: int | None) -> list[Any]:
+    """make(k) for every k below the number of layers, with initial weights from the seed."""
+    if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
+        raise InvalidInput(f"layers must be an integer >= 1, got {layers!r}")
+    with seeded(seed):
+        return [make(k) for k in range(layers)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,17 +181,24 @@ class CouplingSettings(Settings):
     kernel_size: Annotated[int, Rule("odd and >= 1", lambda v: v >= 1 and v % 2 == 1)] = 3
 
 
-def _build(
-    builder: Callable[..., Flow],
-    space: Space,
-    settings: CouplingSettings,
-    action: Action | None = None,
-    *,
-    seed: int | None = None,
-    dtype: torch.dtype | None = None,
-) -> Flow:
+@dataclass(frozen=True, kw_only=True)
+class AffineSettings(Settings):
+    """The number of couplings; the widths of the network in each and the odd extent of its convolution."""
+
+    layers: Count = 8
+    hidden: Widths = (16, 16)
+    kernel_size: Annotated[int, Rule("odd and >= 3", lambda v: v >= 3 and v % 2 == 1)] = 5
+
+
+def _build(builder, space: Space, settings: CouplingSettings, action: Action | None = None, **weights) -> Flow:
     space = gauge_field(space)
-    return builder(space.group, space.lattice, **keywords(settings, CouplingSettings), seed=seed, dtype=dtype)
+    return builder(space.group, space.lattice, **keywords(settings, CouplingSettings), **weights)
+
+
+def _build_affine(space: Space, settings: AffineSettings, action: Action | None = None, **weights) -> Flow:
+    if not isinstance(space, ScalarField):
+        raise InvalidInput(f"affine couplings move a scalar field, got {space}; take stripes or checkerboard")
+    return affine(space.lattice, **keywords(settings, AffineSettings), **weights)
 
 
 STRIPES = Recipe(
@@ -165,3 +207,4 @@ STRIPES = Recipe(
 CHECKERBOARD = Recipe(
     CouplingSettings, functools.partial(_build, checkerboard), suits=lambda field, dim: field == "gauge" and dim > 2
 )
+AFFINE = Recipe(AffineSettings, _build_affine, suits=lambda field, dim: field == "scalar")

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
+from lattice_flows.groups.base import Device
 from lattice_flows.lattice import Lattice, Space
-from lattice_flows.lattice.space import gauge_field
+from lattice_flows.lattice.space import check_space, gauge_field
 from lattice_flows.layers.base import Transform, in_turn
 from lattice_flows.streams import Streams
 
@@ -32,18 +33,12 @@ class Prior(Protocol):
     """A density r of the configurations that enter a flow."""
 
     def sample(
-        self,
-        n: int,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+        self, n: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
     ) -> Tensor:
         """n independent configurations `(n, *shape)`."""
-        ...
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log r `(*batch,)`."""
-        ...
 
 
 class Flow(nn.Module):
@@ -61,7 +56,6 @@ class Flow(nn.Module):
         InvalidInput: `space` is none, or no layer has parameters.
 
     Example:
-        >>> import torch
         >>> from lattice_flows import flows, U1
         >>> flow = flows.stripes(U1(), (8, 8), layers=8, seed=0)
         >>> sample = flow.sample(10, generator=torch.Generator().manual_seed(0))
@@ -79,11 +73,7 @@ class Flow(nn.Module):
         rebuild: Callable[[Lattice], "Flow"] | None = None,
     ):
         super().__init__()
-        if not isinstance(space, Space):
-            raise InvalidInput(
-                f"a flow needs the space of its fields, such as GaugeField(SU(3), (8, 8)), got {space!r}"
-            )
-        self.space = space
+        self.space = check_space(space, "a flow")
         self.prior = prior
         self.layers = nn.ModuleList(layers)
         self._rebuild = rebuild
@@ -92,11 +82,7 @@ class Flow(nn.Module):
 
     @property
     def group(self) -> Group:
-        """The gauge group.
-
-        Raises:
-            InvalidInput: the configurations are not links.
-        """
+        """The gauge group; InvalidInput if the configurations are not links."""
         return gauge_field(self.space).group
 
     @property
@@ -109,18 +95,15 @@ class Flow(nn.Module):
         """The number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _transforms(self) -> list[Transform]:
-        return cast(list[Transform], list(self.layers))
-
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Carry prior configurations x to model configurations y; give y and log|dy/dx| `(*batch,)`."""
-        return in_turn(x, self._transforms())
+        return in_turn(x, self.layers)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Carry model configurations y back to prior configurations x; give x and log|dx/dy| `(*batch,)`."""
-        return in_turn(y, [layer.inverse for layer in reversed(self._transforms())])
+        return in_turn(y, (layer.inverse for layer in cast(Iterable[Transform], reversed(self.layers))))
 
-    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample_prior(self, n: int, generator: Generator | None = None) -> Tensor:
         """n prior configurations, in the precision and on the device of the parameters."""
         like = next(self.parameters())
         draw = self.space.prior if self.prior is None else self.prior.sample
@@ -136,7 +119,7 @@ class Flow(nn.Module):
         return Weighted(y, self.log_prior(x) - logdet)
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Weighted:
+    def sample(self, n: int, *, generator: Generator | None = None) -> Weighted:
         """n independent samples, in the precision and on the device of the parameters."""
         return self.transform(self.sample_prior(n, generator))
 
@@ -146,11 +129,7 @@ class Flow(nn.Module):
         return self.log_prior(origin) + logdet
 
     def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
-        """n independent samples and log w = -log q, from the one generator of `streams`.
-
-        Raises:
-            InvalidInput: `streams` has more than one.
-        """
+        """n independent samples and log w = -log q, from streams of one generator; else InvalidInput."""
         if not isinstance(streams, Streams):
             raise InvalidInput(
                 f"a proposal is drawn from streams, got {streams!r}; flow.sample_prior(n, generator) gives prior "
@@ -193,10 +172,7 @@ class Flow(nn.Module):
     def __repr__(self) -> str:
         facts = self.space.facts
         field = facts.get("group", f"{facts['field']} field")
-        kinds = ", ".join(dict.fromkeys(map(_describe, self._transforms())))
-        return f"Flow: {field} on {self.lattice}, {len(self.layers)} layers ({kinds}), {self.n_parameters:,} parameters"
-
-
-def _describe(layer: Transform) -> str:
-    conjugation = getattr(layer, "conjugation", None)
-    return type(layer).__name__ + (f" with {conjugation}" if conjugation is not None else "")
+        maps = [f" with {layer.conjugation}" if hasattr(layer, "conjugation") else "" for layer in self.layers]
+        names = [type(layer).__name__ + words for layer, words in zip(self.layers, maps, strict=True)]
+        kinds = f"{len(names)} layers ({', '.join(dict.fromkeys(names))})"
+        return f"Flow: {field} on {self.lattice}, {kinds}, {self.n_parameters:,} parameters"

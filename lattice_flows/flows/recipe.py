@@ -1,8 +1,11 @@
-"""Recipes: named architectures with their settings."""
+"""Recipes: named architectures with their settings, and initial weights that depend on a seed alone."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Annotated, Any, NamedTuple
+
+import torch
 
 from lattice_flows.config.rules import Rule, Settings, at_least
 
@@ -16,8 +19,6 @@ class Recipe(NamedTuple):
     """A named architecture of `[flow]` in configs.
 
     To add one: a file with a builder, its settings and a `Recipe`, and one line in `lattice_flows/config/registry.py`.
-    `build(space, settings, action, *, seed, dtype)` gives an untrained `Flow`. `suits(field, dim)` says whether "auto"
-    may choose it; field is "gauge" or "scalar". `stages(flow, action, training_settings)` lists stages of training.
     """
 
     settings: type[Settings]
@@ -25,7 +26,7 @@ class Recipe(NamedTuple):
     build: Callable[..., Any]
     """`(space, settings, action, *, seed, dtype) -> Flow`: an untrained flow."""
     suits: Callable[[str, int], bool]
-    """`(field, dim) -> bool`: whether "auto" may choose it for a kind of field and a number of dimensions."""
+    """`(field, dim) -> bool`: whether "auto" may choose it; field is "gauge" or "scalar"."""
     stages: Callable[..., Any] | None = None
     """`(flow, action, training_settings) -> list[Stage]`: the stages of a training. None: the whole flow alone."""
     training: type[Settings] | None = None
@@ -35,3 +36,15 @@ class Recipe(NamedTuple):
 def keywords(settings: Settings, kind: type[Settings]) -> dict[str, Any]:
     """The keys of `kind` and their values in settings that may have more, for a builder with the same arguments."""
     return {field.name: getattr(settings, field.name) for field in fields(kind)}  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Let the initialisers of torch.nn draw from this seed, or without one from torch's global stream.
+
+    They know the global stream alone, so that a copy of it is seeded. The caller's stream does not move.
+    """
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield

@@ -1,4 +1,4 @@
-"""The interface of gauge groups; the rest of the package uses this interface alone."""
+"""The interface of gauge groups, which the rest of the package uses alone; and real numbers as values of a field."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -9,19 +9,121 @@ import torch
 from torch import Generator, Tensor
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.link_sums import Orientations
 
 Device = torch.device | str | None
 
-Orientations = Sequence[Sequence[bool]]
-"""For each walk and step: True where the step follows a link, False where it goes against one."""
+
+class Elements(ABC):
+    """The values of a field: elements of a group, which its algebra moves.
+
+    Elements are plain tensors with the trailing axes `element_shape` (see the legend in
+    `lattice_flows.lattice.layout`). Every method broadcasts over the axes before them.
+    """
+
+    @property
+    @abstractmethod
+    def element_shape(self) -> tuple[int, ...]:
+        """The trailing axes of an element: `()` for U(1), `(N, N)` for SU(N)."""
+
+    @abstractmethod
+    def element_dtype(self, dtype: torch.dtype | None = None) -> torch.dtype:
+        """The dtype of elements in the precision of `dtype` (real or complex; default: torch's default dtype)."""
+
+    @abstractmethod
+    def identity(self, *shape: int, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+        """Identity elements `(*shape, *element)`."""
+
+    @abstractmethod
+    def compose(self, a: Tensor, b: Tensor) -> Tensor:
+        """The product a b."""
+
+    @abstractmethod
+    def inverse(self, a: Tensor) -> Tensor:
+        """The inverse of a."""
+
+    @abstractmethod
+    def exp(self, algebra: Tensor) -> Tensor:
+        """The exponential map from the algebra to the group."""
+
+    @abstractmethod
+    def project_algebra(self, m: Tensor) -> Tensor:
+        """The part of m that lies in the algebra."""
+
+    @abstractmethod
+    def random_algebra(
+        self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
+    ) -> Tensor:
+        """Algebra elements `(*shape, *element)` with density exp(-inner(X, X) / 2): the momenta of HMC."""
+
+    @abstractmethod
+    def generators(self, *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+        """A basis of the algebra `(dimension, *element)`, orthonormal under `inner`."""
+
+    @abstractmethod
+    def inner(self, x: Tensor, y: Tensor) -> Tensor:
+        """The inner product `(...)` of algebra elements."""
+
+    @abstractmethod
+    def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
+        """The algebra element F with L(exp(t X) a) = L(a) + t inner(X, F) + O(t^2), from autograd's `gradient`."""
+
+    @abstractmethod
+    def restore(self, a: Tensor) -> Tensor:
+        """The element a without the rounding errors that took it out of the group."""
+
+    @abstractmethod
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """The largest difference `(...)` between entries of two elements."""
 
 
-class Group(ABC):
+class Reals(Elements):
+    """The real numbers under addition: the values of a scalar field, which are their own algebra."""
+
+    element_shape = ()
+
+    def element_dtype(self, dtype=None) -> torch.dtype:
+        return check_precision(dtype)
+
+    def identity(self, *shape, dtype=None, device=None) -> Tensor:
+        return torch.zeros(shape, dtype=self.element_dtype(dtype), device=device)
+
+    def compose(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+    def inverse(self, a: Tensor) -> Tensor:
+        return -a
+
+    def exp(self, algebra: Tensor) -> Tensor:
+        return algebra
+
+    def project_algebra(self, m: Tensor) -> Tensor:
+        return m
+
+    def random_algebra(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
+
+    def generators(self, *, dtype=None, device=None) -> Tensor:
+        return torch.ones(1, dtype=self.element_dtype(dtype), device=device)
+
+    def inner(self, x: Tensor, y: Tensor) -> Tensor:
+        return x * y
+
+    def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
+        return gradient
+
+    def restore(self, a: Tensor) -> Tensor:
+        return a
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a - b).abs()
+
+
+class Group(Elements):
     """A compact gauge group: it draws, multiplies and diagonalises elements, and moves them by its algebra.
 
-    A group is a value: it holds no tensors and no device, and `SU(3) == SU(3)`. Elements are plain tensors with the
-    trailing axes `element_shape` (see the legend in `lattice_flows.lattice.layout`). Every method broadcasts over the
-    axes before them. Densities are relative to the Haar measure, normalised to total volume 1.
+    A group is a value: it holds no tensors and no device, and `SU(3) == SU(3)`. Densities are relative to the Haar
+    measure, normalised to total volume 1.
 
     To add a group of matrices, subclass `MatrixGroup` in a file of its own and `register` its name. A group may lack
     the methods that are not abstract; a call then raises InvalidInput.
@@ -40,32 +142,11 @@ class Group(ABC):
     def n(self) -> int:
         """The dimension N of the fundamental representation; 1 for U(1)."""
 
-    @property
-    @abstractmethod
-    def element_shape(self) -> tuple[int, ...]:
-        """The trailing axes of an element: `()` for U(1), `(N, N)` for SU(N)."""
-
-    @abstractmethod
-    def element_dtype(self, dtype: torch.dtype | None = None) -> torch.dtype:
-        """The dtype of elements in the precision of `dtype` (real or complex; default: torch's default dtype)."""
-
     @abstractmethod
     def haar(
         self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
     ) -> Tensor:
         """Independent elements `(*shape, *element)` from the Haar measure, in the precision of `dtype`."""
-
-    @abstractmethod
-    def identity(self, *shape: int, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
-        """Identity elements `(*shape, *element)`."""
-
-    @abstractmethod
-    def compose(self, a: Tensor, b: Tensor) -> Tensor:
-        """The product a b."""
-
-    @abstractmethod
-    def inverse(self, a: Tensor) -> Tensor:
-        """The inverse of a."""
 
     @abstractmethod
     def trace(self, a: Tensor) -> Tensor:
@@ -84,51 +165,17 @@ class Group(ABC):
     def n_class_features(self) -> int:
         """The number of class features of an element."""
 
-    @abstractmethod
-    def exp(self, algebra: Tensor) -> Tensor:
-        """The exponential map from the algebra to the group."""
-
-    @abstractmethod
-    def project_algebra(self, m: Tensor) -> Tensor:
-        """The part of m that lies in the algebra."""
-
     def project_sum(self, elements: Iterable[Tensor]) -> Tensor:
         """The sum of `project_algebra` over several elements."""
         return functools.reduce(torch.add, map(self.project_algebra, elements))
-
-    @abstractmethod
-    def random_algebra(
-        self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
-    ) -> Tensor:
-        """Algebra elements `(*shape, *element)` with density exp(-inner(X, X) / 2): the momenta of HMC."""
-
-    @abstractmethod
-    def generators(self, *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
-        """A basis of the algebra `(dimension, *element)`, orthonormal under `inner`."""
-
-    @abstractmethod
-    def inner(self, x: Tensor, y: Tensor) -> Tensor:
-        """The inner product `(...)` of algebra elements."""
 
     @abstractmethod
     def retrace_gradient(self, a: Tensor) -> Tensor:
         """The algebra element F with retrace(exp(t X) a) = retrace(a) + t inner(X, F) + O(t^2)."""
 
     @abstractmethod
-    def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
-        """The algebra element F with L(exp(t X) a) = L(a) + t inner(X, F) + O(t^2), from autograd's `gradient`."""
-
-    @abstractmethod
     def defect(self, a: Tensor) -> Tensor:
         """The largest violation `(...)` of the equations that define the group."""
-
-    @abstractmethod
-    def restore(self, a: Tensor) -> Tensor:
-        """The element a without the rounding errors that took it out of the group."""
-
-    @abstractmethod
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """The largest difference `(...)` between entries of two elements."""
 
     @property
     @abstractmethod
@@ -144,20 +191,15 @@ class Group(ABC):
     def link_products(self, links: Tensor, table: Tensor, forward: Sequence[bool]) -> Tensor:
         """Ordered products `(*batch, n, *element)` of links along n walks; differentiable in the links.
 
-        Args:
-            links: `(*batch, n_links, *element)`.
-            table: the links of every walk `(steps, n)`, int64.
-            forward: the orientation of every step.
+        The table `(steps, n)`, int64, has indices of links `(*batch, n_links, *element)`. `forward` says for every step
+        whether it follows the link or goes against it.
         """
 
     @abstractmethod
     def link_sums(self, links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
         """Sums S `(*batch, n, *element)` over walks of products of links, such as staples; complex for every group.
 
-        Args:
-            links: `(*batch, n_links, *element)`.
-            tables: the links of every walk `(walks, steps, n)`, int64.
-            forward: the orientations of the steps.
+        Arguments are as those of `link_products`, with one `(steps, n)` table and its orientations for each walk.
         """
 
     @abstractmethod
@@ -166,13 +208,9 @@ class Group(ABC):
 
     @abstractmethod
     def link_forces(self, links: Tensor, tables: Tensor, forward: Orientations, active: Tensor) -> Tensor:
-        """The sum over walks of `retrace_gradient` of the loops that they close.
+        """The sum of `retrace_gradient` over the loops of the links `active` `(n,)` and the walks that close them."""
 
-        Args:
-            active: the links `(n,)` that the walks of `tables` close: the first steps of the loops.
-        """
-
-    # Methods that a group may lack.
+    # methods that a group may lack
 
     def heat_bath_numbers(self) -> tuple[int, ...]:
         """The shape of the uniform numbers of one link in `heat_bath`."""

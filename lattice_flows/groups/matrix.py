@@ -1,7 +1,7 @@
 """Groups of unitary N x N matrices: the operations that all of them share."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -47,6 +47,9 @@ class MatrixGroup(Group):
     def exp(self, algebra: Tensor) -> Tensor:
         return algebra_exp(algebra)
 
+    link_products = staticmethod(link_products)
+    link_sums = staticmethod(link_sums)
+
     def random_algebra(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
         # randn gives complex entries of unit variance; the generators are normalised to tr(T_a T_b) = -1/2
         size, dtype = (*shape, *self.element_shape), self.element_dtype(dtype)
@@ -72,12 +75,6 @@ class MatrixGroup(Group):
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         return (a - b).abs().amax((-2, -1))
-
-    def link_products(self, links: Tensor, table: Tensor, forward: Sequence[bool]) -> Tensor:
-        return link_products(links, table, forward)
-
-    def link_sums(self, links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
-        return link_sums(links, tables, forward)
 
     def alignment(self, a: Tensor, sums: Tensor) -> Tensor:
         return self.n * self.retrace(a @ sums)

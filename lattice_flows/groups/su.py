@@ -25,7 +25,6 @@ class SU(MatrixGroup):
         InvalidInput: N is not an integer >= 2.
 
     Example:
-        >>> import torch
         >>> from lattice_flows import SU
         >>> group = SU(3)
         >>> links = group.haar(4, 2, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -65,17 +64,13 @@ class SU(MatrixGroup):
     def class_features(self, a: Tensor) -> Tensor:
         """Real and imaginary part of tr(a^k) / N for k = 1 ... N // 2 (the real part alone for SU(2)).
 
-        They determine the characteristic polynomial. Newton's identities give its first N // 2 coefficients; the others
-        are their complex conjugates, as the determinant is 1.
+        Newton's identities give the first N // 2 coefficients of the characteristic polynomial; the others are their
+        complex conjugates, as the determinant is 1.
         """
         if self.N == 2:
             return self.retrace(a).unsqueeze(-1)
-        power, features = a, []
-        for k in range(1, self.N // 2 + 1):
-            power = a if k == 1 else power @ a
-            trace = self.trace(power)
-            features += [trace.real, trace.imag]
-        return torch.stack(features, dim=-1)
+        traces = [self.trace(power) for power in itertools.accumulate([a] * (self.N // 2), torch.matmul)]
+        return torch.view_as_real(torch.stack(traces, dim=-1)).flatten(-2)
 
     @property
     def n_class_features(self) -> int:
@@ -128,27 +123,16 @@ class SU(MatrixGroup):
         return (math.comb(self.N, 2), ATTEMPTS, 4)
 
     def heat_bath(self, a: Tensor, sums: Tensor, strength: float, uniforms: Tensor) -> Tensor:
-        """Draw in all SU(2) subgroups, one after the other.
-
-        A subgroup stays where all attempts in it are rejected; the chance of that depends on S alone.
-
-        Source: N. Cabibbo and E. Marinari, Phys. Lett. B 119 (1982) 387; A. D. Kennedy and B. J. Pendleton, Phys. Lett.
-        B 156 (1985) 393.
-        """
         return heat_bath(a, sums, strength, uniforms)
 
     def over_relaxation(self, a: Tensor, sums: Tensor) -> Tensor:
-        """Reflect in all SU(2) subgroups.
-
-        Source: M. Creutz, Phys. Rev. D 36 (1987) 515; F. R. Brown and T. J. Woch, Phys. Rev. Lett. 58 (1987) 2394.
-        """
         return over_relaxation(a, sums)
-
-    def n_spectral_params(self, bins: int) -> int:
-        return n_params(self.N, bins)
 
     def spectral_flow(self, a: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
         return spectral_flow(a, params, bins, inverse=inverse)
+
+    def n_spectral_params(self, bins: int) -> int:
+        return n_params(self.N, bins)
 
     def character_indices(self, labels: Tensor) -> Tensor:
         """The indices `(n, N - 1, N - 1)` of h_k in the determinants, from the Dynkin labels `(n, N - 1)`."""
@@ -161,20 +145,13 @@ class SU(MatrixGroup):
 
         Source: W. Fulton and J. Harris, Representation Theory (1991), eq. (A.5).
         """
-        h = self._symmetric(a.to(torch.complex128), int(indices.max()))
-        return torch.linalg.det(h[..., indices]).real
-
-    def _symmetric(self, a: Tensor, largest: int) -> Tensor:
-        """h_0, h_1, ..., h_largest, then zeros for the negative indices, `(..., largest + N)`."""
-        power, traces = a, []
-        for k in range(self.N):
-            power = power @ a if k else a
-            traces.append(power.diagonal(dim1=-2, dim2=-1).sum(-1))
+        powers = itertools.accumulate([a.to(torch.complex128)] * self.N, torch.matmul)
+        traces = [power.diagonal(dim1=-2, dim2=-1).sum(-1) for power in powers]
         one = torch.ones_like(traces[0])
-        e = [one]
+        e, h = [one], [one]
         for k in range(1, self.N + 1):  # Newton's identities
             e.append(sum((-1) ** (i - 1) * e[k - i] * traces[i - 1] for i in range(1, k + 1)) / k)  # type: ignore[arg-type]
-        h = [one]
-        for k in range(1, largest + 1):
+        for k in range(1, int(indices.max()) + 1):
             h.append(sum((-1) ** (i - 1) * e[i] * h[k - i] for i in range(1, min(k, self.N) + 1)))  # type: ignore[arg-type]
-        return torch.stack([*h, *[torch.zeros_like(one)] * (self.N - 1)], dim=-1)
+        h += [torch.zeros_like(one)] * (self.N - 1)  # those of negative indices
+        return torch.linalg.det(torch.stack(h, dim=-1)[..., indices]).real

@@ -1,4 +1,7 @@
-"""U(1): an element is a real angle."""
+"""U(1): an element is a real angle.
+
+Heat bath and over-relaxation take no atan2, as its last digit depends on the place in a tensor.
+"""
 
 import functools
 import math
@@ -8,18 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lattice_flows.groups import von_mises
-from lattice_flows.groups.base import Group, Orientations, check_precision
+from lattice_flows.groups.base import Group, Orientations, Reals
 from lattice_flows.kernels.circular_spline import circular_spline, n_params
 from lattice_flows.kernels.circular_spline.reference import wrap
 
+ATTEMPTS = 6
+"""The number of attempts of the heat bath at each link."""
+
 
 @dataclass(frozen=True)
-class U1(Group):
+class U1(Reals, Group):
     """The group of phases e^{i a}. An element is the angle a in [-pi, pi), and the algebra is the real line.
 
     Example:
-        >>> import torch
         >>> from lattice_flows import U1
         >>> group = U1()
         >>> links = group.haar(2, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -31,20 +35,13 @@ class U1(Group):
 
     name = "U(1)"
     n = 1
-    element_shape = ()
     n_class_features = 2
     abelian = True
     bare_coupling = 1.0
 
-    def element_dtype(self, dtype=None) -> torch.dtype:
-        return check_precision(dtype)
-
     def haar(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
         uniform = torch.rand(shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
         return (2 * uniform - 1) * math.pi
-
-    def identity(self, *shape, dtype=None, device=None) -> Tensor:
-        return torch.zeros(shape, dtype=self.element_dtype(dtype), device=device)
 
     def compose(self, a: Tensor, b: Tensor) -> Tensor:
         return wrap(a + b)
@@ -68,20 +65,8 @@ class U1(Group):
         """The sine of the angle: the imaginary part of e^{i a}."""
         return m.sin()
 
-    def random_algebra(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=self.element_dtype(dtype), device=device)
-
-    def generators(self, *, dtype=None, device=None) -> Tensor:
-        return torch.ones(1, dtype=self.element_dtype(dtype), device=device)
-
-    def inner(self, x: Tensor, y: Tensor) -> Tensor:
-        return x * y
-
     def retrace_gradient(self, a: Tensor) -> Tensor:
         return -a.sin()
-
-    def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
-        return gradient
 
     def defect(self, a: Tensor) -> Tensor:
         return (a.abs() - math.pi).clamp_min(0)
@@ -91,9 +76,6 @@ class U1(Group):
 
     def power(self, a: Tensor, exponent: float) -> Tensor:
         return wrap(a * exponent)
-
-    def restore(self, a: Tensor) -> Tensor:
-        return a
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """The angle between a and b."""
@@ -122,20 +104,53 @@ class U1(Group):
         return functools.reduce(torch.add, (self.retrace_gradient(self.compose(link, walk)) for walk in walks))
 
     def heat_bath_numbers(self) -> tuple[int, ...]:
-        return (von_mises.ATTEMPTS, 2)
+        return (ATTEMPTS, 2)
 
     def heat_bath(self, a: Tensor, sums: Tensor, strength: float, uniforms: Tensor) -> Tensor:
-        """Draw from the von Mises density; see `lattice_flows.groups.von_mises`."""
-        return von_mises.heat_bath(a, sums, strength, uniforms)
+        """Draw angles from exp(k cos(a + arg S)), k = strength |S|, by rejection from a wrapped Cauchy law.
+
+        With rho = 2 k / (tau + sqrt(2 tau)), tau = 1 + sqrt(1 + 4 k^2), proposals are 2 atan((1 - rho) / (1 + rho) t),
+        t = tan(pi (u - 1/2)): Best and Fisher's law without its arc cosine. Where all attempts fail, the angle stays.
+        The chance of that depends on S alone, so the density is invariant.
+
+        Source: D. J. Best and N. I. Fisher, Appl. Statist. 28 (1979) 152.
+
+        Example:
+            >>> generator = torch.Generator().manual_seed(0)
+            >>> sums, uniforms = torch.full((1, 1000), 3j), torch.rand(1, 1000, 6, 2, generator=generator)
+            >>> angles = U1().heat_bath(torch.zeros(1, 1000), sums, 1.0, uniforms)
+            >>> bool((angles.mean() + torch.pi / 2).abs() < 0.1)
+            True
+        """
+        x, y = sums.real.contiguous(), sums.imag.contiguous()
+        k = (strength * (x * x + y * y).sqrt()).unsqueeze(-1)
+        tau = 1 + (1 + 4 * k * k).sqrt()
+        q = (tau + (2 * tau).sqrt()) / 2  # k / rho
+        rho = k / q
+        turn, threshold = (part.contiguous() for part in uniforms.unbind(-1))
+        turn = torch.pi * (turn - 0.5)
+        # Best and Fisher's k (r - f)
+        c = q * (1 - rho * rho).square() / (2 + 2 * rho * (rho + 2 * (2 * turn).cos()))
+        accepted = threshold.log() < c.log() + 1 - c
+        drawn = 2 * ((1 - rho) / (1 + rho) * turn.tan()).atan() - argument(sums).unsqueeze(-1)
+        for fits, angle in zip(accepted.unbind(-1), wrap(drawn).unbind(-1), strict=True):
+            a = torch.where(fits, angle, a)
+        return a
 
     def over_relaxation(self, a: Tensor, sums: Tensor) -> Tensor:
-        return von_mises.over_relaxation(a, sums)
+        """The other angle with the same Re(e^{i a} S): -a - 2 arg S.
 
-    def n_spectral_params(self, bins: int) -> int:
-        return n_params(bins)
+        Source: M. Creutz, Phys. Rev. D 36 (1987) 515; F. R. Brown and T. J. Woch, Phys. Rev. Lett. 58 (1987) 2394.
+
+        Example:
+            >>> U1().over_relaxation(torch.tensor([0.5]), torch.tensor([1.0 + 0j]))
+            tensor([-0.5000])
+        """
+        return wrap(-a - 2 * argument(sums))
+
+    n_spectral_params = staticmethod(n_params)
 
     def spectral_flow(self, a: Tensor, params: Tensor, bins: int, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
-        """A spline of the circle and a rotation (D. J. Rezende et al., 2002.02428)."""
         return circular_spline(a, params, bins, inverse=inverse)
 
     def character_indices(self, labels: Tensor) -> Tensor:
@@ -143,3 +158,17 @@ class U1(Group):
 
     def characters(self, a: Tensor, indices: Tensor) -> Tensor:
         return torch.cos(a.double().unsqueeze(-1) * indices)
+
+
+def argument(z: Tensor) -> Tensor:
+    """arg z of complex numbers, by the tangent of half of it.
+
+    Example:
+        >>> argument(torch.tensor([1j, -1.0, 0.0]))
+        tensor([1.5708, 3.1416, 0.0000])
+    """
+    x, y = z.real.contiguous(), z.imag.contiguous()
+    r, tiny = (x * x + y * y).sqrt(), torch.finfo(x.dtype).tiny
+    # each quotient where it does not cancel
+    half = torch.where(x < 0, (r - x) / torch.where(y == 0, tiny, y), y / (r + x).clamp_min(tiny))
+    return 2 * half.atan()

@@ -1,6 +1,5 @@
 """The lattice, the fields on it, paths and loops, gauge transformations. The shape legend is in `layout`."""
 
-from lattice_flows.lattice.gauge import gauge_transform
 from lattice_flows.lattice.layout import Lattice
 from lattice_flows.lattice.paths import (
     closed_path,
@@ -11,7 +10,7 @@ from lattice_flows.lattice.paths import (
     rectangle,
     staple,
 )
-from lattice_flows.lattice.space import GaugeField, ScalarField, Space
+from lattice_flows.lattice.space import GaugeField, ScalarField, Space, gauge_transform
 
 __all__ = [
     "GaugeField", "Lattice", "ScalarField", "Space", "closed_path", "gauge_transform", "loops_through", "path_product",

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 
-DIMENSIONS = (2, 3, 4)
-
 
 @dataclass(frozen=True)
 class Lattice:
@@ -47,7 +45,7 @@ class Lattice:
     def __init__(self, extents: "Sequence[int] | Lattice"):
         extents = extents.extents if isinstance(extents, Lattice) else extents
         whole = isinstance(extents, Sequence) and all(type(extent) is int and extent >= 2 for extent in extents)
-        if not whole or len(extents) not in DIMENSIONS:
+        if not whole or not 2 <= len(extents) <= 4:
             raise InvalidInput(f"a lattice has 2, 3 or 4 integer extents >= 2, got {extents!r}")
         object.__setattr__(self, "extents", tuple(extents))
 
@@ -93,13 +91,10 @@ class Lattice:
             >>> Lattice((2, 4)).colours(mu=0), Lattice((3, 2)).colours(mu=1)
             (tensor([0, 1, 0, 1, 0, 1, 0, 1]), tensor([0, 0, 1, 1, 2, 2]))
         """
-        total = torch.zeros(self.volume, dtype=torch.long)
-        odd = False
-        for nu, (axis, extent) in enumerate(zip(self.coordinates(), self.extents, strict=True)):
-            if nu != mu:
-                odd = odd or extent % 2 == 1
-                total += torch.where((axis == extent - 1) & (extent % 2 == 1), 2, axis % 2)
-        return total % (3 if odd else 2)
+        pairs = zip(self.coordinates(), self.extents, strict=True)
+        others = [pair for nu, pair in enumerate(pairs) if nu != mu]
+        waves = [torch.where((axis == extent - 1) & (extent % 2 == 1), 2, axis % 2) for axis, extent in others]
+        return torch.stack(waves).sum(0) % (3 if any(extent % 2 for _, extent in others) else 2)
 
     def __str__(self) -> str:
         return "x".join(map(str, self.extents))

@@ -60,15 +60,12 @@ def lay(path: Path, lattice: Lattice, start: Path = ()) -> Walk:
     position = lattice.coordinates()
     for mu, steps in start:
         position[mu] += steps
-    rows, forward = [], []
-    for mu, sign in unit_steps(path):
-        if sign < 0:
-            position[mu] -= 1
+    rows, units = [], unit_steps(path)
+    for mu, sign in units:
+        position[mu] += min(sign, 0)  # a step backwards follows the link that ends here
         rows.append(mu * lattice.volume + lattice.index(position))
-        forward.append(sign > 0)
-        if sign > 0:
-            position[mu] += 1
-    return Walk(torch.stack(rows), tuple(forward))
+        position[mu] += max(sign, 0)
+    return Walk(torch.stack(rows), tuple(sign > 0 for _, sign in units))
 
 
 @functools.lru_cache(maxsize=512)
@@ -84,9 +81,7 @@ def follow(flat_links: Tensor, walk: Walk, group: Group) -> Tensor:
 
 
 def path_product(links: Tensor, path: Path, space: GaugeField, *, start: Path = ()) -> Tensor:
-    """The product of links along a path from every site x, or from x displaced by `start`: a loop field.
-
-    The path need not close.
+    """The product of links along any path from every site x, or from x displaced by `start`: a loop field.
 
     Raises:
         InvalidInput: the path has no steps or leaves the dimensions of the lattice, or the links do not fit the space.
@@ -101,13 +96,12 @@ def path_product(links: Tensor, path: Path, space: GaugeField, *, start: Path = 
 
 def check_closed(path: Path, lattice: Lattice) -> None:
     """Raise InvalidInput if a path does not end at its first site, perhaps after a turn around the lattice."""
-    for mu, extent in enumerate(lattice.extents):
-        if sum(steps for nu, steps in path if nu == mu) % extent:
-            raise InvalidInput(f"path {path} does not close on a lattice of extents {lattice}")
+    if any(sum(steps for nu, steps in path if nu == mu) % extent for mu, extent in enumerate(lattice.extents)):
+        raise InvalidInput(f"path {path} does not close on a lattice of extents {lattice}")
 
 
 def closed_path(links: Tensor, path: Path, space: GaugeField) -> Tensor:
-    """The untraced loop along a closed path (see `check_closed`).
+    """The untraced loop along a path that closes, perhaps after a turn around the lattice.
 
     Raises:
         InvalidInput: the path does not close, or as `path_product`.
@@ -129,11 +123,9 @@ def plaquette(links: Tensor, mu: int, nu: int, space: GaugeField) -> Tensor:
         InvalidInput: mu and nu are not two different directions of the lattice.
 
     Example:
-        >>> import torch
         >>> from lattice_flows import SU
         >>> space = GaugeField(SU(2), (8, 8))
-        >>> links = space.prior(5, torch.Generator().manual_seed(0))
-        >>> plaquette(links, 0, 1, space).shape
+        >>> plaquette(space.cold(5), 0, 1, space).shape
         torch.Size([5, 8, 8, 2, 2])
     """
     if mu == nu:

@@ -1,9 +1,9 @@
-"""Spaces: the fields that are sampled, with their prior, their moves and their momenta."""
+"""Spaces: the fields that are sampled, with their prior, their moves and their momenta; gauge transformations."""
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
-from lattice_flows.groups.base import Device, check_precision
+from lattice_flows.groups.base import Device, Elements, Reals
 from lattice_flows.lattice.layout import Lattice
 
 
@@ -20,19 +20,21 @@ class Space(ABC):
 
     A configuration is a tensor `(*batch, *shape)`. Tangent vectors, such as forces and momenta, have the same shape.
 
-    To add a kind of field, implement the abstract methods; samplers, flows, training and files then work on it.
+    To add a kind of field, write a frozen dataclass with the abstract methods; samplers, flows, training and files then
+    work on it.
     """
 
     lattice: Lattice
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """The axes of one configuration."""
+    def elements(self) -> Elements:
+        """The values of the field: a gauge group for links, the real numbers for scalars."""
 
+    @property
     @abstractmethod
-    def dtype(self, precision: torch.dtype | None = None) -> torch.dtype:
-        """The dtype of configurations in the precision of a dtype (default: torch's)."""
+    def axes(self) -> tuple[int, ...]:
+        """The axes of the elements of a configuration: directions and sites for links, sites for scalars."""
 
     @abstractmethod
     def prior(
@@ -44,73 +46,45 @@ class Space(ABC):
     def log_prior(self, x: Tensor) -> Tensor:
         """log r `(*batch,)`, relative to the measure of the space: Haar's for links, Lebesgue's for scalars."""
 
-    @abstractmethod
-    def cold(self, n: int, *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
-        """n copies `(n, *shape)` of the ordered configuration."""
-
-    @abstractmethod
-    def exp(self, tangent: Tensor) -> Tensor:
-        """The finite step of a tangent vector X: exp(X) for links, X for scalars."""
-
-    @abstractmethod
-    def apply(self, step: Tensor, x: Tensor) -> Tensor:
-        """The configuration after a finite step from x: the product for links, the sum for scalars."""
-
-    @abstractmethod
-    def inner(self, a: Tensor, b: Tensor) -> Tensor:
-        """The inner product `(*batch,)` of tangent vectors, summed over the lattice in float64."""
-
-    @property
-    @abstractmethod
-    def axes(self) -> tuple[int, ...]:
-        """The axes of the elements of a configuration: directions and sites for links, sites for scalars."""
-
-    @abstractmethod
-    def random_tangents(
-        self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
-    ) -> Tensor:
-        """Tangent vectors X `(*shape, *element)` of single elements, with density exp(-inner(X, X) / 2)."""
-
-    @abstractmethod
-    def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
-        """The tangent vector F with L(move(x, t X)) = L(x) + t inner(X, F) + O(t^2).
-
-        Args:
-            derivative: the result of `torch.autograd.grad(L, x)`.
-        """
-
-    @abstractmethod
-    def directions(self, x: Tensor, components: Tensor) -> Tensor:
-        """The tangent vector at x with these components `(*batch, *axes, n_components)` in an orthonormal basis."""
-
-    @abstractmethod
-    def components(self, tangent: Tensor) -> Tensor:
-        """The components `(*batch, *axes, n_components)` of a tangent vector: the inverse of `directions`."""
-
-    @abstractmethod
-    def difference(self, a: Tensor, b: Tensor) -> Tensor:
-        """The tangent vector from b to a, to first order in their distance."""
-
-    @abstractmethod
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """The largest distance `(*batch,)` between elements of two configurations."""
-
-    @abstractmethod
-    def restore(self, x: Tensor) -> Tensor:
-        """x without the rounding errors that took it out of the space."""
-
-    @abstractmethod
-    def on(self, lattice: Lattice | Sequence[int]) -> Self:
-        """The same field on another lattice."""
-
     @property
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """The section `[lattice]` of a config that names this space."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The axes of one configuration."""
+        return (*self.axes, *self.elements.element_shape)
+
+    def dtype(self, precision: torch.dtype | None = None) -> torch.dtype:
+        """The dtype of configurations in the precision of a dtype (default: torch's)."""
+        return self.elements.element_dtype(precision)
+
+    def cold(self, n: int, *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+        """n copies `(n, *shape)` of the ordered configuration."""
+        return self.elements.identity(n, *self.axes, dtype=dtype, device=device)
+
+    def exp(self, tangent: Tensor) -> Tensor:
+        """The finite step of a tangent vector X: exp(X) for links, X for scalars."""
+        return self.elements.exp(tangent)
+
+    def apply(self, step: Tensor, x: Tensor) -> Tensor:
+        """The configuration after a finite step from x: the product for links, the sum for scalars."""
+        return self.elements.compose(step, x)
+
     def move(self, x: Tensor, tangent: Tensor) -> Tensor:
         """The configuration after the step of a tangent vector X from x: exp(X) x for links, x + X for scalars."""
         return self.apply(self.exp(tangent), x)
+
+    def inner(self, a: Tensor, b: Tensor) -> Tensor:
+        """The inner product `(*batch,)` of tangent vectors, summed over the lattice in float64."""
+        return self.elements.inner(a, b).flatten(-len(self.axes)).double().sum(-1)
+
+    def random_tangents(
+        self, *shape: int, generator: Generator | None = None, dtype: torch.dtype | None = None, device: Device = None
+    ) -> Tensor:
+        """Tangent vectors X `(*shape, *element)` of single elements, with density exp(-inner(X, X) / 2)."""
+        return self.elements.random_algebra(*shape, generator=generator, dtype=dtype, device=device)
 
     def momenta(
         self, generator: Generator | None = None, *, dtype: torch.dtype | None = None, device: Device = None
@@ -118,10 +92,45 @@ class Space(ABC):
         """One tangent vector P `(*shape)` with density exp(-inner(P, P) / 2)."""
         return self.random_tangents(*self.axes, generator=generator, dtype=dtype, device=device)
 
+    def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
+        """The tangent vector F with L(move(x, t X)) = L(x) + t inner(X, F) + O(t^2), from autograd's `derivative`."""
+        return self.elements.algebra_gradient(x, derivative)
+
+    def directions(self, x: Tensor, components: Tensor) -> Tensor:
+        """The tangent vector at x with these components `(*batch, *axes, n_components)` in an orthonormal basis."""
+        generators = self.elements.generators(dtype=x.real.dtype, device=x.device)
+        return torch.tensordot(components.to(x.dtype), generators, dims=1)
+
+    def components(self, tangent: Tensor) -> Tensor:
+        """The components `(*batch, *axes, n_components)` of a tangent vector: the inverse of `directions`."""
+        generators = self.elements.generators(dtype=tangent.real.dtype, device=tangent.device)
+        return self.elements.inner(tangent.unsqueeze(self.site_axis), generators)
+
+    def difference(self, a: Tensor, b: Tensor) -> Tensor:
+        """The tangent vector from b to a, to first order in their distance."""
+        return self.elements.project_algebra(self.elements.compose(a, self.elements.inverse(b)))
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """The largest distance `(*batch,)` between elements of two configurations."""
+        return self.elements.distance(a, b).flatten(-len(self.axes)).amax(-1)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """x without the rounding errors that took it out of the space."""
+        return self.elements.restore(x)
+
+    def on(self, lattice: Lattice | Sequence[int]) -> Self:
+        """The same field on another lattice."""
+        return dataclasses.replace(self, lattice=Lattice(lattice))  # type: ignore[type-var]
+
     def flatten(self, x: Tensor) -> Tensor:
         """Configurations as `(*batch, n_elements, *element)`, elements in the order of their flat index."""
         first = x.ndim - len(self.shape)
         return x.flatten(first, first + len(self.axes) - 1)
+
+    @property
+    def site_axis(self) -> int:
+        """The axis of flat sites or links, counted from the right."""
+        return -1 - len(self.elements.element_shape)
 
     @property
     def volume(self) -> int:
@@ -151,13 +160,9 @@ class Space(ABC):
         return x
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class GaugeField(Space):
-    """Links of a gauge group on a lattice. Haar's measure is both the measure and the prior.
-
-    Args:
-        group: the gauge group.
-        lattice: a `Lattice`, or its extents.
+    """Links of a gauge group on a `Lattice`, or on its extents. Haar's measure is both the measure and the prior.
 
     Example:
         >>> from lattice_flows import SU
@@ -175,80 +180,31 @@ class GaugeField(Space):
         object.__setattr__(self, "group", group)
         object.__setattr__(self, "lattice", Lattice(lattice))
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (*self.axes, *self.group.element_shape)
-
-    def dtype(self, precision=None) -> torch.dtype:
-        return self.group.element_dtype(precision)
-
     def prior(self, n, generator=None, *, dtype=None, device=None) -> Tensor:
         return self.group.haar(n, *self.axes, generator=generator, dtype=dtype, device=device)
 
     def log_prior(self, x: Tensor) -> Tensor:
         return x.real.new_zeros(self.batch(x))
 
-    def cold(self, n, *, dtype=None, device=None) -> Tensor:
-        return self.group.identity(n, *self.axes, dtype=dtype, device=device)
-
-    def exp(self, tangent: Tensor) -> Tensor:
-        return self.group.exp(tangent)
-
-    def apply(self, step: Tensor, x: Tensor) -> Tensor:
-        return self.group.compose(step, x)
-
-    def inner(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.group.inner(a, b).flatten(-1 - self.dim).double().sum(-1)
+    @property
+    def elements(self) -> Group:
+        return self.group
 
     @property
     def axes(self) -> tuple[int, ...]:
         return (self.lattice.dim, *self.lattice.extents)
 
-    def random_tangents(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return self.group.random_algebra(*shape, generator=generator, dtype=dtype, device=device)
-
-    def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
-        return self.group.algebra_gradient(x, derivative)
-
-    def directions(self, x: Tensor, components: Tensor) -> Tensor:
-        generators = self.group.generators(dtype=x.real.dtype, device=x.device)
-        return torch.tensordot(components.to(x.dtype), generators, dims=1)
-
-    def components(self, tangent: Tensor) -> Tensor:
-        generators = self.group.generators(dtype=tangent.real.dtype, device=tangent.device)
-        return self.group.inner(tangent.unsqueeze(-1 - len(self.group.element_shape)), generators)
-
-    def difference(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.group.project_algebra(self.group.compose(a, self.group.inverse(b)))
-
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.group.distance(a, b).flatten(-1 - self.dim).amax(-1)
-
-    def restore(self, x: Tensor) -> Tensor:
-        return self.group.restore(x)
-
-    def on(self, lattice) -> "GaugeField":
-        return GaugeField(self.group, lattice)
-
     @property
     def facts(self) -> dict[str, Any]:
         return {"field": "gauge", "group": self.group.name, "extents": self.lattice.extents}
-
-    @property
-    def site_axis(self) -> int:
-        """The axis of flat sites or links, counted from the right."""
-        return -1 - len(self.group.element_shape)
 
     def __repr__(self) -> str:
         return f"GaugeField({self.group}, {self.lattice})"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ScalarField(Space):
-    """A real scalar field on a lattice. The measure is Lebesgue's, the prior a standard normal at each site.
-
-    Args:
-        lattice: a `Lattice`, or its extents.
+    """A real scalar field on a `Lattice`, or on its extents: Lebesgue's measure, a standard normal prior at each site.
 
     Example:
         >>> space = ScalarField((4, 6))
@@ -258,16 +214,10 @@ class ScalarField(Space):
     """
 
     lattice: Lattice
+    elements = Reals()
 
     def __init__(self, lattice: Lattice | Sequence[int]):
         object.__setattr__(self, "lattice", Lattice(lattice))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.lattice.extents
-
-    def dtype(self, precision=None) -> torch.dtype:
-        return check_precision(precision)
 
     def prior(self, n, generator=None, *, dtype=None, device=None) -> Tensor:
         return torch.randn(n, *self.shape, generator=generator, dtype=self.dtype(dtype), device=device)
@@ -275,45 +225,9 @@ class ScalarField(Space):
     def log_prior(self, x: Tensor) -> Tensor:
         return -(x.square() + math.log(2 * math.pi)).flatten(-self.dim).sum(-1) / 2
 
-    def cold(self, n, *, dtype=None, device=None) -> Tensor:
-        return torch.zeros(n, *self.shape, dtype=self.dtype(dtype), device=device)
-
-    def exp(self, tangent: Tensor) -> Tensor:
-        return tangent
-
-    def apply(self, step: Tensor, x: Tensor) -> Tensor:
-        return x + step
-
-    def inner(self, a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).flatten(-self.dim).double().sum(-1)
-
     @property
     def axes(self) -> tuple[int, ...]:
         return self.lattice.extents
-
-    def random_tangents(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=self.dtype(dtype), device=device)
-
-    def gradient(self, x: Tensor, derivative: Tensor) -> Tensor:
-        return derivative
-
-    def directions(self, x: Tensor, components: Tensor) -> Tensor:
-        return components.squeeze(-1)
-
-    def components(self, tangent: Tensor) -> Tensor:
-        return tangent.unsqueeze(-1)
-
-    def difference(self, a: Tensor, b: Tensor) -> Tensor:
-        return a - b
-
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        return (a - b).abs().flatten(-self.dim).amax(-1)
-
-    def restore(self, x: Tensor) -> Tensor:
-        return x
-
-    def on(self, lattice) -> "ScalarField":
-        return ScalarField(lattice)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -323,15 +237,42 @@ class ScalarField(Space):
         return f"ScalarField({self.lattice})"
 
 
+def check_space(space: Any, who: str) -> Space:
+    """Return the space, if it is one; else raise InvalidInput, which says that `who` needs one."""
+    if not isinstance(space, Space):
+        raise InvalidInput(f"{who} needs the space of its fields, such as GaugeField(SU(3), (8, 8)), got {space!r}")
+    return space
+
+
 def gauge_field(space: Any) -> GaugeField:
-    """Return the space, if it is one of links.
+    """Return the space, if it is one of links; else raise InvalidInput."""
+    if not isinstance(space, GaugeField):
+        needed = "a space of links is needed, such as GaugeField(SU(3), (8, 8))"
+        raise InvalidInput(f"{needed}, got {space!r}: nothing is guessed from the shape of links")
+    return space
+
+
+def gauge_transform(links: Tensor, V: Tensor, space: GaugeField) -> Tensor:
+    """U_mu(x) -> V(x) U_mu(x) V(x+mu)^-1 for a gauge function V.
+
+    Shapes: V is a loop field `(*batch, *sites, *element)`; its batch axes broadcast.
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: links or gauge function do not fit the space.
+
+    Example:
+        >>> from lattice_flows import SU
+        >>> from lattice_flows.lattice import plaquette
+        >>> space, generator = GaugeField(SU(3), (4, 4)), torch.Generator().manual_seed(0)
+        >>> links, V = space.prior(2, generator), space.group.haar(4, 4, generator=generator)
+        >>> before, after = (plaquette(x, 0, 1, space) for x in (links, gauge_transform(links, V, space)))
+        >>> bool(torch.allclose(space.group.retrace(before), space.group.retrace(after), atol=1e-5))
+        True
     """
-    if not isinstance(space, GaugeField):
-        raise InvalidInput(
-            f"a space of links is needed, such as GaugeField(SU(3), (8, 8)), got {space!r}: nothing is guessed from "
-            "the shape of links"
-        )
-    return space
+    group, dim = gauge_field(space).group, space.dim
+    shape = (*space.lattice.extents, *group.element_shape)
+    if V.shape[max(0, V.ndim - len(shape)) :] != shape:
+        raise InvalidInput(f"the gauge function must be (*batch, {', '.join(map(str, shape))}), got {tuple(V.shape)}")
+    axis = dim - space.site_axis  # of the directions, counted from the right
+    ahead = torch.stack([torch.roll(V, -1, mu - axis + 1) for mu in range(dim)], dim=-axis)
+    return group.compose(group.compose(V.unsqueeze(-axis), space.check(links)), group.inverse(ahead))

@@ -1,12 +1,11 @@
 """Layers, each usable on its own: gauge couplings and their parts; affine couplings and the free field of scalars."""
 
 from lattice_flows.errors import moved
-from lattice_flows.layers.affine import AffineCoupling
+from lattice_flows.layers.affine import AffineCoupling, FreeField
 from lattice_flows.layers.base import ConjugationMap, Transform
 from lattice_flows.layers.conjugation import SpectralMap
 from lattice_flows.layers.context import ConvContext, PeriodicConv, frozen_features, n_frozen_features
 from lattice_flows.layers.coupling import GaugeCoupling, LinkCoupling
-from lattice_flows.layers.free_field import FreeField
 from lattice_flows.layers.partition import LinkPartition
 
 __all__ = [

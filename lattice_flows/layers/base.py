@@ -9,8 +9,7 @@ from torch import Tensor, nn
 class Transform(nn.Module):
     """An invertible map of configurations, with its log-determinant relative to the measure of their space.
 
-    To add one, implement `forward` and `inverse`, and run the laws of `lattice_flows.testing` on it. The measure is
-    Haar's for links and Lebesgue's for scalars.
+    To add one, implement `forward` and `inverse`, and run the laws of `lattice_flows.testing` on it.
     """
 
     @abstractmethod

@@ -22,17 +22,14 @@ def n_frozen_features(partition: LinkPartition, group: Group) -> int:
 def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) -> Tensor:
     """The class features `(*batch, channels, *sites)` of frozen loops, where they begin; 0 elsewhere.
 
-    Args:
-        flat_links: links `(*batch, dim * V, *element)`.
+    Shapes: flat_links `(*batch, dim * V, *element)`.
     """
     batch = flat_links.shape[: flat_links.ndim - 1 - len(group.element_shape)]
-    channels = []
+    channels = [flat_links.real.new_zeros(*batch, 0, partition.lattice.volume)]
     for walk, sites in partition.frozen_loops():
         features = group.class_features(follow(flat_links, walk, group)).mT
         empty = features.new_zeros(*batch, group.n_class_features, partition.lattice.volume)
         channels.append(empty.index_copy(-1, sites, features))
-    if not channels:
-        return flat_links.real.new_zeros(*batch, 0, *partition.lattice.extents)
     return torch.cat(channels, dim=-2).unflatten(-1, partition.lattice.extents)
 
 
@@ -42,12 +39,9 @@ class PeriodicConv(nn.Module):
     In four dimensions it is a sum of three-dimensional convolutions, one a place along the first axis.
 
     Args:
-        dim: the lattice dimension.
-        in_channels, out_channels: the numbers of channels.
         kernel_size: the odd extent of the kernel in every direction.
 
     Example:
-        >>> import torch
         >>> PeriodicConv(4, 2, 3, kernel_size=3)(torch.zeros(5, 2, 4, 4, 4, 6)).shape
         torch.Size([5, 3, 4, 4, 4, 6])
     """
@@ -108,10 +102,8 @@ class ConvContext(nn.Module):
 
     Args:
         partition: its frozen loops give the features, its active sites get the parameters.
-        group: the gauge group.
         n_params: parameters per active link.
-        hidden: channels of the convolutions.
-        kernel_size: their odd extent.
+        hidden, kernel_size: the channels of the convolutions, and their odd extent.
     """
 
     active_sites: Tensor

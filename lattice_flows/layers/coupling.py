@@ -20,7 +20,6 @@ class LinkCoupling(Transform):
     implement `arguments`.
 
     Args:
-        group: the gauge group.
         partition: active links and their loops.
         conjugation: the map, a module with `n_params`, `forward` and `inverse`; both give g and the log-determinant.
         context: a module that makes the parameters of the map.
@@ -42,11 +41,8 @@ class LinkCoupling(Transform):
     def arguments(self, flat: Tensor, loop: Tensor) -> tuple[Tensor, ...]:
         """The arguments of the map: the loop to move, the parameters `(*batch, n_active, n_params)`, and any others.
 
-        Only the first may depend on active links.
-
-        Args:
-            flat: links `(*batch, dim * V, *element)`.
-            loop: the loops W of the active links `(*batch, n_active, *element)`.
+        They come from links `(*batch, dim * V, *element)` and the loops W of the active ones
+        `(*batch, n_active, *element)`. Only the first may depend on active links.
         """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,11 +73,8 @@ class GaugeCoupling(LinkCoupling):
     commutes with it.
 
     Args:
-        group: the gauge group.
-        partition: active links, their loops, and the frozen loops.
         conjugation: the map h, a `ConjugationMap` such as `SpectralMap`.
-        context: any module that turns features `(*batch, channels, *sites)` of frozen loops into parameters, with
-            `lattice_flows.layers.n_frozen_features(partition, group)` channels. Parameters are
+        context: any module that turns `frozen_features` `(*batch, channels, *sites)` into parameters
             `(*batch, n_params, *sites)` or, for the active links alone, `(*batch, n_active, n_params)`.
 
     Raises:

@@ -18,7 +18,6 @@ class LinkPartition(nn.Module):
     frozen if it does not. Frozen loops are the context of the coupling.
 
     Args:
-        lattice: a `Lattice`, or its extents.
         mu: the direction of the active links.
         active: where they begin, bool `(*sites)`.
         path: the closed path of the active loops, beginning with a forward step along mu.
@@ -50,8 +49,7 @@ class LinkPartition(nn.Module):
         context: Sequence[Path] | None = None,
     ):
         super().__init__()
-        self.lattice = Lattice(lattice)
-        self.mu = mu
+        self.lattice, self.mu = Lattice(lattice), mu
         extents = self.lattice.extents
         if tuple(active.shape) != extents or active.dtype != torch.bool or not active.any():
             raise InvalidInput(f"active must mark at least one site of {extents}, as a bool tensor of that shape")
@@ -63,26 +61,22 @@ class LinkPartition(nn.Module):
         loops = lay(path, self.lattice)
         self.register_buffer("_loop_links", loops.links[:, active_sites], persistent=False)
         self._loop_forward = loops.forward
-        if (self._touches(path)[active_sites] != 1).any():
+        if (torch.isin(self._loop_links, self.active_links).sum(0) != 1).any():
             raise InvalidInput(
-                f"extents {extents} are too small, or of the wrong parity, for this partition: the loop {path} of "
-                f"an active link runs through another active link"
+                f"extents {extents} are too small, or of the wrong parity, for this partition: the loop {path} of an "
+                "active link runs through another active link"
             )
-        self.frozen_paths = tuple(
-            path for path in (_small_loops(self.dim) if context is None else context) if self.frozen(path).any()
-        )
+        paths = _small_loops(self.dim) if context is None else context
+        self.frozen_paths = tuple(path for path in paths if self.frozen(path).any())
         for k, frozen_path in enumerate(self.frozen_paths):
             where = self.frozen(frozen_path).flatten().nonzero().squeeze(-1)
             self.register_buffer(f"_frozen_sites_{k}", where, persistent=False)
             self.register_buffer(f"_frozen_links_{k}", lay(frozen_path, self.lattice).links[:, where], persistent=False)
 
-    def _touches(self, path: Path) -> Tensor:
-        """The number `(V,)` of steps through active links of the loop from each site."""
-        return torch.isin(lay(path, self.lattice).links, self.active_links).sum(0)
-
     def frozen(self, path: Path) -> Tensor:
         """A mask `(*sites)` of the sites where the loop along a path is frozen."""
-        return (self._touches(path) == 0).reshape(self.lattice.extents)
+        touched = torch.isin(lay(path, self.lattice).links, self.active_links).any(0)
+        return ~touched.reshape(self.lattice.extents)
 
     @property
     def dim(self) -> int:
@@ -101,20 +95,18 @@ class LinkPartition(nn.Module):
 
     def frozen_loops(self) -> list[tuple[Walk, Tensor]]:
         """The walks `(steps, n)` of the frozen loops of each path, and the flat sites `(n,)` where they begin."""
-        return [
-            (
-                Walk(self.get_buffer(f"_frozen_links_{k}"), tuple(sign > 0 for _, sign in unit_steps(path))),
-                self.get_buffer(f"_frozen_sites_{k}"),
-            )
-            for k, path in enumerate(self.frozen_paths)
-        ]
+        loops = []
+        for k, path in enumerate(self.frozen_paths):
+            forward = tuple(sign > 0 for _, sign in unit_steps(path))
+            walk = Walk(self.get_buffer(f"_frozen_links_{k}"), forward)
+            loops.append((walk, self.get_buffer(f"_frozen_sites_{k}")))
+        return loops
 
     @staticmethod
     def stripes(lattice: Lattice | Sequence[int], mu: int, offset: int) -> "LinkPartition":
         """Two dimensions: the links along mu on every fourth line (G. Kanwar et al., 2003.06413).
 
-        A plaquette towards the other direction nu closes each. Where the extent along nu is no multiple of 4, the lines
-        are three to five apart, as evenly as can be.
+        A plaquette towards the other direction nu closes each. The lines are those of `stripe_lines`, plus the offset.
 
         Raises:
             InvalidInput: not two dimensions, or the extent along nu is below 3.
@@ -122,8 +114,7 @@ class LinkPartition(nn.Module):
         lattice = Lattice(lattice)
         if lattice.dim != 2 or mu not in (0, 1):
             raise InvalidInput(f"stripes are for two dimensions and mu = 0 or 1, got {lattice} and mu = {mu}")
-        nu = 1 - mu
-        extent = lattice.extents[nu]
+        nu, extent = 1 - mu, lattice.extents[1 - mu]
         marked = torch.isin(lattice.coordinates()[nu], (torch.tensor(stripe_lines(extent)) + offset) % extent)
         return LinkPartition(lattice, mu, marked.reshape(lattice.extents), rectangle(mu, 1, nu, 1))
 
@@ -134,17 +125,14 @@ class LinkPartition(nn.Module):
         Every plaquette through direction mu then holds exactly one active link, and all planes without mu are frozen.
 
         Args:
-            lattice: a lattice with even extents in every direction but mu.
-            mu: the direction of the active links.
             parity: 0 or 1, of the sum of the coordinates.
             nu: the plaquette in the (mu, nu) plane is active. Default: the direction after mu.
 
         Raises:
-            InvalidInput: fewer than three dimensions, or an extent is odd.
+            InvalidInput: fewer than three dimensions, or an extent is odd in a direction other than mu.
         """
         lattice = Lattice(lattice)
-        dim = lattice.dim
-        if dim == 2:
+        if (dim := lattice.dim) == 2:
             raise InvalidInput(f"checkerboard needs 3 or 4 dimensions (in 2 nothing would be frozen), got {lattice}")
         nu = (mu + 1) % dim if nu is None else nu
         if not 0 <= mu < dim or not 0 <= nu < dim or mu == nu or parity not in (0, 1):
@@ -158,11 +146,8 @@ class LinkPartition(nn.Module):
         return LinkPartition(lattice, mu, even.reshape(lattice.extents), rectangle(mu, 1, nu, 1))
 
     def __repr__(self) -> str:
-        links = self.dim * self.lattice.volume
-        return (
-            f"{type(self).__name__}({self.lattice}, mu={self.mu}, active links: {self.n_active} of {links}, "
-            f"{self._frozen_words()})"
-        )
+        active = f"active links: {self.n_active} of {self.dim * self.lattice.volume}"
+        return f"{type(self).__name__}({self.lattice}, mu={self.mu}, {active}, {self._frozen_words()})"
 
     def _frozen_words(self) -> str:
         loops = zip(self.frozen_paths, self.frozen_loops(), strict=True)
@@ -176,6 +161,8 @@ def _small_loops(dim: int) -> list[Path]:
 
 def stripe_lines(extent: int) -> list[int]:
     """The lines with active links at offset 0: of `extent` lines every fourth, as nearly as can be.
+
+    Where the extent is no multiple of 4, they are three to five apart.
 
     Raises:
         InvalidInput: below an extent of 3 no loop is frozen.

@@ -1,10 +1,21 @@
 """Observables: functions of configurations, with one number or array for each."""
 
 from lattice_flows.observables.base import Observable, ObservableEntry, standard_observables
-from lattice_flows.observables.charge import clover_charge, topological_charge
-from lattice_flows.observables.field_strength import action_density, clover, plaquette_density
-from lattice_flows.observables.loops import average_plaquette, wilson_loop
-from lattice_flows.observables.polyakov import polyakov_correlator, polyakov_loop, polyakov_loop_modulus
+from lattice_flows.observables.field_strength import (
+    action_density,
+    clover,
+    clover_charge,
+    plaquette_density,
+    topological_charge,
+)
+from lattice_flows.observables.loops import (
+    average_plaquette,
+    polyakov_correlator,
+    polyakov_loop,
+    polyakov_loop_modulus,
+    wilson_loop,
+    wilson_loops,
+)
 from lattice_flows.observables.scalar import (
     ising_energy,
     magnetisation,
@@ -15,7 +26,6 @@ from lattice_flows.observables.scalar import (
     zero_momentum_correlator,
 )
 from lattice_flows.observables.wilson_flow import flow_history, flow_observables, wilson_flow
-from lattice_flows.observables.wilson_loops import wilson_loops
 
 __all__ = [
     "Observable", "ObservableEntry", "action_density", "average_plaquette", "clover", "clover_charge", "flow_history",

@@ -4,7 +4,6 @@ import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from lattice_flows.actions import Action
@@ -18,9 +17,7 @@ Observable = Callable[[Tensor], Tensor]
 class ObservableEntry(NamedTuple):
     """A named observable: every run measures it, if it applies to the space.
 
-    To add one: a file with the observable and its entry, and one line in `lattice_flows/config/registry.py`. `label`
-    heads its row of the table. `build(space)` gives the observable, or None where it does not apply. `exact(action)`
-    gives the exact mean, or None where no formula is known.
+    To add one: a file with the observable and its entry, and one line in `lattice_flows/config/registry.py`.
     """
 
     label: str
@@ -50,10 +47,7 @@ def of_links(build: Callable[[GaugeField], Observable | None]) -> Callable[[Spac
 
 
 def standard_observables(space: Space) -> dict[str, Observable]:
-    """The observables that a run measures on a space, by their names in the registry.
-
-    On links they are `plaquette`, `wilson_loop_2x2` if the lattice is large enough, `topological_charge` and its square
-    for U(1) in two dimensions, and `polyakov_loop`, the modulus along the last direction.
+    """The observables that a run measures on a space, by their names in the registry: all that apply.
 
     Example:
         >>> from lattice_flows import SU
@@ -62,8 +56,3 @@ def standard_observables(space: Space) -> dict[str, Observable]:
     """
     built = ((name, entry.build(space)) for name, entry in OBSERVABLES.items())
     return {name: observable for name, observable in built if observable is not None}
-
-
-def average(scalars: list[Tensor], dim: int) -> Tensor:
-    """The average `(*batch,)` over some real fields `(*batch, *sites)` and their sites."""
-    return torch.stack(scalars).mean(0).flatten(-dim).mean(-1)

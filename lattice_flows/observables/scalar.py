@@ -17,11 +17,7 @@ from lattice_flows.observables.base import Observable, ObservableEntry
 
 
 def scalar_field(space: Space) -> ScalarField:
-    """The space, if it is one of scalars.
-
-    Raises:
-        InvalidInput: it is not.
-    """
+    """Return the space, if it is one of scalars; else raise InvalidInput."""
     if not isinstance(space, ScalarField):
         raise InvalidInput(f"a space of scalars is needed, such as ScalarField((8, 8)), got {space!r}")
     return space
@@ -45,30 +41,19 @@ def magnetisation(space: Space) -> Observable:
 
 
 def magnetisation_modulus(space: Space) -> Observable:
-    """|m|, the modulus of `magnetisation`: the order parameter on a finite lattice.
-
-    Shapes and errors: as `magnetisation`.
-    """
+    """|m|, the order parameter on a finite lattice. Shapes and errors: as `magnetisation`."""
     average = magnetisation(space)
     return lambda phi: average(phi).abs()
 
 
 def phi_squared(space: Space) -> Observable:
-    """(1/V) sum_x phi(x)^2 = G(0).
-
-    Shapes and errors: as `magnetisation`.
-    """
+    """(1/V) sum_x phi(x)^2 = G(0). Shapes and errors: as `magnetisation`."""
     average = magnetisation(space)
     return lambda phi: average(phi.square())
 
 
 def two_point_susceptibility(space: Space) -> Observable:
-    """chi_2 = sum_x G(x) = V m^2.
-
-    Shapes and errors: as `magnetisation`.
-
-    Source: M. S. Albergo, G. Kanwar, P. E. Shanahan, 1904.12072.
-    """
+    """chi_2 = sum_x G(x) = V m^2 (M. S. Albergo et al., 1904.12072). Shapes and errors: as `magnetisation`."""
     average, volume = magnetisation(space), space.volume
     return lambda phi: volume * average(phi).square()
 
@@ -76,9 +61,7 @@ def two_point_susceptibility(space: Space) -> Observable:
 def ising_energy(space: Space) -> Observable:
     """E = (1/d) sum_mu G(mu), the mean of phi(x) phi(x + mu) over sites and directions.
 
-    Shapes and errors: as `magnetisation`.
-
-    Source: M. S. Albergo, G. Kanwar, P. E. Shanahan, 1904.12072.
+    Shapes, errors and source: as `two_point_susceptibility`.
 
     Example:
         >>> stripes = torch.ones(4, 4)

@@ -12,8 +12,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.observables.base import Observable
-from lattice_flows.observables.charge import clover_charge, has_geometric_charge, topological_charge
-from lattice_flows.observables.field_strength import action_density, plaquette_density
+from lattice_flows.observables.field_strength import action_density, clover_charge, geometric_charge, plaquette_density
 
 # the third-order Runge-Kutta method is stable for decay rates below 2.51 / step; the fastest mode decays at 4 dim
 _STABLE = 2.51
@@ -55,7 +54,6 @@ def flow_history(
     Shapes: links `(*batch, dim, *sites, *element)` -> for each observable `(*batch, n_times)`.
 
     Args:
-        observables: functions of the links, by name.
         times: increasing flow times >= 0.
         step: the largest step, as for `wilson_flow`.
 
@@ -87,11 +85,8 @@ def flow_history(
 def flow_observables(space: GaugeField) -> dict[str, Observable]:
     """The usual observables along the Wilson flow, by name, for `flow_history`.
 
-    They are `action_density` and `plaquette_density`, with a difference that vanishes on smooth links, and
-    `topological_charge`: the geometric one of U(1) in two dimensions, that of the clover in four.
-
-    Raises:
-        InvalidInput: the space is not one of links.
+    They are `action_density`, `plaquette_density`, and the charge: the geometric one of U(1) in two dimensions, that of
+    the clover in four. Errors: as `average_plaquette`.
 
     Example:
         >>> from lattice_flows import SU
@@ -99,11 +94,8 @@ def flow_observables(space: GaugeField) -> dict[str, Observable]:
         ['action_density', 'plaquette_density', 'topological_charge']
     """
     observables = {"action_density": action_density(space), "plaquette_density": plaquette_density(space)}
-    if space.dim == 4:
-        observables["topological_charge"] = clover_charge(space)
-    elif has_geometric_charge(space):
-        observables["topological_charge"] = topological_charge(space)
-    return observables
+    charge = clover_charge(space) if space.dim == 4 else geometric_charge(space)
+    return observables if charge is None else {**observables, "topological_charge": charge}
 
 
 def _smoothed(links: Tensor, space: GaugeField, times: Sequence[float], step: float) -> Iterator[Tensor]:

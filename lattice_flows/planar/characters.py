@@ -14,9 +14,8 @@ from lattice_flows.groups import Group
 Array = NDArray[np.float64]
 Label = tuple[int, ...]
 
-# labels live on a box with N - 1 axes, which a desktop can fill up to here
-_LARGEST_N = 5
-_KNOWN = {"U(1)": 1} | {f"SU({n})": n for n in range(2, _LARGEST_N + 1)}
+# labels live on a box with N - 1 axes, which a desktop can fill up to N = 5
+_KNOWN = {"U(1)": 1} | {f"SU({n})": n for n in range(2, 6)}
 # coefficients below this fraction of the trivial one cannot show in a double
 _NEGLIGIBLE = 1e-18
 
@@ -25,39 +24,34 @@ _NEGLIGIBLE = 1e-18
 class Characters:
     """exp(beta/N Re tr U) = sum_r c_r chi_r(U) in terms of lambda_r = c_r / d_r.
 
-    A representation r sits in the arrays at its label: at n + size for U(1), and at its Dynkin labels (p_1, ...,
-    p_{N-1}) for SU(N).
+    The index of r is its label: n + size for U(1), and the Dynkin labels (p_1, ..., p_{N-1}) for SU(N).
 
     Attributes:
         ratio: lambda_r / lambda_0, with 0 the trivial representation.
         dimension: d_r.
         origin: the index of the trivial representation.
         log_trivial: log lambda_0.
-        weights: the weights of the fundamental representation, in the units of the labels.
+        weights: the weights `(N, rank)` of the fundamental representation, in the units of the labels.
     """
 
     ratio: Array
     dimension: Array
     origin: Label
     log_trivial: float
-    weights: tuple[Label, ...]
+    weights: NDArray[np.int_]
 
     @property
     def fundamental(self) -> float:
         """lambda_F / lambda_0, F the fundamental representation."""
         # weights[0] is the highest weight, which is the label of the representation
-        return float(self.ratio[tuple(o + w for o, w in zip(self.origin, self.weights[0], strict=True))])
-
-    def fuse(self, coefficients: Array) -> Array:
-        """The coefficients of chi_F sum_s a_s chi_s: sum_s N_{sF}^r a_s."""
-        return _fuse(coefficients, self.weights)
+        return float(self.ratio[tuple(self.weights[0] + self.origin)])
 
 
 def characters(group: Group, beta: float) -> Characters:
     """The coefficients of the weight of one plaquette, as many as double precision can see.
 
-    exp(beta/N Re tr U) = exp(beta (chi_F + chi_F*) / 2N), and a product with a character moves labels by the weights
-    of its representation. So c = exp(beta M) e_0 with M = (N_F + N_F^T) / 2N. It is summed as
+    exp(beta/N Re tr U) = exp(beta (chi_F + chi_F*) / 2N), and a factor chi_F moves labels by the weights of F. So c is
+    exp(beta M) e_0 with M = (N_F + N_F^T) / 2N, summed as
 
         e^{-beta} c = sum_k Poisson(k; beta) M^k e_0.
 
@@ -89,7 +83,8 @@ def _converged(n: int, beta: float) -> Characters:
     while True:
         shape = (2 * size + 1,) if n == 1 else (size + 1,) * (n - 1)
         origin = (size,) if n == 1 else (0,) * (n - 1)
-        weights = _weights(n)
+        # box j of the Young diagram raises the label p_j and lowers p_{j-1}
+        weights = np.eye(n, max(1, n - 1), dtype=int) - np.eye(n, max(1, n - 1), -1, dtype=int)
         dimension = _dimensions(n, shape)
         scaled = _series(shape, origin, weights, beta) / dimension
         ratio = scaled / scaled[origin]
@@ -99,8 +94,7 @@ def _converged(n: int, beta: float) -> Characters:
         size += size // 2
 
 
-def _series(shape: Label, origin: Label, weights: tuple[Label, ...], beta: float) -> Array:
-    conjugate = tuple(tuple(-step for step in weight) for weight in weights)
+def _series(shape: Label, origin: Label, weights: NDArray[np.int_], beta: float) -> Array:
     power = np.zeros(shape)
     power[origin] = 1.0
     total = np.zeros(shape)
@@ -111,18 +105,12 @@ def _series(shape: Label, origin: Label, weights: tuple[Label, ...], beta: float
         # past the mode of the Poisson weights the terms fall ever faster
         if k > beta and term.max() < _NEGLIGIBLE * total[origin]:
             return total
-        power = (_fuse(power, weights) + _fuse(power, conjugate)) / (2 * len(weights))
+        power = (fuse(power, weights) + fuse(power, -weights)) / (2 * len(weights))
         k += 1
 
 
-def _weights(n: int) -> tuple[Label, ...]:
-    if n == 1:
-        return ((1,),)
-    # box j of the Young diagram raises the label p_j and lowers p_{j-1}
-    return tuple(tuple((axis == j) - (axis == j - 1) for axis in range(n - 1)) for j in range(n))
-
-
-def _fuse(coefficients: Array, weights: tuple[Label, ...]) -> Array:
+def fuse(coefficients: Array, weights: NDArray[np.int_]) -> Array:
+    """The coefficients sum_s N_{sF}^r a_s of chi_F sum_s a_s chi_s, from a_s and the weights of F."""
     # a negative label is no representation: terms that leave the box of labels are dropped
     result = np.zeros_like(coefficients)
     for weight in weights:

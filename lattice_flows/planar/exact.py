@@ -11,7 +11,7 @@ from lattice_flows.actions import Action, Wilson
 from lattice_flows.config.registry import OBSERVABLES
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import U1, Group
-from lattice_flows.planar.characters import Array, characters, known
+from lattice_flows.planar.characters import Array, characters, fuse, known
 
 
 def log_partition(group: Group, beta: float, volume: int) -> float:
@@ -33,16 +33,13 @@ def log_partition(group: Group, beta: float, volume: int) -> float:
 
 
 def wilson_loop(group: Group, beta: float, area: int, volume: int | None = None) -> float:
-    """<Re tr W / N> of a contractible loop that does not cross itself, by default in infinite volume.
+    """<Re tr W / N> of a contractible loop around `area` plaquettes that does not cross itself.
 
-    In infinite volume it is (lambda_F / lambda_0)^A with lambda_r = c_r / d_r. On the torus
+    In infinite volume, the default, it is (lambda_F / lambda_0)^A with lambda_r = c_r / d_r. On the torus
 
         <tr W> = (1/Z) sum_{r,s} (d_s / d_r) N_{sF}^r lambda_s^A lambda_r^(V-A),
 
     with N_{sF}^r the multiplicity of r in the product of s and the fundamental representation F.
-
-    Args:
-        area: the number A of plaquettes inside the loop.
 
     Raises:
         InvalidInput: as `log_partition`, or an area that is not an integer from 0 to the volume.
@@ -60,18 +57,13 @@ def wilson_loop(group: Group, beta: float, area: int, volume: int | None = None)
     table = characters(group, beta)
     if volume is None:
         return table.fundamental**area
-    inside = table.fuse(table.dimension * table.ratio**area)
+    inside = fuse(table.dimension * table.ratio**area, table.weights)
     traces = (inside * table.ratio ** (volume - area) / table.dimension).sum() / (table.ratio**volume).sum()
     return float(traces) / len(table.weights)
 
 
 def plaquette(group: Group, beta: float, volume: int | None = None) -> float:
-    """<Re tr P / N> = (1/V) d log Z / d beta, by default in infinite volume.
-
-    Raises:
-        InvalidInput: as `log_partition`.
-
-    Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413.
+    """<Re tr P / N> = (1/V) d log Z / d beta: `wilson_loop` of area 1, with its errors and source.
 
     Example:
         >>> from lattice_flows import U1
@@ -110,12 +102,7 @@ def topological_charge_squared(beta: float, volume: int) -> float:
 
 
 def topological_susceptibility(beta: float, volume: int | None = None) -> float:
-    """<Q^2> / V of U(1), by default in infinite volume, where it is -z_0''/ z_0.
-
-    Raises:
-        InvalidInput: as `log_partition`.
-
-    Source: C. Bonati, P. Rossi, 1901.09830.
+    """<Q^2> / V of U(1), with the errors and source of <Q^2>; by default in infinite volume, where it is -z_0''/ z_0.
 
     Example:
         >>> round(256 * topological_susceptibility(beta=7.0, volume=256), 5)
@@ -159,8 +146,8 @@ def mean_charge_squared(action: Action) -> float | None:
 def exact_value(name: str, action: Action) -> float | None:
     """The exact mean of the observable called `name`, or None where no formula is known.
 
-    The names are those of `standard_observables`, and `wilson_loop_RxT` for loops that fit the lattice. Formulas are
-    known for the Wilson action in two dimensions.
+    Names are those of `standard_observables`, and `wilson_loop_RxT` for loops that fit. Formulas are those of the
+    Wilson action in two dimensions.
 
     Example:
         >>> from lattice_flows import SU, GaugeField
@@ -186,8 +173,8 @@ def _theta_derivatives(beta: float) -> tuple[Array, Array, Array]:
     ratio = characters(U1(), beta).ratio
     size = len(ratio) // 2
     n = np.arange(-size, size + 1)[:, None]
-    # a double sees frequencies of e^{beta cos phi} and cos(n phi) up to size: the integrand is a polynomial of degree
-    # about pi * size on the half circle, exact with half as many Gauss points
+    # the frequencies of e^{beta cos phi} and cos(n phi) reach size: the integrand is a polynomial of degree about
+    # pi * size on the half circle, exact with half as many Gauss points
     x, weights = roots_legendre(2 * size + 64)
     phi = math.pi * (x + 1) / 2
     density = weights * np.exp(beta * (np.cos(phi) - 1))

@@ -24,11 +24,8 @@ def exact_samples(action: Wilson, n: int, *, generator: torch.Generator) -> Tens
     Loops of area A are products of A plaquettes of a pool of 2^16, and a Haar element of its own turns each. The
     plaquettes come from Metropolis chains of 200 updates. The error has that size.
 
-    Args:
-        action: the Wilson action in two dimensions, of a group that `lattice_flows.planar.characters` knows.
-
     Raises:
-        InvalidInput: another action, another dimension, or a group without characters.
+        InvalidInput: another action, another dimension, or a group that `lattice_flows.planar.characters` lacks.
 
     Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413, for the densities.
 
@@ -41,7 +38,6 @@ def exact_samples(action: Wilson, n: int, *, generator: torch.Generator) -> Tens
     if type(action) is not Wilson:
         raise InvalidInput(f"exact samples are those of the Wilson action, got {action}")
     space, group, beta = action.space, action.space.group, action.beta
-    axis = space.site_axis
     hierarchy = cuts(space.lattice)
     pool = {1: plaquettes(group, beta, POOL, generator)}
     links = space.prior(n, generator, dtype=torch.float64)
@@ -56,25 +52,16 @@ def exact_samples(action: Wilson, n: int, *, generator: torch.Generator) -> Tens
     for partition in hierarchy:
         boundary = follow(flat, partition.boundary_loops, group)
         old = follow(flat, partition.active_loops, group)
-        new = _first_parts(group, boundary, partition.areas, beta, pool, generator)
-        factor = group.compose(new, group.inverse(old))
-        moved = group.compose(factor, flat.index_select(axis, partition.active_links))
-        flat = flat.index_copy(axis, partition.active_links, moved)
+        first = _loops(group, partition.areas[0], pool, generator)
+        new = _first_parts(boundary, first, LoopDensity(group, beta, partition.areas[1]), generator)
+        active = partition.active_links
+        flat[:, active] = group.compose(group.compose(new, group.inverse(old)), flat[:, active])
     return flat.reshape(links.shape)
 
 
-def _first_parts(
-    group: Group,
-    boundary: Tensor,
-    areas: tuple[int, int],
-    beta: float,
-    pool: dict[int, Tensor],
-    generator: torch.Generator,
-) -> Tensor:
-    """W_a `(*batch, *element)` for every W."""
-    first = _loops(group, areas[0], pool, generator)
-    second = LoopDensity(group, beta, areas[1])
-    shape = boundary.shape
+def _first_parts(boundary: Tensor, first: Tensor, second: LoopDensity, generator: torch.Generator) -> Tensor:
+    """W_a `(*batch, *element)` for every W, from a pool of loops W_a and the density of W_b."""
+    group = second.group
     whole = boundary.reshape(-1, *group.element_shape)
     parts = torch.empty_like(whole)
     todo = torch.arange(len(whole))
@@ -86,7 +73,7 @@ def _first_parts(
         accepted = _accept(second, rest, generator)
         parts[todo[accepted]] = drawn[accepted]
         todo = todo[~accepted]
-    return parts.reshape(shape)
+    return parts.reshape(boundary.shape)
 
 
 def _loops(group: Group, area: int, pool: dict[int, Tensor], generator: torch.Generator) -> Tensor:

@@ -33,8 +33,7 @@ class FourierMap(ConjugationMap):
     Source: R. Gatto and S. R. Jammalamadaka, Stat. Methodol. 4 (2007) 341, for the densities.
 
     Args:
-        group: U(1).
-        harmonics: the number of coefficients c_k.
+        group, harmonics: U(1), and the number of coefficients c_k.
 
     Raises:
         InvalidInput: another group, or no harmonics.
@@ -149,12 +148,5 @@ def _waves(harmonics: int, dtype: torch.dtype, device: torch.device) -> tuple[Te
     grid = (2 * math.pi / GRID) * torch.arange(GRID, dtype=torch.float64) - math.pi
     k, n = torch.arange(1, harmonics + 1, dtype=torch.float64), torch.arange(1, GRID // 2, dtype=torch.float64)
     waves, moments = grid * k.unsqueeze(-1), grid.unsqueeze(-1) * n
-    return tuple(  # type: ignore[return-value]
-        x.to(device, dtype)
-        for x in (
-            k,
-            torch.cat((waves.cos(), waves.sin())),
-            n,
-            torch.cat((moments.cos() / n, moments.sin() / n), dim=-1),
-        )
-    )
+    tables = k, torch.cat((waves.cos(), waves.sin())), n, torch.cat((moments.cos() / n, moments.sin() / n), dim=-1)
+    return tuple(table.to(device, dtype) for table in tables)  # type: ignore[return-value]

@@ -13,8 +13,7 @@ from lattice_flows.actions import Action
 from lattice_flows.config.rules import Rule, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
-from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords
-from lattice_flows.flows.seeding import seeded
+from lattice_flows.flows.recipe import Bins, Recipe, Widths, keywords, seeded
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice, Space
 from lattice_flows.lattice.space import gauge_field
@@ -86,8 +85,8 @@ def hierarchical(
 
         p(W_a | W) ~ f_A(W_a) f_B(W W_a^-1),   f_A the density of a loop of area A,
 
-    depends on nothing else. So V - 1 small conditional flows, one a shape of rectangle, make the theory. The flow is
-    the identity at first. Large loops are nearly Haar elements: their levels hardly have to leave it.
+    depends on nothing else. So small conditional flows, one for each shape, make the theory. They start as the
+    identity. Large loops are nearly Haar elements: their levels hardly have to leave it.
 
     Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413, for the decomposition.
 
@@ -96,11 +95,9 @@ def hierarchical(
         lattice: a `Lattice` of two dimensions, or any two extents.
         levels: designs of the levels (see `lattice_flows.planar.level.SUBLAYERS`), for rectangles of 2 plaquettes, of
             up to 4, of up to 8, and so on; all larger ones have the last design.
-        bins: spline bins.
-        hidden: widths of the perceptron in each context.
+        bins, hidden: spline bins, and widths of the perceptron in each context.
         beta_range: the lowest and the highest beta, which becomes an input of the contexts.
-        seed: of the initial weights. Default: torch's global stream.
-        dtype: float32 or float64. Default: torch's.
+        seed, dtype: of the initial weights. Default: torch's global stream, and torch's dtype.
 
     Raises:
         InvalidInput: not two dimensions, numbers out of range, or unknown designs.
@@ -116,19 +113,17 @@ def hierarchical(
         check_design(design)
     beta_input = None if beta_range is None else BetaInput(*beta_range)
     with seeded(seed):
-        layers = [
-            Level.of_design(
-                levels[min(math.ceil(math.log2(sum(partition.areas))), len(levels)) - 1],
-                group,
-                partition,
-                partition.areas,
-                bins=bins,
-                hidden=hidden,
-                beta_input=beta_input,
+        layers = []
+        for cut in cuts(lattice):
+            design = levels[min(math.ceil(math.log2(sum(cut.areas))), len(levels)) - 1]
+            layers.append(
+                Level.of_design(design, group, cut, cut.areas, bins=bins, hidden=hidden, beta_input=beta_input)
             )
-            for partition in cuts(lattice)
-        ]
     return HierarchicalFlow(GaugeField(group, lattice), layers).to(dtype)
+
+
+Designs = Annotated[tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))]
+Range = Annotated[tuple[float, ...], Rule("two couplings, 0 < low < high", lambda v: len(v) == 2 and 0 < v[0] < v[1])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,22 +133,13 @@ class HierarchicalSettings(Settings):
     A flow with a `beta_range` is trained at couplings in this range, and then takes that of `[action]`.
     """
 
-    levels: Annotated[
-        tuple[str, ...], Rule('designs of levels, such as ["crab", "c"]', lambda v: bool(v and all(v)))
-    ] = ("cab", "c")
-    beta_range: (
-        Annotated[tuple[float, ...], Rule("two couplings, 0 < low < high", lambda v: len(v) == 2 and 0 < v[0] < v[1])]
-        | None
-    ) = None
+    levels: Designs = ("cab", "c")
+    beta_range: Range | None = None
     bins: Bins = 8
     hidden: Widths = (16, 16)
 
     def check(self, config: Any) -> None:
-        """Refuse to anneal a flow that is trained at all its couplings.
-
-        Raises:
-            InvalidInput: there are a `beta_range` and a `beta_start`.
-        """
+        """Refuse by InvalidInput a `beta_start` beside a `beta_range`."""
         super().check(config)
         if self.beta_range is not None and config.training.beta_start is not None:
             raise InvalidInput(
@@ -170,8 +156,7 @@ def _build(
     dtype: torch.dtype | None = None,
 ) -> HierarchicalFlow:
     space = gauge_field(space)
-    given = keywords(settings, HierarchicalSettings)
-    flow = hierarchical(space.group, space.lattice, **given, seed=seed, dtype=dtype)
+    flow = hierarchical(space.group, space.lattice, **keywords(settings, HierarchicalSettings), seed=seed, dtype=dtype)
     if flow.beta_input is not None:
         beta = None if action is None else action.beta
         if beta is None:

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
-from lattice_flows.layers.base import Transform, in_turn
+from lattice_flows.layers.base import ConjugationMap, Transform, in_turn
 from lattice_flows.layers.conjugation import SpectralMap
-from lattice_flows.planar.coupling import RectangleCoupling
+from lattice_flows.planar.coupling import RectangleCoupling, RectangleMap
 from lattice_flows.planar.fourier import FourierMap
-from lattice_flows.planar.maps import LoopMap, RectangleMap
 from lattice_flows.planar.partition import RectanglePartition
 from lattice_flows.planar.perceptron import BetaInput, BoundaryContext
 from lattice_flows.planar.residual import ResidualMap
@@ -30,17 +29,15 @@ SUBLAYERS = {
 
 
 class Level(Transform):
-    """Couplings in turn on one partition by rectangles; all rectangles share the parameters.
+    """At least one coupling in turn, all on one partition by rectangles; all rectangles share the parameters.
 
-    Args:
-        areas: the numbers of plaquettes A and B of the two parts of each rectangle.
-        couplings: at least one layer, all on one partition.
+    `areas` are the numbers of plaquettes A and B of the two parts of each rectangle.
     """
 
     def __init__(self, areas: tuple[int, int], couplings: Iterable[RectangleCoupling]):
         super().__init__()
         self.areas = areas
-        self.couplings = nn.ModuleList(couplings)
+        self.couplings = cast(Sequence[RectangleCoupling], nn.ModuleList(couplings))
 
     @classmethod
     def of_design(
@@ -71,50 +68,43 @@ class Level(Transform):
         for letter in design:
             centre = {"a": 0.0, "b": 1.0}.get(letter, areas[0] / sum(areas))
             for conjugation in _maps(letter, group, centre, bins):
-                context = BoundaryContext(
-                    group, conjugation.n_params, tuple(hidden), beta_input, conjugation.n_features
-                )
+                n_features = getattr(conjugation, "n_features", 0)
+                context = BoundaryContext(group, conjugation.n_params, tuple(hidden), beta_input, n_features)
                 couplings.append(RectangleCoupling(group, partition, conjugation, context, centre))
         return cls(areas, couplings)
-
-    def _layers(self) -> list[RectangleCoupling]:
-        return cast(list[RectangleCoupling], list(self.couplings))
 
     @property
     def partition(self) -> RectanglePartition:
         """The rectangles that are cut."""
-        return self._layers()[0].partition
+        return self.couplings[0].partition
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return in_turn(x, self._layers())
+        return in_turn(x, self.couplings)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return in_turn(y, [layer.inverse for layer in reversed(self._layers())])
+        return in_turn(y, [layer.inverse for layer in reversed(self.couplings)])
 
     def on(self, partition: RectanglePartition) -> "Level":
         """This level on other rectangles, with the same parameters."""
-        return Level(self.areas, [layer.on(partition) for layer in self._layers()])
+        return Level(self.areas, [layer.on(partition) for layer in self.couplings])
 
     def copy(
         self, partition: RectanglePartition, areas: tuple[int, int], beta_input: BetaInput | None = None
     ) -> "Level":
-        """A copy with parameters of its own, for rectangles with parts of other areas.
-
-        Args:
-            beta_input: the `BetaInput` of the copy's contexts. Default: that of this level.
-        """
+        """A copy with parameters of its own, for parts of other areas, and with this level's or another `BetaInput`."""
         share, own = (part[0] / sum(part) for part in (areas, self.areas))
         shared = {id(module): beta_input or module for module in self.modules() if isinstance(module, BetaInput)}
-        couplings = copy.deepcopy(self.on(partition), shared)._layers()
-        for layer in couplings:
+        level = copy.deepcopy(self.on(partition), shared)
+        level.areas = areas
+        for layer in level.couplings:
             layer.centre = share if layer.centre == own else layer.centre
             if isinstance(layer.conjugation, TriangularMap):
                 layer.conjugation.share = share
-        return Level(areas, couplings)
+        return level
 
     def reset(self) -> None:
         """Go back to the identity."""
-        for layer in self._layers():
+        for layer in self.couplings:
             cast(BoundaryContext, layer.context).reset()
 
 
@@ -125,9 +115,9 @@ def check_design(design: str) -> None:
         raise InvalidInput(f"a level is designed by letters ({meaning}), got {design!r}")
 
 
-def _maps(letter: str, group: Group, centre: float, bins: int) -> Sequence[RectangleMap]:
+def _maps(letter: str, group: Group, centre: float, bins: int) -> Sequence[RectangleMap | ConjugationMap]:
     if letter == "r":
         return [ResidualMap(group)]
     if letter == "t":
         return [TriangularMap(group, coordinate, centre, bins) for coordinate in COORDINATES]
-    return [LoopMap(FourierMap(group, bins) if letter == "f" else SpectralMap(group, bins))]
+    return [FourierMap(group, bins) if letter == "f" else SpectralMap(group, bins)]

@@ -46,10 +46,8 @@ class LevelTraining(Settings):
 def level_stages(flow: Flow, action: Action, settings: TrainingConfig) -> list[Stage]:
     """The stages of a hierarchical flow: its levels from coarse to fine, if `level_steps` > 0, then the whole flow.
 
-    A flow for a range of couplings is trained as a whole, at couplings drawn uniformly from its range.
-
-    Args:
-        settings: `TrainingConfig` with the keys of `LevelTraining`, as `Config` combines them.
+    A flow for a range of couplings is trained as a whole, at couplings drawn uniformly from its range. The settings are
+    a `TrainingConfig` with the keys of `LevelTraining`, as `Config` combines them.
 
     Raises:
         InvalidInput: `level_steps` > 0, and the flow has no levels or the action is not Wilson's.
@@ -79,17 +77,12 @@ def _levels(flow: Flow, action: Action, settings: TrainingConfig, beta_input: Be
         generator = torch.Generator().manual_seed(settings.seed)
         return plaquettes(action.space.group, action.beta, POOL, generator)
 
-    return [
-        Stage(
-            "+".join(map(str, level.areas)),
-            settings.level_steps,
-            settings.level_batch,
-            level.parameters,
-            functools.partial(_level, level, action, pool, settings),
-        )
-        for level in levels
-        if matters(level, action)
-    ]
+    stages = []
+    for level in levels:
+        if matters(level, action):
+            name, start = "+".join(map(str, level.areas)), functools.partial(_level, level, action, pool, settings)
+            stages.append(Stage(name, settings.level_steps, settings.level_batch, level.parameters, start))
+    return stages
 
 
 def _level(
@@ -97,9 +90,7 @@ def _level(
 ) -> Gradient:
     flow, prior, target = split(level, action, pool(), settings.seed)
     dtype = next(level.parameters()).dtype
-
-    def sample(n: int, generator: torch.Generator) -> Tensor:
-        return prior.target(n, generator, dtype)
+    sample = functools.partial(prior.target, dtype=dtype)
 
     def halves(n: int, generator: torch.Generator) -> Tensor:
         return torch.cat((prior.sample(n // 2, generator, dtype, generator.device), sample(n - n // 2, generator)))

@@ -20,8 +20,7 @@ class LoopDensity(nn.Module):
     Shapes: W `(..., *element)` -> `(...)`, in the precision of W.
 
     Args:
-        group: one that `lattice_flows.planar.characters` knows.
-        beta: the coupling of the Wilson action.
+        group, beta: of the Wilson action; `lattice_flows.planar.characters` must know the group.
         area: the number of plaquettes A >= 1.
 
     Raises:
@@ -59,10 +58,7 @@ class LoopDensity(nn.Module):
 
 
 def plaquettes(group: Group, beta: float, n: int, generator: torch.Generator, updates: int = 200) -> Tensor:
-    """n independent elements P `(n, *element)` with density proportional to exp(beta Re tr P / N), by Metropolis.
-
-    Every element has a chain of its own, with `updates` updates of a Haar element.
-    """
+    """n independent elements P `(n, *element)` with density ~ exp(beta Re tr P / N), by `updates` Metropolis steps."""
     element = group.haar(n, generator=generator, dtype=torch.float64)
     log_p = beta * group.retrace(element)
     width = 2.0 / max(1.0, beta) ** 0.5

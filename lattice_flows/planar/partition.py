@@ -1,6 +1,7 @@
 """Partitions by rectangles, and the cuts that divide a lattice into plaquettes."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,23 +13,11 @@ from lattice_flows.lattice.paths import Walk, lay
 from lattice_flows.layers.partition import LinkPartition
 
 
-def halves(shape: tuple[int, int]) -> tuple[int, int, int]:
-    """The direction of a rectangle's longer side, and the lengths of its two parts.
-
-    Example:
-        >>> halves((4, 3)), halves((3, 5))
-        ((0, 2, 2), (1, 2, 3))
-    """
-    across = 0 if shape[0] >= shape[1] else 1
-    first = shape[across] // 2
-    return across, first, shape[across] - first
-
-
 class RectanglePartition(LinkPartition):
     """Two dimensions: rectangles of one shape, each cut in two by a line of links across its longer side.
 
-    The first link of the line is active. Its loop W_a is the boundary of the part at the lower corner. The boundary W
-    of the rectangle is frozen. From where the active link begins, W = W_b W_a with W_b around the other part.
+    The first link of the line is active, and closes the loop W_a around the part at the lower corner. The boundary W of
+    the rectangle is frozen. From where the active link begins, W = W_b W_a with W_b around the other part.
 
     Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413.
 
@@ -41,7 +30,8 @@ class RectanglePartition(LinkPartition):
         InvalidInput: not two dimensions; or rectangles that do not fit, overlap, or are single plaquettes.
 
     Attributes:
-        areas: the numbers of plaquettes A and B of the part at the lower corner, and of the other part.
+        parts: shape of the part at the lower corner, and of the other part; each with its displacement.
+        areas: their numbers of plaquettes A and B.
 
     Example:
         >>> RectanglePartition((8, 8), (2, 4))
@@ -54,30 +44,29 @@ class RectanglePartition(LinkPartition):
         self, lattice: Lattice | Sequence[int], shape: Sequence[int], corners: Sequence[tuple[int, int]] | None = None
     ):
         lattice, shape = Lattice(lattice), tuple(shape)
-        extents = lattice.extents
         if lattice.dim != 2 or len(shape) != 2:
             raise InvalidInput(f"rectangles are for two dimensions, got lattice {lattice}, shape {shape}")
-        if min(shape) < 1 or max(shape) < 2 or any(s > extent for s, extent in zip(shape, extents, strict=True)):
+        x, y = shape
+        if min(shape) < 1 or max(shape) < 2 or x > lattice.extents[0] or y > lattice.extents[1]:
             raise InvalidInput(f"rectangles to be cut need two plaquettes or more and fit {lattice}, got shape {shape}")
         if corners is None:
-            x, y = (range(0, extent - s + 1, s) for s, extent in zip(shape, extents, strict=True))
-            corners = list(itertools.product(x, y))
-        across, first, rest = halves((shape[0], shape[1]))
-        along, line = 1 - across, shape[1 - across]
-        covered = torch.zeros(extents, dtype=torch.int64)
-        active = torch.zeros(extents, dtype=torch.bool)
-        for corner in corners:
-            rows, columns = (
-                torch.arange(c, c + s) % extent for c, s, extent in zip(corner, shape, extents, strict=True)
-            )
-            covered[rows[:, None], columns[None, :]] += 1
-            start = [corner[direction] + first * (direction == across) for direction in (0, 1)]
-            active[start[0] % extents[0], start[1] % extents[1]] = True
-        if covered.max() > 1:
+            starts = (range(0, extent - s + 1, s) for s, extent in zip(shape, lattice.extents, strict=True))
+            corners = list(itertools.product(*starts))  # type: ignore[arg-type]
+        if x >= y:
+            across, parts = 0, (((x // 2, y), (0, 0)), ((x - x // 2, y), (x // 2, 0)))
+        else:
+            across, parts = 1, (((x, y // 2), (0, 0)), ((x, y - y // 2), (0, y // 2)))
+        origins = torch.tensor(corners, dtype=torch.int64).reshape(-1, 2)
+        sites = origins[:, None] + torch.cartesian_prod(torch.arange(x), torch.arange(y))
+        inside = lattice.index(sites.movedim(-1, 0))
+        if len(inside.unique()) < inside.numel():
             raise InvalidInput(f"rectangles of shape {shape} overlap at corners {corners}")
+        active = torch.zeros(lattice.volume, dtype=torch.bool)
+        active[lattice.index((origins + torch.tensor(parts[1][1])).T)] = True
+        along, line, first, rest = 1 - across, shape[1 - across], parts[0][0][across], parts[1][0][across]
         part = ((along, line), (across, -first), (along, -line), (across, first))
-        super().__init__(lattice, along, active, part, context=())
-        self.shape, self.corners, self.areas = shape, tuple(corners), (first * line, rest * line)
+        super().__init__(lattice, along, active.reshape(lattice.extents), part, context=())
+        self.shape, self.corners, self.parts, self.areas = shape, tuple(corners), parts, (first * line, rest * line)
         whole = ((across, rest), (along, line), (across, -shape[across]), (along, -line), (across, first))
         boundaries = lay(whole, lattice)
         self.register_buffer("_boundary_links", boundaries.links[:, self.active_sites], persistent=False)
@@ -106,20 +95,11 @@ def cuts(lattice: Lattice | Sequence[int]) -> list[RectanglePartition]:
         [((4, 3), 1), ((2, 3), 2), ((2, 2), 2), ((2, 1), 2), ((1, 2), 4)]
     """
     lattice = Lattice(lattice)
-    if lattice.dim != 2:
-        raise InvalidInput(f"a hierarchy of rectangles is for two dimensions, got lattice {lattice}")
-    todo: dict[tuple[int, int], list[tuple[int, int]]] = {(lattice.extents[0], lattice.extents[1]): [(0, 0)]}
+    todo: dict[tuple[int, ...], list[tuple[int, int]]] = {lattice.extents: [(0, 0)]}
     done = []
-    while todo:
-        shape = max(todo, key=lambda shape: (shape[0] * shape[1], shape))
-        corners = todo.pop(shape)
-        if shape == (1, 1):
-            break
-        done.append(RectanglePartition(lattice, shape, corners))
-        across, first, rest = halves(shape)
-        for x, y in corners:
-            for start, length in ((0, first), (first, rest)):
-                part = (length, shape[1]) if across == 0 else (shape[0], length)
-                corner = (x + start, y) if across == 0 else (x, y + start)
-                todo.setdefault(part, []).append(corner)
+    while (shape := max(todo, key=lambda shape: (math.prod(shape), shape))) != (1, 1):
+        cut = RectanglePartition(lattice, shape, todo.pop(shape))
+        done.append(cut)
+        for (x, y), (part, (right, up)) in itertools.product(cut.corners, cut.parts):
+            todo.setdefault(part, []).append((x + right, y + up))
     return done

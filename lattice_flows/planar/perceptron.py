@@ -16,13 +16,10 @@ def n_boundary_features(group: Group) -> int:
 
 
 def boundary_features(boundary: Tensor, group: Group) -> Tensor:
-    """Re and Im of tr W^(k/2) / N `(..., channels)` for k = 1 ... 2 max(1, N - 1), with the principal root W^(1/2).
+    """Re and Im of tr W^(k/2) / N `(..., channels)` for k = 1 ... 2 max(1, N - 1), from loops W `(..., *element)`.
 
-    They determine the class of W. Half powers jump where the principal root does, and so may a function of a loop that
-    this root centres.
-
-    Args:
-        boundary: loops W `(..., *element)`.
+    They determine the class of W. Half powers jump where the principal root W^(1/2) does, and so may a function of a
+    loop that this root centres.
 
     Example:
         >>> from lattice_flows import SU
@@ -41,11 +38,9 @@ class BoundaryContext(nn.Module):
     The last layer also sees the features themselves. A cut of two plaquettes of U(1) needs no more.
 
     Args:
-        group: the gauge group.
-        n_params: parameters per active link.
+        group, n_params: the gauge group, and the number of parameters per active link.
         hidden: the widths of the hidden layers.
-        beta_input: the `BetaInput` that the perceptron sees, too.
-        n_features: the number of features of the map, which the perceptron sees, too.
+        beta_input, n_features: the `BetaInput`, and the number of features of the map, that the perceptron sees, too.
 
     Raises:
         InvalidInput: no hidden layer, or a width below 1.
@@ -70,10 +65,8 @@ class BoundaryContext(nn.Module):
         if len(widths) < 2 or min(widths) < 1:
             raise InvalidInput(f"a perceptron needs hidden layers of widths >= 1, got {tuple(hidden)}")
         self.beta_input = beta_input
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), nn.SiLU()]
-        self.body = nn.Sequential(*layers)
+        steps = itertools.pairwise(widths)
+        self.body = nn.Sequential(*(layer for step in steps for layer in (nn.Linear(*step), nn.SiLU())))
         self.head = nn.Linear(widths[-1] + widths[0], n_params)
         self.reset()
 
@@ -91,10 +84,7 @@ class BoundaryContext(nn.Module):
 
 
 class BetaInput(nn.Module):
-    """The coupling beta that the contexts of a flow see; they share this module.
-
-    Args:
-        low, high: the range of beta.
+    """The coupling beta, from `low` to `high`, that the contexts of a flow see; they share this module.
 
     Raises:
         InvalidInput: not 0 < low < high.
@@ -115,11 +105,7 @@ class BetaInput(nn.Module):
         return next((part for part in module.modules() if isinstance(part, cls)), None)
 
     def set(self, beta: float) -> None:
-        """Take this coupling from now on.
-
-        Raises:
-            InvalidInput: it is outside the range.
-        """
+        """Take this coupling from now on; refuse one outside the range by InvalidInput."""
         if not self.low <= beta <= self.high:
             raise InvalidInput(f"beta must be from {self.low} to {self.high} for this flow, got {beta}")
         self.beta.fill_(beta)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.groups import Group
-from lattice_flows.planar.maps import RectangleMap
+from lattice_flows.planar.coupling import RectangleMap
 
 BOUND = 0.9
 """The bound on the sum of the moduli of the coefficients, below 1 so that the step has an inverse."""
@@ -38,8 +38,7 @@ class ResidualMap(RectangleMap):
 
     Example:
         >>> from lattice_flows import SU
-        >>> residual = ResidualMap(SU(3))
-        >>> generator = torch.Generator().manual_seed(0)
+        >>> residual, generator = ResidualMap(SU(3)), torch.Generator().manual_seed(0)
         >>> loop, boundary = SU(3).haar(2, 5, generator=generator, dtype=torch.float64)
         >>> params = torch.randn(5, residual.n_params, generator=generator, dtype=torch.float64)
         >>> g, logdet = residual(loop, params, boundary)
@@ -56,18 +55,17 @@ class ResidualMap(RectangleMap):
         self.n_params = 2 * group.n**2
 
     def forward(self, loop: Tensor, params: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
-        words = self._words(params, boundary)
-        q, jacobian = self._step(loop, words)
+        q, jacobian = self._step(loop, *self._words(params, boundary))
         return self._exp(q), torch.linalg.slogdet(jacobian).logabsdet
 
     def inverse(self, loop: Tensor, params: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
         words = self._words(params, boundary)
         with torch.no_grad():
             start = self._solve(loop, *words)
-            _, jacobian = self._step(start, words)
+            _, jacobian = self._step(start, *words)
         # one more step of Newton's method carries the gradient: of the loop and, through Q, of the words
         y = self._newton(start, loop, self._exp(self._field(start, *words)), jacobian)
-        _, jacobian = self._step(y, words)
+        _, jacobian = self._step(y, *words)
         return y @ loop.mH, -torch.linalg.slogdet(jacobian).logabsdet
 
     def _solve(self, target: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -75,10 +73,10 @@ class ResidualMap(RectangleMap):
 
         Elements that are near, or done, wait for all others: none depends on another.
         """
-        y, words = target, (left, right)
+        y = target
         small = torch.finfo(target.real.dtype).eps ** 0.5
         for _ in range(200):
-            turn = self._exp(self._field(y, *words))
+            turn = self._exp(self._field(y, left, right))
             distance = self._components(target @ (turn @ y).mH).abs().amax(-1)[..., None, None]
             far, done = ~(distance < 0.1), distance < small
             if done.all():
@@ -86,7 +84,7 @@ class ResidualMap(RectangleMap):
             if far.any():
                 y = torch.where(far, turn.mH @ target, y)
             else:
-                _, jacobian = self._step(y, words)
+                _, jacobian = self._step(y, left, right)
                 y = torch.where(done, y, self._newton(y, target, turn, jacobian))
         raise NumericalFailure(f"the inverse of a residual step did not converge: it is off by {distance.max():.1e}")
 
@@ -111,9 +109,8 @@ class ResidualMap(RectangleMap):
         """The components of Q `(..., N^2 - 1)`."""
         return self._components((left @ (y.unsqueeze(-3) @ right)).sum(-3))
 
-    def _step(self, y: Tensor, words: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _step(self, y: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """The components of Q, and A = 1 + phi(-ad_Q) DQ `(..., N^2 - 1, N^2 - 1)`."""
-        left, right = words
         n = self.group.n
         basis, structure = _algebra(self.group, y.dtype, y.device)
         right = y.unsqueeze(-3) @ right

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lattice_flows.actions import Action, Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.flow import Flow, Prior
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice
 from lattice_flows.lattice.paths import follow
@@ -32,7 +32,7 @@ BROAD = 0.25
 """The share of boundaries that cover the whole group: the others hardly ever meet the jump of a principal root."""
 
 
-class SplitPrior:
+class SplitPrior(Prior):
     """A rectangle of two plaquettes on a lattice of its own, W from the density of its area, W_a from Haar measure.
 
     The first link of the boundary is W, the active link is W_a, and all others are 1. A level sees W_a and W alone:
@@ -41,8 +41,7 @@ class SplitPrior:
 
     Args:
         action: the Wilson action; its plaquettes have the density of the target.
-        plaquettes: independent plaquettes `(n, *element)`; loops of every area are their products.
-        areas: A and B.
+        plaquettes: independent plaquettes `(n, *element)`; loops of areas A and B (`areas`) are their products.
         seed: of the order of the factors.
         broad: the share of boundaries that cover the group.
     """
@@ -57,16 +56,11 @@ class SplitPrior:
         self.first, self.boundary = first, self.group.compose(second, first)
         self.spread = (-LoopDensity(self.group, action.beta, sum(areas))(self.boundary)).softmax(0)
 
-    def sample(
-        self,
-        n: int,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
+    def sample(self, n: int, generator=None, dtype=None, device=None) -> Tensor:
         """n rectangles `(n, *shape)`: W from its density, W_a from Haar measure."""
-        chosen = torch.randint(len(self.boundary), (n - int(self.broad * n),), generator=generator, device=device)
-        broad = self.group.haar(int(self.broad * n), generator=generator, dtype=dtype, device=device)
+        count = int(self.broad * n)
+        chosen = torch.randint(len(self.boundary), (n - count,), generator=generator, device=device)
+        broad = self.group.haar(count, generator=generator, dtype=dtype, device=device)
         boundary = torch.cat((broad, self.boundary.to(broad)[chosen]))
         return self._links(self.group.haar(n, generator=generator, dtype=dtype, device=device), boundary)
 
@@ -85,13 +79,10 @@ class SplitPrior:
         return self._links(*(part[chosen].to(device, kind) for part in (self.first, self.boundary)))
 
     def _links(self, active: Tensor, boundary: Tensor) -> Tensor:
-        space, axis = self.space, self.space.site_axis
-        links = space.cold(len(active), dtype=active.real.dtype, device=active.device)
-        flat = space.flatten(links)
-        where = self.partition.boundary_loops.links[0].to(flat.device)
-        flat = flat.index_copy(axis, where, boundary.unsqueeze(axis))
-        flat = flat.index_copy(axis, self.partition.active_links.to(flat.device), active.unsqueeze(axis))
-        return flat.reshape(links.shape)
+        flat = self.space.flatten(self.space.cold(len(active), dtype=active.real.dtype, device=active.device))
+        flat[:, self.partition.boundary_loops.links[0]] = boundary.unsqueeze(1)
+        flat[:, self.partition.active_links] = active.unsqueeze(1)
+        return flat.reshape(-1, *self.space.shape)
 
 
 def _products(group: Group, plaquettes: Tensor, area: int, generator: torch.Generator) -> Tensor:
@@ -109,11 +100,9 @@ def _products(group: Group, plaquettes: Tensor, area: int, generator: torch.Gene
 
 
 class SplitAction(Action):
-    """S = -log p(W_a | W), normalised: the mean of log q + S is the divergence, and an exact level has log w = 0.
+    """S = -log p(W_a | W) of the Wilson action and of areas A and B.
 
-    Args:
-        group, beta: of the Wilson action.
-        areas: A and B.
+    It is normalised: the mean of log q + S is the divergence, and an exact level has log w = 0.
     """
 
     space: GaugeField
@@ -134,8 +123,8 @@ class SplitAction(Action):
     def forward(self, links: Tensor) -> Tensor:
         group, axis = self.space.group, self.space.site_axis
         flat = self.space.flatten(self.space.check(links))
-        first = follow(flat, self.partition.active_loops, group).squeeze(axis)
-        whole = follow(flat, self.partition.boundary_loops, group).squeeze(axis)
+        walks = self.partition.active_loops, self.partition.boundary_loops
+        first, whole = (follow(flat, walk, group).squeeze(axis) for walk in walks)
         rest = group.compose(whole, group.inverse(first))
         log_a, log_b, log_whole = (f(loop) for f, loop in zip(self.densities, (first, rest, whole), strict=True))
         return log_whole - log_a - log_b
@@ -151,8 +140,7 @@ def split(
 ) -> tuple[Flow, SplitPrior, SplitAction]:
     """A level as a flow of one rectangle, with the level's own parameters; its prior; its target.
 
-    Args:
-        action, plaquettes, seed, broad: as for `SplitPrior`.
+    The other arguments are those of `SplitPrior`.
 
     Example:
         >>> from lattice_flows import U1, GaugeField
@@ -166,11 +154,11 @@ def split(
         >>> print(f"the untrained level has a divergence of {-log_w.mean():.0f}")
         the untrained level has a divergence of 2
     """
-    like = next(level.parameters())
     prior = SplitPrior(action, plaquettes, level.areas, seed, broad)
     target = SplitAction(action.space.group, action.beta, level.areas)
+    device = next(level.parameters()).device
     flow = Flow(prior.space, [level.on(one_rectangle())], prior=prior)
-    return flow.to(like.device), prior, target.to(like.device)
+    return flow.to(device), prior, target.to(device)
 
 
 def matters(level: Level, action: Wilson) -> bool:

@@ -1,8 +1,6 @@
 """A triangular map of SU(3): one coordinate after the other, in the frame of a frozen loop."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,24 +10,12 @@ from lattice_flows.groups import Group
 from lattice_flows.kernels.spectral_flow import n_params as n_spectral_params
 from lattice_flows.kernels.spectral_flow import spectral_flow
 from lattice_flows.kernels.splines import check_bins, knots, n_knot_params, rational_quadratic
-from lattice_flows.planar.maps import RectangleMap
+from lattice_flows.planar.coupling import RectangleMap
 
 COORDINATES = ("real", "imaginary", "share", "rotation")
 """The order of the triangle: the image of a coordinate may depend on those before it."""
 ROW, FIRST, SECOND = 1, 2, 0
-"""The row of the middle eigenvalue of W, which moves first, and the other two in cyclic order."""
-
-
-class _Row(NamedTuple):
-    """The middle row v of Y in the frame of W, in polar coordinates of the sphere S^5."""
-
-    v: Tensor
-    real: Tensor
-    """`(2, ...)`: phi / pi and 1 - phi / pi, Re v_1 = cos phi."""
-    imaginary: Tensor
-    """`(2, ...)`: psi / pi and 1 - psi / pi, Im v_1 = sin phi cos psi."""
-    share: Tensor
-    """`(2, ...)`: |v_2|^2 and |v_0|^2, divided by their sum."""
+"""The row of the middle eigenvalue of W, which moves first, and the other two in cyclic order: (SECOND, ROW, FIRST)."""
 
 
 class TriangularMap(RectangleMap):
@@ -60,13 +46,10 @@ class TriangularMap(RectangleMap):
 
     Example:
         >>> from lattice_flows import SU
-        >>> rotation = TriangularMap(SU(3), "rotation", share=0.5)
-        >>> generator = torch.Generator().manual_seed(0)
+        >>> rotation, generator = TriangularMap(SU(3), "rotation", share=0.5), torch.Generator().manual_seed(0)
         >>> loop, boundary = SU(3).haar(2, 5, generator=generator, dtype=torch.float64)
-        >>> params = torch.randn(5, rotation.n_params, generator=generator, dtype=torch.float64)
-        >>> g, logdet = rotation(loop, params, boundary)
-        >>> seen = rotation.features(loop, boundary), rotation.features(g @ loop, boundary)
-        >>> bool(torch.allclose(*seen))
+        >>> g, logdet = rotation(loop, torch.ones(5, rotation.n_params, dtype=torch.float64), boundary)
+        >>> bool(torch.allclose(rotation.features(loop, boundary), rotation.features(g @ loop, boundary)))
         True
     """
 
@@ -86,18 +69,16 @@ class TriangularMap(RectangleMap):
     def features(self, loop: Tensor, boundary: Tensor) -> Tensor:
         frame, weights = self._frame(boundary)
         a = frame.mH @ loop @ frame
-        row = _row(a)
-        cosines = [(math.pi * angle[0]).cos() for angle in (row.real, row.imaginary)]
-        seen = [cosines[0], row.v[..., ROW].imag, cosines[1], row.share[0], _rotation(a * weights)[1]]
+        v = a[..., ROW, :]
+        phi, psi, share = (pair[0] for pair in _coordinates(v).values())
+        length = _rotation(a * weights)[1]
+        seen = [(math.pi * phi).cos(), v[..., ROW].imag, (math.pi * psi).cos(), share, length]
         return torch.stack(seen, dim=-1)[..., : self.n_features]
 
-    def forward(self, loop: Tensor, params: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
-        return self._move(loop, params, boundary, inverse=False)
-
     def inverse(self, loop: Tensor, params: Tensor, boundary: Tensor) -> tuple[Tensor, Tensor]:
-        return self._move(loop, params, boundary, inverse=True)
+        return self.forward(loop, params, boundary, inverse=True)
 
-    def _move(self, loop: Tensor, params: Tensor, boundary: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, loop: Tensor, params: Tensor, boundary: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
         frame, weights = self._frame(boundary)
         a = frame.mH @ loop @ frame
         rotation, _ = _rotation(a * weights)
@@ -106,35 +87,66 @@ class TriangularMap(RectangleMap):
             orbit = frame[..., [FIRST, SECOND]]
             eye = self.group.identity(dtype=loop.dtype, device=loop.device)
             return eye + orbit @ (turn - eye[:2, :2]) @ orbit.mH, logdet
-        curve = knots(params, self.bins)
-        row, logdet = _moved(_row(a), self.coordinate, lambda x: rational_quadratic(x[0], x[1], curve, inverse))
-        others = _orthogonal(row)
-        start, _ = _rotation(torch.stack(_in_order(others[0], others[1], row), dim=-2) * weights)
-        others = list((rotation @ start.mH @ torch.stack(others, dim=-2)).unbind(-2))
-        new = torch.stack(_in_order(others[0], others[1], row), dim=-2)
+        row, logdet = self._moved(a[..., ROW, :], params, inverse)
+        first, second = _orthogonal(row)
+        start, _ = _rotation(torch.stack((second, row, first), dim=-2) * weights)
+        first, second = (rotation @ start.mH @ torch.stack((first, second), dim=-2)).unbind(-2)
+        new = torch.stack((second, row, first), dim=-2)
         g = frame @ (new @ a.mH) @ frame.mH
         # to the nearest unitary matrix: without it, the rounding error of Y doubles with every map
         return 1.5 * g - 0.5 * g @ (g.mH @ g), logdet
 
     def _frame(self, boundary: Tensor) -> tuple[Tensor, Tensor]:
-        """Eigenvectors of W, and the diagonal of K as a row `(..., 1, N)`."""
+        """Eigenvectors of W, with their derivative, and the diagonal of K as a row `(..., 1, N)`.
+
+        The derivative is dF = F Omega, Omega_jk = (F^dagger dW F)_jk / (e^{i theta_k} - e^{i theta_j}).
+        """
         phases, frame = self.group.eigenphases(boundary)
         one, s = torch.ones_like(phases), self.share
         weights = (1 - s) * torch.polar(one, s * phases) + s * torch.polar(one, (s - 1) * phases)
-        return _differentiable(boundary, phases, frame), weights.unsqueeze(-2)
+        if boundary.requires_grad:
+            values = torch.polar(one, phases).detach()
+            distance = values.unsqueeze(-2) - values.unsqueeze(-1)
+            turned = frame.mH @ (boundary - boundary.detach()) @ frame
+            apart = distance.abs() > torch.finfo(phases.dtype).eps
+            frame = frame + frame @ torch.where(apart, turned / torch.where(apart, distance, 1), 0)
+        return frame, weights.unsqueeze(-2)
+
+    def _moved(self, v: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """The row after a spline has moved one coordinate, and the log-determinant."""
+        coordinates = _coordinates(v)
+        old = coordinates[self.coordinate]
+        x, y, first, second = v[..., ROW].real, v[..., ROW].imag, v[..., FIRST], v[..., SECOND]
+        *pair, logdet = rational_quadratic(old[0], old[1], knots(params, self.bins), inverse)
+        if self.coordinate == "share":
+            factors = (torch.stack(pair) / old).sqrt()
+            first, second = first * factors[0], second * factors[1]
+        else:
+            stretch = _sine(torch.stack(pair)) / _sine(old)
+            logdet = logdet + {"real": 4, "imaginary": 3}[self.coordinate] * stretch.log()
+            first, second = first * stretch, second * stretch
+            if self.coordinate == "real":
+                x, y = (math.pi * pair[0]).cos(), y * stretch
+            else:
+                y = _sine(coordinates["real"]) * (math.pi * pair[0]).cos()
+        moved = torch.stack((second, torch.complex(x, y), first), dim=-1)
+        return moved / torch.linalg.vector_norm(moved, dim=-1, keepdim=True), logdet
 
     def extra_repr(self) -> str:
         return f"{self.coordinate}, share={self.share:g}, bins={self.bins}"
 
 
-def _row(a: Tensor) -> _Row:
-    v = a[..., ROW, :]
+def _coordinates(v: Tensor) -> dict[str, Tensor]:
+    """Polar coordinates of the row v on the sphere S^5, as pairs `(2, ...)` that sum to 1.
+
+    They are phi / pi of Re v_1 = cos phi, psi / pi of Im v_1 = sin phi cos psi, and |v_2|^2 of |v_2|^2 + |v_0|^2.
+    """
     x, y = v[..., ROW].real, v[..., ROW].imag
     nothing = 1e-4 * torch.finfo(x.dtype).eps ** 2  # far below rounding, and its square has an inverse
     first, second = (v[..., k].abs().square() + nothing for k in (FIRST, SECOND))
     both = first + second
     share = torch.stack((first / both, second / both))
-    return _Row(v, _angle(x, (y * y + both).sqrt()), _angle(y, both.sqrt()), share)
+    return {"real": _angle(x, (y * y + both).sqrt()), "imaginary": _angle(y, both.sqrt()), "share": share}
 
 
 def _angle(adjacent: Tensor, opposite: Tensor) -> Tensor:
@@ -146,40 +158,13 @@ def _sine(angle: Tensor) -> Tensor:
     return (math.pi * angle.amin(0)).sin()
 
 
-def _moved(row: _Row, coordinate: str, spline: Callable) -> tuple[Tensor, Tensor]:
-    """The row after a spline has moved one coordinate, and the log-determinant."""
-    v = row.v
-    x, y, first, second = v[..., ROW].real, v[..., ROW].imag, v[..., FIRST], v[..., SECOND]
-    if coordinate == "share":
-        *share, logdet = spline(row.share)
-        factors = (torch.stack(share) / row.share).sqrt()
-        first, second = first * factors[0], second * factors[1]
-    else:
-        old, power = (row.real, 4) if coordinate == "real" else (row.imaginary, 3)
-        *angle, logdet = spline(old)
-        stretch = _sine(torch.stack(angle)) / _sine(old)
-        logdet = logdet + power * stretch.log()
-        first, second = first * stretch, second * stretch
-        if coordinate == "real":
-            x, y = (math.pi * angle[0]).cos(), y * stretch
-        else:
-            y = _sine(row.real) * (math.pi * angle[0]).cos()
-    moved = torch.stack(_in_order(first, second, torch.complex(x, y)), dim=-1)
-    return moved / torch.linalg.vector_norm(moved, dim=-1, keepdim=True), logdet
-
-
-def _in_order(first: Tensor, second: Tensor, row: Tensor) -> list[Tensor]:
-    """The items of FIRST, SECOND and ROW, in the order of indices."""
-    return [dict(zip((FIRST, SECOND, ROW), (first, second, row), strict=True))[k] for k in range(3)]
-
-
-def _orthogonal(row: Tensor) -> list[Tensor]:
-    """Two rows that make an element of SU(3) with a given one, which stands between them in cyclic order."""
+def _orthogonal(row: Tensor) -> tuple[Tensor, Tensor]:
+    """The FIRST and SECOND row of an element of SU(3) with a given one, which stands between them in cyclic order."""
     with torch.no_grad():  # any vector that is not near the row will do: the result does not depend on it
         axis = torch.nn.functional.one_hot(row.abs().argmin(-1), 3).to(row.dtype)
     first = axis - (axis * row.conj()).sum(-1, keepdim=True) * row
     first = first / torch.linalg.vector_norm(first, dim=-1, keepdim=True)
-    return [first, torch.linalg.cross(row, first).conj()]
+    return first, torch.linalg.cross(row, first).conj()
 
 
 def _rotation(m: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,14 +175,3 @@ def _rotation(m: Tensor) -> tuple[Tensor, Tensor]:
     length = (p.abs().square() + q.abs().square() + tiny).sqrt()
     p, q = p / length, q / length
     return torch.stack((torch.stack((p, q), -1), torch.stack((-q.conj(), p.conj()), -1)), -2), length
-
-
-def _differentiable(boundary: Tensor, phases: Tensor, frame: Tensor) -> Tensor:
-    """The frame with its derivative, dF = F Omega, Omega_jk = (F^dagger dW F)_jk / (e^{i theta_k} - e^{i theta_j})."""
-    if not boundary.requires_grad:
-        return frame
-    values = torch.polar(torch.ones_like(phases), phases).detach()
-    distance = values.unsqueeze(-2) - values.unsqueeze(-1)
-    moved = frame.mH @ (boundary - boundary.detach()) @ frame
-    apart = distance.abs() > torch.finfo(phases.dtype).eps
-    return frame + frame @ torch.where(apart, moved / torch.where(apart, distance, 1), 0)

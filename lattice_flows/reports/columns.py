@@ -15,11 +15,5 @@ def columns(rows: Sequence[Sequence[str]], *, right: bool = False) -> str:
         plaquette   0.6978(4)
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            word.rjust(width) if right and place else word.ljust(width)
-            for place, (word, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    forms = [f"{'>' if right and place else '<'}{width}" for place, width in enumerate(widths)]
+    return "".join("  ".join(map(format, row, forms)).rstrip() + "\n" for row in rows)

@@ -27,19 +27,16 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """
     steps = [record["step"] for record in metrics]
     timed = [record for record in metrics if "sampling_seconds" in record]
-    figure = Figure(figsize=(7, 9 if timed else 7), layout="constrained")
-    panels = figure.subplots(4 if timed else 3, 1, sharex=True)
+    figure, panels = _panels(9 if timed else 7, 4 if timed else 3)
     for axes, key in zip(panels, ("loss", "ess", "grad_norm"), strict=False):
         # None stands for a number that was not finite, and becomes nan
         values = np.array([record[key] for record in metrics], dtype=float)
         axes.plot(steps, values, color="C0", alpha=0.35, linewidth=0.8, label="each step")
         axes.plot(*_smoothed(steps, values), color="C0", label="mean over 1/50 of the run")
-        axes.grid(alpha=0.3)
     panels[0].set(title="Training", ylabel=r"loss $\langle \log q + S \rangle_q$")
     finite = np.array([record["loss"] for record in metrics if record["loss"] is not None])
     if len(finite):  # the first steps would flatten all others
-        low, high = np.quantile(finite, [0.0, 0.98])
-        _limit(panels[0], low, high, 0.05)
+        _limit(panels[0], np.quantile(finite, [0.0, 0.98]), 0.05)
     panels[0].legend(frameon=False, loc="upper right")
     panels[1].set(ylabel="ESS of a batch", ylim=(0, 1))
     panels[2].set(ylabel="gradient norm")
@@ -53,14 +50,15 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _times(axes: Any, timed: Sequence[Mapping[str, Any]]) -> None:
     """Draw the shares of a step's time, means over up to 100 stretches."""
-    edges = np.unique(np.linspace(0, len(timed), min(len(timed), 100) + 1).astype(int))
+    starts = np.unique(np.linspace(0, len(timed), min(len(timed), 100) + 1).astype(int))[:-1]
     whole = np.array([record["seconds"] for record in timed])
     parts = [np.array([record[f"{name}_seconds"] for record in timed]) for name in _PARTS]
     parts.append(whole - sum(parts))
-    starts = edges[:-1]
     shares = [np.add.reduceat(part, starts) / np.add.reduceat(whole, starts) for part in parts]
-    at = [timed[start]["step"] for start in starts]
-    axes.stackplot(at, *shares, labels=[*_PARTS, "optimizer"], step="post", alpha=0.8)
+    axes.stackplot(
+        [timed[start]["step"] for start in starts], *shares, labels=[*_PARTS, "optimizer"], step="post", alpha=0.8
+    )
+    axes.grid(False)
     axes.set(ylabel="share of the time", ylim=(0, 1))
     axes.legend(frameon=True, loc="lower right", ncols=3, fontsize="small")
 
@@ -69,36 +67,32 @@ def history(series: np.ndarray, label: str) -> Figure:
     """Draw a chain `(n,)`, or several `(chains, n)`: the range in 500 stretches of updates, and the first updates."""
     chains = np.atleast_2d(series)
     n = chains.shape[1]
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    panels = figure.subplots(2, 1) if n > _FIRST else [figure.subplots()]
+    figure, panels = _panels(5, 2 if n > _FIRST else 1, sharex=False)
     for number, chain in enumerate(chains[: len(_COLOURS)]):
         if n > _FIRST:
-            edges = np.linspace(0, n, 501).astype(int)
-            low, high = (extreme.reduceat(chain, edges[:-1]) for extreme in (np.minimum, np.maximum))
-            panels[0].fill_between(edges[:-1], low, high, step="post", alpha=0.6, linewidth=0.5, color=_COLOURS[number])
+            starts = np.linspace(0, n, 501).astype(int)[:-1]
+            low, high = (extreme.reduceat(chain, starts) for extreme in (np.minimum, np.maximum))
+            panels[0].fill_between(starts, low, high, step="post", alpha=0.6, linewidth=0.5, color=_COLOURS[number])
         panels[-1].plot(chain[:_FIRST], linewidth=0.7, color=_COLOURS[number])
     shown = f", {len(_COLOURS)} of {len(chains)} chains" if len(chains) > len(_COLOURS) else ""
     panels[0].set(title=f"History of the {label}, {n} updates{shown}", ylabel=label)
     panels[-1].set(xlabel="update", ylabel=label)
     if n > _FIRST:
         panels[-1].set_title(f"The first {_FIRST} updates")
-    for axes in panels:
-        axes.grid(alpha=0.3)
     return figure
 
 
 def autocorrelation_window(series: np.ndarray, label: str) -> Figure:
     """Draw the autocorrelation function of a series `(n,)` or `(chains, n)`, its sum, and the Gamma method's window."""
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    title = f"Autocorrelation function of the {label}"
     measured = estimate(series)
+    figure, panels = _panels(5, 1 if measured.frozen else 2)
+    upper, lower = panels[0], panels[-1]
+    upper.set_title(f"Autocorrelation function of the {label}")
     if measured.frozen:
-        axes = figure.subplots()
-        axes.set(title=title, xticks=[], yticks=[])
-        axes.text(0.5, 0.5, "frozen: no chain moved, so there is no autocorrelation time", ha="center", va="center")
+        upper.set(xticks=[], yticks=[])
+        upper.text(0.5, 0.5, "frozen: no chain moved, so there is no autocorrelation time", ha="center", va="center")
         return figure
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    upper.set(title=title, ylabel=r"$\rho(t)$")
+    upper.set_ylabel(r"$\rho(t)$")
     lower.set(xlabel="lag t, window W (updates)", ylabel=r"$\tau_\mathrm{int}(W)$")
     rho, tau_int, error, window = autocorrelation(series)
     shown = min(len(rho), max(20, 3 * window))
@@ -110,10 +104,9 @@ def autocorrelation_window(series: np.ndarray, label: str) -> Figure:
     lower.fill_between(lags, tau_int[:shown] - error[:shown], tau_int[:shown] + error[:shown], color="C0", alpha=0.25)
     tau = bracketed(measured.tau_int, measured.tau_int_error)
     found = rf"$\tau_\mathrm{{int}}$ = {tau} updates" if measured.reliable else "the chain is too short"
-    for axes in (upper, lower):
+    for axes in panels:
         axes.axvline(window, color="C3", linestyle="--", label=f"window {window}: {found}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
     lower.legend(frameon=False, loc="lower right")
     return figure
 
@@ -123,7 +116,7 @@ def topological_histogram(charge: np.ndarray) -> Figure:
 
     A charge that is not an integer (clover) is counted in bins of 0.1, without errors.
     """
-    figure, axes = _panel(4)
+    figure, (axes,) = _panels(4)
     sectors = np.round(charge)
     if np.abs(charge - sectors).max() < 0.01:
         charge = sectors
@@ -146,16 +139,15 @@ def topological_histogram(charge: np.ndarray) -> Figure:
 
 def potential(value: np.ndarray, error: np.ndarray) -> Figure:
     """Draw effective potentials V(R, T) `(r, t)` over the distance, a set of points for each T; nan is left out."""
-    figure, axes = _panel(4.5)
+    figure, (axes,) = _panels(4.5)
+    style: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 3}
     r, t = value.shape
     for column in range(t):
         distance = np.arange(1, r + 1) + 0.06 * (column - (t - 1) / 2)
-        axes.errorbar(
-            distance, value[:, column], error[:, column], fmt="o", markersize=4, capsize=3, label=f"T = {column + 1}"
-        )
+        axes.errorbar(distance, value[:, column], error[:, column], label=f"T = {column + 1}", **style)
     known = error < 0.25 * np.abs(value)
     if known.any():  # noise at large distances would flatten all else
-        _limit(axes, value[known].min(), value[known].max(), 0.15)
+        _limit(axes, value[known], 0.15)
     axes.set(title="Static potential", xlabel="R (lattice units)", ylabel=r"$V(R, T) = \log W(R, T) / W(R, T + 1)$")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, loc="upper left")
@@ -164,7 +156,7 @@ def potential(value: np.ndarray, error: np.ndarray) -> Figure:
 
 def wilson_flow(averages: Mapping[str, Any]) -> Figure:
     """Draw t^2 E(t) along the Wilson flow, from the clover and from the plaquette, with t0 where it is known."""
-    figure, axes = _panel(4.5)
+    figure, (axes,) = _panels(4.5)
     times = np.array(averages["times"])
     for name, label in (("action_density", "clover"), ("plaquette_density", "plaquette")):
         value, error = (times**2 * np.array(averages[name][key]) for key in ("value", "error"))
@@ -174,9 +166,8 @@ def wilson_flow(averages: Mapping[str, Any]) -> Figure:
         axes.axhline(0.3, color="black", linewidth=0.8)
         found = averages["t0"]
         if "missing" not in found:
-            axes.axvline(
-                found["value"], color="C3", ls="--", label=f"$t_0$ = {bracketed(found['value'], found['error'])}"
-            )
+            words = f"$t_0$ = {bracketed(found['value'], found['error'])}"
+            axes.axvline(found["value"], color="C3", ls="--", label=words)
     axes.set(title="Wilson flow", xlabel="flow time t (lattice units)", ylabel=r"$t^2 \langle E \rangle$")
     axes.legend(frameon=False, loc="upper left")
     return figure
@@ -185,41 +176,40 @@ def wilson_flow(averages: Mapping[str, Any]) -> Figure:
 def weight_histogram(log_w: np.ndarray, ess: float) -> Figure:
     """Draw the distribution of log w around its mean; a tail to the right is a region that the model misses."""
     centred = log_w - np.logaddexp.reduce(log_w) + np.log(len(log_w))
-    figure, axes = _panel(4)
+    figure, (axes,) = _panels(4)
     axes.hist(centred[np.isfinite(centred)], bins=60, color="C0", alpha=0.8)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set(
-        title=f"Weights of {len(log_w)} proposals, ESS = {ess:.3f}",
-        xlabel=r"$\log(w / \langle w \rangle)$",
-        ylabel="proposals",
-        yscale="log",
-    )
+    axes.set(title=f"Weights of {len(log_w)} proposals, ESS = {ess:.3f}", ylabel="proposals", yscale="log")
+    axes.set_xlabel(r"$\log(w / \langle w \rangle)$")
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, atomically."""
+    """Write a figure as PNG, atomically, and make its folder."""
+    files.make_folder(path.parent)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     files.write(path, buffer.getvalue())
 
 
-def _panel(height: float) -> tuple[Figure, Any]:
+def _panels(height: float, n: int = 1, sharex: bool = True) -> tuple[Figure, Any]:
     figure = Figure(figsize=(7, height), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(alpha=0.3)
-    return figure, axes
+    panels = figure.subplots(n, sharex=sharex, squeeze=False)[:, 0]
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    return figure, panels
 
 
-def _limit(axes: Any, low: float, high: float, margin: float) -> None:
-    """Show the values from `low` to `high`, and a margin as a part of their distance."""
+def _limit(axes: Any, values: np.ndarray, margin: float) -> None:
+    """Show the range of the values, and a margin as a part of it."""
+    low, high = values.min(), values.max()
     margin *= high - low or 1.0
     axes.set_ylim(low - margin, high + margin)
 
 
-def _smoothed(steps: Sequence[int], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average the finite values in consecutive blocks."""
-    blocks = [block for block in np.array_split(np.stack([steps, values]), 50, axis=1) if np.isfinite(block[1]).any()]
-    means = [np.mean(block[:, np.isfinite(block[1])], axis=1) for block in blocks]
-    x, y = np.array(means).T if means else np.empty((2, 0))
-    return x, y
+def _smoothed(steps: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """Return means `(2, blocks)` of steps and finite values in consecutive blocks."""
+    blocks = np.array_split(np.stack([steps, values]), 50, axis=1)
+    finite = [block[:, np.isfinite(block[1])] for block in blocks]
+    means = [block.mean(axis=1) for block in finite if block.size]
+    return np.array(means).T if means else np.empty((2, 0))

@@ -29,13 +29,10 @@ def observe(chains: ChainFile, observables: Mapping[str, Observable], world: Wor
     if not parts:
         return {}
     first = chains.read(parts[0][:1])
-    values = {
-        name: np.zeros((chains.n_distinct, *observable(first).shape[1:])) for name, observable in observables.items()
-    }
+    values = {name: np.zeros((chains.n_distinct, *own(first).shape[1:])) for name, own in observables.items()}
     # the same parts on any number of ranks, so that the digits are the same
     mine = parts[world.rank :: world.size]
-    hidden = None if world.first else True
-    with tqdm(total=sum(map(len, mine)), desc="measuring", unit="conf", disable=hidden) as bar:
+    with tqdm(total=sum(map(len, mine)), desc="measuring", unit="conf", disable=None if world.first else True) as bar:
         for rows in mine:
             x = chains.read(rows)
             for name, observable in observables.items():
@@ -47,13 +44,9 @@ def observe(chains: ChainFile, observables: Mapping[str, Observable], world: Wor
 
 
 def links_of(config: Config, purpose: str) -> GaugeField:
-    """Return the space of a run of links.
+    """Return the space of a run of links; raise InvalidInput for another field.
 
-    Args:
-        purpose: subject and verb of the error, such as "Wilson loops are measured on".
-
-    Raises:
-        InvalidInput: the run is of another field.
+    The error begins with `purpose`, a subject and a verb, such as "Wilson loops are measured on".
     """
     space = build_space(config)
     if not isinstance(space, GaugeField):

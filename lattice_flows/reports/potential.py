@@ -14,8 +14,6 @@ from lattice_flows.reports.words import bracketed
 from lattice_flows.statistics import creutz_ratios, effective_potential, jackknife
 from lattice_flows.statistics.resampling import Function
 
-Loops = dict[str, Any]
-
 KINDS: dict[str, tuple[str, Function]] = {
     "wilson_loops": ("W(R, T)", np.asarray),
     "potential": ("V(R, T) = log W(R, T) / W(R, T + 1)", effective_potential),
@@ -23,16 +21,14 @@ KINDS: dict[str, tuple[str, Function]] = {
 }
 
 
-def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: World = SERIAL) -> Loops:
+def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: World = SERIAL) -> dict[str, Any]:
     """Measure W(R, T) for R = 1 ... r and T = 1 ... t, T along the last direction, and derived quantities.
 
     The result holds `wilson_loops`, `potential` and `creutz_ratios`, each with `value` and `error` `(r, t)`; T of the
-    potential ends at t - 1. `reliable` is false where the chains are too short for the errors. The ranks of a world
-    share the work.
+    potential ends at t - 1. `reliable` is false where the chains are too short for the errors.
 
     Raises:
-        InvalidInput: another field than links; sides < 1 (t < 2), or not shorter than the lattice; chains too short
-            for an error.
+        InvalidInput: no links; sides < 1 (t < 2), or not shorter than the lattice; chains too short for an error.
     """
     measure = wilson_loops(links_of(config, "Wilson loops are measured on"), r, t, time=-1)
     samples = list(observe(chains, {"loops": measure}, world)["loops"])
@@ -45,16 +41,13 @@ def measure_loops(chains: ChainFile, config: Config, r: int, t: int, world: Worl
     }
 
 
-def loops_table(loops: Loops) -> str:
+def loops_table(loops: dict[str, Any]) -> str:
     """Write the loops as text, a row for each R and a column for each T."""
     parts = []
     for name, (title, _) in KINDS.items():
         value, error = loops[name]["value"], loops[name]["error"]
         rows = [["R", *(f"T = {t}" for t in range(1, len(value[0]) + 1))]]
-        rows += [
-            [str(r), *(bracketed(*pair) for pair in zip(value[r - 1], error[r - 1], strict=True))]
-            for r in range(1, len(value) + 1)
-        ]
+        rows += [[str(r), *map(bracketed, *own)] for r, own in enumerate(zip(value, error, strict=True), start=1)]
         parts.append(f"{title}\n{columns(rows, right=True)}")
     if not loops["reliable"]:
         parts.append("the chains are too short for the errors of the loops: do not trust them\n")

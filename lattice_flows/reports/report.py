@@ -1,6 +1,5 @@
 """The report of an ensemble, a dict for report.json and a table for people; and trained models in words."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from lattice_flows.io import ChainFile
 from lattice_flows.models import Facts, Header, build_action, build_space
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.columns import columns
-from lattice_flows.reports.words import bracketed, couplings, field, label, sampler_in_words, system
+from lattice_flows.reports.words import bracketed, couplings, field, label, number, sampler_in_words, system
 from lattice_flows.statistics import ess, ess_error, estimate, longest_rejection_run, pareto_tail, r_hat
 
 Report = dict[str, Any]
@@ -26,10 +25,7 @@ R_HAT = 1.05
 def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarray]) -> Report:
     """Return estimates beside the exact values, with None where there is none.
 
-    Args:
-        config: of the chains.
-        chains: the ensemble, for acceptance and proposals.
-        series: name -> (chains, n) observable along each chain.
+    `series` are observables `(chains, n)` along the chains, by name.
     """
     acceptance = chains.series("acceptance")
     report = {
@@ -60,26 +56,19 @@ def log_weights(chains: ChainFile) -> Tensor:
 def table(config: Config, report: Report) -> str:
     """Write the report as text, with errors in brackets: 0.5978(3)."""
     several = report["chains"] > 1
+    forms = {"exact": ".7g", "pull": "+.2f", "n_eff": ".0f", "r_hat": ".3f"}
     rows = [["observable", "value", "exact", "pull", "tau_int", "n_eff", *(["R-hat"] if several else [])]]
     for name, entry in report["observables"].items():
-        rows.append(
-            [
-                label(name),
-                bracketed(entry["value"], entry["error"]),
-                "-" if entry["exact"] is None else f"{entry['exact']:.7g}",
-                "-" if entry["pull"] is None else f"{entry['pull']:+.2f}",
-                tau_in_words(entry),
-                "-" if entry["n_eff"] is None else f"{entry['n_eff']:.0f}",
-                *([_number(entry["r_hat"], ".3f")] if several else []),
-            ]
-        )
+        value, tau = bracketed(entry["value"], entry["error"]), tau_in_words(entry)
+        exact, pull, n_eff, apart = (number(entry[key], form) for key, form in forms.items())
+        rows.append([label(name), value, exact, pull, tau, n_eff, *([apart] if several else [])])
     facts = []
     if report["ess"] is not None:
-        tail = f"{_number(report['pareto_k'], 'z.2f')}: " + (report["pareto_warning"] or "the weights can be trusted")
+        tail = f"{number(report['pareto_k'], 'z.2f')}: " + (report["pareto_warning"] or "the weights can be trusted")
         facts += [("ESS", bracketed(report["ess"], report["ess_error"])), ("Pareto k", tail)]
     if report["acceptance"] != 1:
-        facts.append(("acceptance", f"{report['acceptance']:.4f}"))
-        facts.append(("longest rejection run", str(report["longest_rejection_run"])))
+        run = str(report["longest_rejection_run"])
+        facts += [("acceptance", f"{report['acceptance']:.4f}"), ("longest rejection run", run)]
     step = "updates" if report["every"] == 1 else f"configurations, {report['every']} updates apart"
     of_chains = f" of {report['chains']} chains" if several else ""
     lines = [
@@ -95,13 +84,7 @@ def table(config: Config, report: Report) -> str:
 
 def tau_in_words(entry: Mapping[str, Any]) -> str:
     """Write tau_int of an observable of a report."""
-    if entry["frozen"]:
-        return "frozen"
-    return bracketed(entry["tau_int"], entry["tau_int_error"])
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None or math.isnan(value) else format(value, form)
+    return "frozen" if entry["frozen"] else bracketed(entry["tau_int"], entry["tau_int_error"])
 
 
 def _warnings(report: Report) -> list[str]:
@@ -109,14 +92,12 @@ def _warnings(report: Report) -> list[str]:
     frozen = [name for name, entry in named.items() if entry["frozen"]]
     short = [name for name, entry in named.items() if not entry["reliable"] and not entry["frozen"]]
     apart = [name for name, entry in named.items() if (entry["r_hat"] or 1) > R_HAT]
-    lines = []
-    if frozen:
-        lines.append(f"frozen, no chain ever moved: {', '.join(frozen)}; there is no error for that")
-    if short:
-        lines.append(f"the chain is too short for {', '.join(short)}: do not trust the errors")
-    if apart:
-        lines.append(f"the chains disagree (R-hat > {R_HAT}) in {', '.join(apart)}: run them longer")
-    return lines
+    warnings = {
+        "frozen, no chain ever moved: {}; there is no error for that": frozen,
+        "the chain is too short for {}: do not trust the errors": short,
+        f"the chains disagree (R-hat > {R_HAT}) in {{}}: run them longer": apart,
+    }
+    return [text.format(", ".join(names)) for text, names in warnings.items() if names]
 
 
 def in_words(name: str, facts: Facts) -> str:

@@ -21,9 +21,7 @@ from lattice_flows.statistics import jackknife, t0, w0
 
 Flowed = dict[str, NDArray[np.float64]]
 """Observables along the Wilson flow by name, `(chains, n, n_times)`."""
-Averages = dict[str, Any]
-Scale = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
-SCALES: dict[str, Scale] = {"t0": t0, "w0": w0}
+SCALES = {"t0": t0, "w0": w0}
 
 INTERVALS = 40
 STEP = 0.02
@@ -32,17 +30,12 @@ _ROWS = 10
 
 
 def flow_times(time: float) -> NDArray[np.float64]:
-    """Return the flow times `(n_times,)` of the measurements, from 0 to `time`.
-
-    Example:
-        >>> flow_times(2.0)[:3]
-        array([0.  , 0.05, 0.1 ])
-    """
+    """Return the flow times `(n_times,)` of the measurements, from 0 to `time`."""
     return np.linspace(0, time, INTERVALS + 1)
 
 
 def flow_ensemble(chains: ChainFile, config: Config, time: float, world: World = SERIAL) -> Flowed:
-    """Measure the `flow_observables` of each configuration along the Wilson flow; the ranks of a world share the work.
+    """Measure the `flow_observables` of each configuration along the Wilson flow.
 
     Raises:
         InvalidInput: another field than links, or a time that is not finite and positive.
@@ -58,7 +51,7 @@ def flow_ensemble(chains: ChainFile, config: Config, time: float, world: World =
     return dict(zip(observables, np.moveaxis(series, -1, 0), strict=True))
 
 
-def flow_averages(flowed: Flowed, time: float, dim: int) -> Averages:
+def flow_averages(flowed: Flowed, time: float, dim: int) -> dict[str, Any]:
     """Average along the Wilson flow, for report.json.
 
     Each observable, and Q^2, has a `value` and an `error` `(n_times,)`. In four dimensions there are also `t0` and
@@ -68,7 +61,7 @@ def flow_averages(flowed: Flowed, time: float, dim: int) -> Averages:
         flowed = flowed | {"topological_charge_squared": np.square(flowed["topological_charge"])}
     derived = {name: jackknife(np.asarray, list(series)) for name, series in flowed.items()}
     times = flow_times(time)
-    averages: Averages = {
+    averages: dict[str, Any] = {
         "time": time,
         "step": STEP,
         "times": times.tolist(),
@@ -80,7 +73,7 @@ def flow_averages(flowed: Flowed, time: float, dim: int) -> Averages:
     return averages
 
 
-def _scale(scale: Scale, times: NDArray[np.float64], density: NDArray[np.float64]) -> dict[str, Any]:
+def _scale(scale: Callable[..., float], times: NDArray[np.float64], density: NDArray[np.float64]) -> dict[str, Any]:
     try:
         found = jackknife(lambda mean: scale(times, mean), list(density))
     except InvalidInput as error:
@@ -88,7 +81,7 @@ def _scale(scale: Scale, times: NDArray[np.float64], density: NDArray[np.float64
     return {"value": found.value.item(), "error": found.error.item()}
 
 
-def flow_table(averages: Averages) -> str:
+def flow_table(averages: dict[str, Any]) -> str:
     """Write the averages as text, a row for every few flow times, and the scales."""
     times = np.array(averages["times"])
     # with the power of t that goes with each

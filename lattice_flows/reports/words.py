@@ -1,5 +1,6 @@
 """Theories, samplers, observables and numbers with errors in words."""
 
+import math
 from typing import Any
 
 from lattice_flows.config import Config
@@ -22,14 +23,7 @@ def system(config: Config) -> str:
 
 
 def field(space: Space) -> str:
-    """Name the gauge group, or the kind of another field.
-
-    Example:
-        >>> from lattice_flows import U1
-        >>> from lattice_flows.lattice import GaugeField, ScalarField
-        >>> field(GaugeField(U1(), (4, 6))), field(ScalarField((4, 6)))
-        ('U(1)', 'scalar field')
-    """
+    """Name the gauge group, such as 'U(1)', or the kind of another field, such as 'scalar field'."""
     return space.facts.get("group") or f"{space.facts['field']} field"
 
 
@@ -52,12 +46,8 @@ def sampler_in_words(config: Config) -> str:
     """List the updates.
 
     Example:
-        >>> config = Config.of(
-        ...     lattice={"group": "U(1)", "extents": (8, 8)},
-        ...     action={"beta": 2.0},
-        ...     sampling={"updates": ("flow", "overrelaxation*4")},
-        ... )
-        >>> sampler_in_words(config)
+        >>> config = Config.of(lattice={"group": "U(1)", "extents": (8, 8)}, action={"beta": 2.0})
+        >>> sampler_in_words(config.having(sampling={"updates": ("flow", "overrelaxation*4")}))
         'independence Metropolis, 4 over-relaxation'
     """
     cycle = ((SAMPLERS[name].label, count) for name, count in config.sampling.cycle)
@@ -65,12 +55,7 @@ def sampler_in_words(config: Config) -> str:
 
 
 def label(name: str) -> str:
-    """Return the label of an observable, or its name where it has none.
-
-    Example:
-        >>> label("wilson_loop_2x2"), label("my_observable")
-        ('Wilson loop W(2,2)', 'my_observable')
-    """
+    """Return the label of an observable, such as 'Wilson loop W(2,2)', or its name where it has none."""
     return OBSERVABLES[name].label if name in OBSERVABLES else name
 
 
@@ -85,11 +70,11 @@ def bracketed(value: float, error: float) -> str:
     return str(Estimate(value + 0.0, error, tau_int=0.5, tau_int_error=0.0, window=0, n=1))
 
 
-def short(value: Any) -> str:
-    """Write a setting in few digits.
+def number(value: float | None, form: str) -> str:
+    """Write a number, or a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else format(value, form)
 
-    Example:
-        >>> short(2.0), short("open")
-        ('2', 'open')
-    """
+
+def short(value: Any) -> str:
+    """Write a setting in few digits, such as '2' for 2.0."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

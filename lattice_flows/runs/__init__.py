@@ -24,23 +24,7 @@ from lattice_flows.runs.show import show_run, training_progress
 from lattice_flows.runs.train import train_run
 
 __all__ = [
-    "compare_runs",
-    "comparison_table",
-    "demo",
-    "export_all",
-    "export_configuration",
-    "export_run",
-    "import_configuration",
-    "load_model",
-    "load_run",
-    "measure_configurations",
-    "measure_ensemble",
-    "measure_run",
-    "measure_start",
-    "sample_run",
-    "show_run",
-    "start_run",
-    "train_run",
-    "trained_model",
-    "training_progress",
-]
+    "compare_runs", "comparison_table", "demo", "export_all", "export_configuration", "export_run",
+    "import_configuration", "load_model", "load_run", "measure_configurations", "measure_ensemble", "measure_run", "measure_start",
+    "sample_run", "show_run", "start_run", "train_run", "trained_model", "training_progress",
+]  # fmt: skip

@@ -10,7 +10,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, read_metrics, read_report
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.report import tau_in_words
-from lattice_flows.reports.words import bracketed, label, sampler_in_words, system
+from lattice_flows.reports.words import bracketed, label, number, sampler_in_words, system
 from lattice_flows.runs.folder import COSTS, REPORT, load_run, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
 
@@ -37,20 +37,18 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Comparison]:
 
 def comparison_table(rows: Sequence[Comparison]) -> str:
     """Write the comparison as text: one table for each observable that all runs have, the most interesting first."""
-    common = [name for name in rows[0]["observables"] if all(name in row["observables"] for row in rows)]
-    order = [name for name in FIRST if name in common] + [name for name in common if name not in FIRST]
+    common = dict.fromkeys((*FIRST, *rows[0]["observables"]))
     facts = [("run", "theory", "sampler", "updates", "acceptance", "CPU s/update", "training CPU s")]
     for row in rows:
-        cost = _number(row["cpu_seconds_per_update"])
-        training = _number(row["training_cpu_seconds"])
         updates = f"{row['chains']} x {row['updates']}" if row["chains"] > 1 else str(row["updates"])
-        facts.append((row["run"], row["theory"], row["sampler"], updates, f"{row['acceptance']:.3f}", cost, training))
+        costs = (number(row[key], ".3g") for key in ("cpu_seconds_per_update", "training_cpu_seconds"))
+        facts.append((row["run"], row["theory"], row["sampler"], updates, f"{row['acceptance']:.3f}", *costs))
     parts = [columns(facts)]
-    for name in order:
+    for name in (name for name in common if all(name in row["observables"] for row in rows)):
         lines = [[label(name), "value", "tau_int", "CPU s/independent", "all included"]]
         for row in rows:
             own = row["observables"][name]
-            costs = (_number(own[f"cpu_seconds_per_independent{kind}"]) for kind in ("", "_all_included"))
+            costs = (number(own[f"cpu_seconds_per_independent{kind}"], ".3g") for kind in ("", "_all_included"))
             lines.append([row["run"], bracketed(own["value"], own["error"]), tau_in_words(own), *costs])
         parts.append(columns(lines, right=True))
     return "\n".join(parts) + (
@@ -61,10 +59,10 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
 
 def _row(folder: Path) -> Comparison:
     load_run(folder)
-    path = sampled(folder)
-    chains = ChainFile(path)
-    config = loads(chains.config, str(path))
+    chains = ChainFile(sampled(folder))
+    config = loads(chains.config, str(chains.path))
     report = _report(folder, chains)
+    entries = report["observables"].items()
     costs = read_metrics(folder / COSTS)
     spent = sum(record["cpu_seconds"] for record in costs)
     made = [record for record in costs if record["updates"]]
@@ -82,10 +80,7 @@ def _row(folder: Path) -> Comparison:
         "cpu_seconds_per_update": each,
         "thermalisation_cpu_seconds": sum(record["cpu_seconds"] for record in costs if not record["updates"]),
         "training_cpu_seconds": training,
-        "observables": {
-            name: _observable(entry, chains.every, each, spent + training)
-            for name, entry in report["observables"].items()
-        },
+        "observables": {name: _observable(entry, chains.every, each, spent + training) for name, entry in entries},
     }
 
 
@@ -106,14 +101,9 @@ def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
 
 def _observable(entry: dict[str, Any], every: int, each: float | None, spent: float) -> dict[str, Any]:
     known = not entry["frozen"]
-    tau = {key: entry[key] * every if known else None for key in ("tau_int", "tau_int_error")}
     return {
         **{key: entry[key] for key in ("value", "error", "frozen", "reliable")},
-        **tau,
+        **{key: entry[key] * every if known else None for key in ("tau_int", "tau_int_error")},
         "cpu_seconds_per_independent": 2 * entry["tau_int"] * every * each if known and each else None,
         "cpu_seconds_per_independent_all_included": spent / entry["n_eff"] if known and each else None,
     }
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"

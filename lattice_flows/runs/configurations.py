@@ -38,12 +38,11 @@ def import_configuration(path: str | Path, folder: str | Path, overrides: Iterab
     space, copy = space_of(facts), f"start.{facts['format']}"
     group, extents = space.group.name, space.lattice.extents
     lattice = f'[lattice]\ngroup = "{group}"\nextents = {list(extents)}\n'
-    precision = f'[training]\ndtype = "float{facts["precision"]}"\n'
     overrides = list(overrides)
     wilson = loads(lattice, str(path), overrides).action.name == "wilson"
     updates = '["heatbath", "overrelaxation*4"]' if wilson else '["hmc"]'
-    start = f'[sampling]\nupdates = {updates}\nstart = "{copy}"\n'
-    config = loads(f"{lattice}{precision}{start}", str(path), overrides)
+    rest = f'[training]\ndtype = "float{facts["precision"]}"\n[sampling]\nupdates = {updates}\nstart = "{copy}"\n'
+    config = loads(lattice + rest, str(path), overrides)
     if build_space(config) != space:
         raise InvalidInput(f"group and extents are those of the file, {group} on {extents}: {path}")
     config, _ = build_action(config, str(path))

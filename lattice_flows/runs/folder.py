@@ -46,20 +46,12 @@ def load_run(folder: Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def write_config(folder: Path, config: Config) -> None:
-    """Write the config of a run, with the version of the code.
-
-    Raises:
-        LatticeFlowsError: the disk is full or the folder not writable.
-    """
+    """Write the config of a run, with the version of the code."""
     files.write(folder / CONFIG, to_toml(config, provenance()).encode())
 
 
 def sampled(folder: Path) -> Path:
-    """Return the path of the ensemble of a run.
-
-    Raises:
-        InvalidInput: there is none yet.
-    """
+    """Return the path of the ensemble of a run; raise InvalidInput if there is none yet."""
     path = folder / ENSEMBLE
     if not path.exists():
         raise InvalidInput(f"nothing is sampled yet: lattice-flows sample {folder} does that ({path})")
@@ -67,26 +59,17 @@ def sampled(folder: Path) -> Path:
 
 
 def overridden(stored: Config, config: Config) -> Config:
-    """Return the second config.
-
-    Raises:
-        InvalidInput: it differs from the stored one in settings that may not change after training.
-    """
+    """Return the second config; raise InvalidInput if settings differ that may not change after training."""
     if conflicts := resume_conflicts(stored, config, longer=False):
         raise InvalidInput(f"only [sampling] and training.device can change after training: {'; '.join(conflicts)}")
     return config
 
 
 def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
-    """Return the checkpoint of a run, if there is one.
-
-    Raises:
-        InvalidInput: the folder holds a run with other settings.
-    """
+    """Return the checkpoint of a run, if there is one; raise InvalidInput if the run has other settings."""
     stored = [load(folder / CONFIG, beside=False)] if (folder / CONFIG).exists() else []
-    checkpoint = None
-    if (folder / CHECKPOINT).exists():
-        checkpoint = read_checkpoint(folder)
+    checkpoint = read_checkpoint(folder) if (folder / CHECKPOINT).exists() else None
+    if checkpoint is not None:
         stored.append(loads(checkpoint["config"], str(folder / CHECKPOINT)))
     for old in stored:
         if conflicts := resume_conflicts(old, config):
@@ -98,11 +81,7 @@ def check_same_run(folder: Path, config: Config) -> dict[str, Any] | None:
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """Return the checkpoint of a run: its config as text, and the training state.
-
-    Raises:
-        InvalidInput: there is none, or it is broken or something else.
-    """
+    """Return the `config`, as text, and the state of the `training`; raise InvalidInput if they cannot be read."""
     path = folder / CHECKPOINT
     if not path.exists():
         raise InvalidInput(f"nothing is trained yet: lattice-flows train CONFIG --out {folder} does that ({path})")
@@ -123,11 +102,7 @@ class Beginning(NamedTuple):
 
 
 def beginning(folder: Path, config: Config) -> Beginning:
-    """Return the run in a folder with this config, before its first step.
-
-    Raises:
-        InvalidInput: the model in the folder is broken, or does not fit the config.
-    """
+    """Return the run in a folder before its first step; raise InvalidInput if its model does not fit the config."""
     source = str(folder / CONFIG)
     config, flow, action = build_run(config, source)
     if not (folder / MODEL).exists():
@@ -149,7 +124,11 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     config, flow, action, begun = beginning(folder, load_run(folder) if config is None else config)
     flow.to(device)
     if begun is not None and not (folder / CHECKPOINT).exists():
-        return Model(flow.eval(), action.to(device), config, begun.name, _begun_facts(begun, config))
+        facts = begun.facts
+        if (begun.config.lattice, begun.config.action) != (config.lattice, config.action):
+            # the ESS is that on its own extents, for its own action
+            facts = dataclasses.replace(facts, begun_from=begun.name, proposals=0, ess=None, ess_error=None)
+        return Model(flow.eval(), action.to(device), config, begun.name, facts)
     checkpoint = read_checkpoint(folder)
     trained = loads(checkpoint["config"], str(folder / CHECKPOINT))
     if conflicts := resume_conflicts(trained, load_run(folder)):
@@ -168,12 +147,10 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
         message = "%s has %d of %d steps: the cost of training is that of these alone"
         log.warning(message, folder / METRICS, len(records), step)
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
-    facts = Facts(
-        version=provenance()["version"],
-        step=step + (begun.facts.step if begun else 0),
-        training_cpu_minutes=minutes + (begun.facts.training_cpu_minutes if begun else 0.0),
-        begun_from=begun.name if begun else None,
-    )
+    facts = Facts(version=provenance()["version"], step=step, training_cpu_minutes=minutes)
+    if begun is not None:
+        step, minutes = facts.step + begun.facts.step, minutes + begun.facts.training_cpu_minutes
+        facts = dataclasses.replace(facts, step=step, training_cpu_minutes=minutes, begun_from=begun.name)
     return Model(flow.eval(), action.to(device), config, folder.resolve().name, facts)
 
 
@@ -190,10 +167,3 @@ def load_model(source: str | Path) -> Model:
         check_weights(model, source)
         return model
     return models.load(source)
-
-
-def _begun_facts(model: Model, config: Config) -> Facts:
-    """Return the facts of a model in a run; its ESS holds on its own extents, for its own action."""
-    if (model.config.lattice, model.config.action) == (config.lattice, config.action):
-        return model.facts
-    return dataclasses.replace(model.facts, begun_from=model.name, proposals=0, ess=None, ess_error=None)

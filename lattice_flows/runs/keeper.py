@@ -12,20 +12,11 @@ from torch import Tensor
 from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import (
-    ChainFile,
-    ChainWriter,
-    MetricsFile,
-    create_chains,
-    files,
-    load_checkpoint,
-    read_metrics,
-    save_checkpoint,
-)
+from lattice_flows.io import ChainFile, ChainWriter, MetricsFile, create_chains, files, read_metrics
+from lattice_flows.io.checkpoints import load_checkpoint, save_checkpoint
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.words import action_settings
 from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
-from lattice_flows.runs.gather import Row, named
 from lattice_flows.runs.samplers import Tuned
 from lattice_flows.sampling import ChainState
 
@@ -62,27 +53,24 @@ class Keeper:
     """
 
     def __init__(self, folder: Path, config: Config, is_new: bool, model: Model | None, device: torch.device):
-        self.folder, self.config = folder, config
+        self.config, self.attributes = config, _attributes(config, model, device)
         self.path, self.thermalisation = folder / ENSEMBLE, folder / THERMALISATION
-        self.attributes = _attributes(config, model, device)
         self._writer: ChainWriter | None = None
         with contextlib.ExitStack() as held:
             files.make_folder(folder)
             held.enter_context(files.locked(folder))
             if is_new:
                 check_same_run(folder, config)
-            self.state: tuple[ChainState, Tensor] | None = None
-            self.place: Place | None = None
-            self._read()
+            self.state, self.place = self._read()
             if is_new:
                 write_config(folder, config)
             keep = 0 if self.place is None else len(read_metrics(folder / COSTS))
             self._costs = held.enter_context(MetricsFile(folder / COSTS, keep=keep))
             self._held = held.pop_all()
 
-    def save_thermalisation(self, state: ChainState, streams: Tensor, place: Place) -> None:
+    def save_thermalisation(self, state: ChainState, streams: Tensor, tuned: Tuned, dropped: int) -> None:
         """Write chains that are not in equilibrium yet."""
-        numbers = {"tuned": place.tuned, "dropped": place.dropped, "attributes": self.attributes}
+        numbers = {"tuned": tuned, "dropped": dropped, "attributes": self.attributes}
         save_checkpoint(self.thermalisation, {"state": named(state), "streams": streams, **numbers})
 
     def create(self, state: ChainState, streams: Tensor, tuned: Tuned, proposals: int) -> None:
@@ -92,22 +80,19 @@ class Keeper:
         create_chains(self.path, state, streams, self.attributes | steps, every=every, proposals=proposals)
         self.thermalisation.unlink(missing_ok=True)
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Add updates of all chains, to be committed."""
+    def append(self, rows: Iterable[dict[str, Tensor]]) -> None:
+        """Add updates of all chains, to be committed: the fields of their states, and the `outcome` of `Chains`."""
         if self._writer is None:
             self._writer = self._held.enter_context(ChainWriter(self.path))
         for row in rows:
-            self._writer.append(*row)
+            state = ChainState(**{name: row[name] for name in ChainState._fields if name in row})
+            proposals = {name.removeprefix("proposals/"): value for name, value in row.items() if "/" in name}
+            self._writer.append(state, row["acceptance"], proposals or None)
 
     def commit(self, streams: Tensor) -> None:
         """Make the appended updates the content of the ensemble."""
         assert self._writer is not None
         self._writer.commit(streams)
-
-    @property
-    def updates(self) -> int:
-        """The number of stored updates."""
-        return len(ChainFile(self.path)) if self.path.exists() else 0
 
     def spent(self, updates: int, made: int, cpu_seconds: float) -> None:
         """Record the cost of updates, on all ranks together."""
@@ -119,27 +104,26 @@ class Keeper:
     def __exit__(self, *raised: object) -> None:
         self._held.close()
 
-    def _read(self) -> None:
+    def _read(self) -> tuple[tuple[ChainState, Tensor] | None, Place | None]:
         if self.path.exists():
             stored = ChainFile(self.path)
             self._check({**stored.attributes, "config": stored.config}, self.path)
-            tuned = _tuned(stored.attributes, self.config)
-            self.state, dropped, updates = stored.end(), self.config.sampling.dropped, stored.n_updates
+            state, streams = stored.end()
+            progress = _tuned(stored.attributes, self.config), self.config.sampling.dropped, stored.n_updates
         elif self.thermalisation.exists():
-            content, updates = load_checkpoint(self.thermalisation), None
+            content = load_checkpoint(self.thermalisation)
             try:
                 self._check(content["attributes"], self.thermalisation)
-                tuned, dropped = content["tuned"], content["dropped"]
-                self.state = ChainState(**content["state"]), content["streams"]
+                state, streams = ChainState(**content["state"]), content["streams"]
+                progress = content["tuned"], content["dropped"], None
             except (AttributeError, KeyError, TypeError) as error:
                 raise InvalidInput(
                     f"the state of a thermalisation is expected, {error} is missing or wrong: "
                     f"restore it from a copy, or remove it to start again ({self.thermalisation})"
                 ) from error
         else:
-            return
-        offered = self.state[0].offered
-        self.place = Place(tuned, dropped, updates, 0 if offered is None else int(offered[0]))
+            return None, None
+        return (state, streams), Place(*progress, 0 if state.offered is None else int(state.offered[0]))
 
     def _check(self, attributes: dict[str, Any], path: Path) -> None:
         """Refuse chains that cannot go on with these settings."""
@@ -154,10 +138,15 @@ class Keeper:
             raise InvalidInput(f"{changes[0]}: go on with that, or move the file away to start a new chain ({path})")
 
 
+def named(state: ChainState) -> dict[str, Tensor]:
+    """Return the fields of a state that are not None, by their names."""
+    return {name: value for name, value in state._asdict().items() if value is not None}
+
+
 def _tuned(attributes: dict[str, Any], config: Config) -> Tuned:
     """Read the tuned steps from the attributes of an ensemble."""
     # the longest name first: it may begin with the name of another update
-    names = sorted({name for name, _ in config.sampling.cycle}, key=len, reverse=True)
+    names = sorted(config.sampling.names, key=len, reverse=True)
     tuned: Tuned = {}
     for attribute, value in attributes.items():
         name = next((name for name in names if attribute.startswith(f"{TUNED}{name}_")), None)

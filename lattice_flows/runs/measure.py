@@ -79,7 +79,6 @@ def draw_training(folder: Path, metrics: list[dict[str, Any]]) -> list[Path]:
     from lattice_flows.reports import figures
 
     path = folder / "figures" / "training.png"
-    files.make_folder(path.parent)
     figures.save(figures.training_curve(metrics), path)
     return [path]
 
@@ -106,30 +105,27 @@ def _measured(
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
     from lattice_flows.reports import figures
 
-    loops, flow = report.get("loops"), report.get("flow")
     text = _text(config, report).encode()
     files.write(folder / "report.txt", text)
-    write_report(folder / REPORT, {**report, "text": zlib.crc32(text)})
-    files.make_folder(folder / "figures")
-
-    def save(figure: Any, name: str) -> None:
-        figures.save(figure, folder / "figures" / f"{name}.png")
-
+    write_report(folder / REPORT, {**report, "table_crc32": zlib.crc32(text)})
     draw_training(folder, read_metrics(folder / METRICS))
+    drawn = {}
     if series:
         name = "topological_charge" if "topological_charge" in series else next(iter(series))
-        save(figures.history(series[name], label(name)), "history")
-        save(figures.autocorrelation_window(series[name], label(name)), "autocorrelation")
-    for charge, figure in (("topological_charge", "charge"), ("flowed_charge", "flowed_charge")):
+        drawn["history"] = figures.history(series[name], label(name))
+        drawn["autocorrelation"] = figures.autocorrelation_window(series[name], label(name))
+    for charge, name in (("topological_charge", "charge"), ("flowed_charge", "flowed_charge")):
         if charge in series:
-            save(figures.topological_histogram(series[charge]), figure)
-    if loops:
-        found = loops["potential"]
-        save(figures.potential(np.array(found["value"]), np.array(found["error"])), "potential")
-    if flow:
-        save(figures.wilson_flow(flow), "flow")
+            drawn[name] = figures.topological_histogram(series[charge])
+    if "loops" in report:
+        found = report["loops"]["potential"]
+        drawn["potential"] = figures.potential(np.array(found["value"]), np.array(found["error"]))
+    if "flow" in report:
+        drawn["flow"] = figures.wilson_flow(report["flow"])
     if report["ess"] is not None:
-        save(figures.weight_histogram(log_weights(chains).numpy(), report["ess"]), "weights")
+        drawn["weights"] = figures.weight_histogram(log_weights(chains).numpy(), report["ess"])
+    for name, figure in drawn.items():
+        figures.save(figure, folder / "figures" / f"{name}.png")
 
 
 def _text(config: Config, report: Report) -> str:

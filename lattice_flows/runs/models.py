@@ -113,13 +113,9 @@ def export_run(folder: str | Path, path: str | Path, proposals: int = 10_000) ->
             log_w.append(-model.action(x).double() - log_q.double())
             bar.update(len(batch))
     weights = torch.cat(log_w).cpu()
-    facts = dataclasses.replace(
-        model.facts,
-        version=provenance()["version"],
-        proposals=proposals,
-        ess=ess(weights).item(),
-        ess_error=ess_error(weights).item(),
-    )
+    found, error = ess(weights).item(), ess_error(weights).item()
+    version = provenance()["version"]
+    facts = dataclasses.replace(model.facts, version=version, proposals=proposals, ess=found, ess_error=error)
     model = dataclasses.replace(model, name=Path(path).stem, facts=facts)
     models.save(model, path)
     return model

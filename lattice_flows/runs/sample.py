@@ -5,19 +5,20 @@ import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from lattice_flows import training
 from lattice_flows.config import Config, import_modules
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import Interrupted
-from lattice_flows.flows import Flow
-from lattice_flows.models import Model, build_action, build_run
+from lattice_flows.io import ChainFile
+from lattice_flows.models import build_action, build_run
 from lattice_flows.runs.folder import CONFIG, load_run, trained_model
-from lattice_flows.runs.gather import Row, gather_rows, gather_state, most_rows, scatter_state
-from lattice_flows.runs.keeper import Keeper, Place
+from lattice_flows.runs.keeper import Keeper, Place, named
 from lattice_flows.runs.samplers import Chains
 from lattice_flows.sampling import ChainState, Streams
 from lattice_flows.signals import Stop
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 30.0
 """The time between two commits; a kill during sampling costs no more."""
+GATHERED_BYTES, GATHERED_ROWS = 2**24, 1024
+"""The bytes of fields of all chains, and the updates, that wait on the ranks before rank 0 gets them."""
 
 
 def sample_run(
@@ -64,7 +67,12 @@ def sample_run(
     action.to(device)
     # before anything is written, so that wrong settings leave no trace
     model = trained_model(folder, settings, device) if settings.sampling.uses_flow and world.first else None
-    flow = _flow(settings, model, device, world)
+    flow = None if model is None else model.flow
+    weights = world.broadcast(None if flow is None else flow.state_dict())
+    if flow is None and weights is not None:
+        _, flow, _ = build_run(settings, "config")
+        flow.load_state_dict(weights)
+        flow.to(device).eval()
     Chains(settings, action, flow, world=world)
     with Keeper(folder, settings, config is not None, model, device) if world.first else nullcontext() as keeper:
         place = world.broadcast(None if keeper is None else keeper.place)
@@ -81,17 +89,8 @@ def sample_run(
         try:
             return team.run(folder, place)
         finally:
-            keeper.spent(keeper.updates, 0, chains.dismiss())
-
-
-def _flow(settings: Config, model: Model | None, device: torch.device, world: World) -> Flow | None:
-    """Give every rank the trained flow of rank 0."""
-    weights = world.broadcast(None if model is None else model.flow.state_dict())
-    if weights is None or model is not None:
-        return None if model is None else model.flow
-    _, flow, _ = build_run(settings, "config")
-    flow.load_state_dict(weights)
-    return flow.to(device).eval()
+            stored = len(ChainFile(keeper.path)) if keeper.path.exists() else 0
+            keeper.spent(stored, 0, chains.samplers["flow"].dismiss())
 
 
 class _Team:
@@ -108,57 +107,79 @@ class _Team:
         if place is None:
             state, place = self.chains.begin(self.streams, folder), Place()
         else:
-            state = scatter_state(self.world, self.keeper.state if self.keeper else None, self.streams)
+            state = self._scatter(self.keeper.state if self.keeper else None)
         if place.updates is None:
             state = self._thermalise(state, place.dropped)
         return self._sample(state, place.updates or 0) // self.settings.every
 
     def _thermalise(self, begin: ChainState, done: int) -> ChainState:
-        total, made, state = self.settings.dropped, 0, begin
+        total, state = self.settings.dropped, begin
         with self._bar(total, done, "thermalising") as bar:
             for state in self.chains.thermalise(begin, self.streams, done):
-                made += 1
+                done += 1
+                self._made += 1
                 bar.update()
-                if self._time_to_write() and done + made < total:
-                    whole = gather_state(self.world, state, self.streams)
+                if self._time_to_write() and done < total:
+                    whole = self._gather(state)
                     if self.keeper and whole:
-                        self.keeper.save_thermalisation(*whole, Place(self.chains.tuned, done + made))
-                    self._spent(0, made)
-                    self._stop_if_asked(f"{done + made} of {total} updates of the thermalisation are written")
-                    done, made = done + made, 0
-        whole = gather_state(self.world, state, self.streams)
+                        self.keeper.save_thermalisation(*whole, self.chains.tuned, done)
+                    self._spent(0)
+                    self._stop_if_asked(f"{done} of {total} updates of the thermalisation are written")
+        whole = self._gather(state)
         if self.keeper and whole:
             self.keeper.create(*whole, self.chains.tuned, self.chains.proposals)
-        self._spent(0, made)
+        self._spent(0)
         return state
 
     def _sample(self, state: ChainState, n: int) -> int:
-        total = self.settings.n * self.settings.every
+        total, rows = self.settings.n * self.settings.every, list[dict[str, Tensor]]()
         if n >= total and self.keeper:
             log.info("%s holds %d configurations of each chain already", self.keeper.path, n // self.settings.every)
-        most = most_rows(state, self.settings.chains)
-        made, rows = 0, list[Row]()
+        most = max(1, min(GATHERED_ROWS, GATHERED_BYTES // (state.x[0].nbytes * self.settings.chains)))
         with self._bar(total, n, "sampling") as bar:
             while n < total:
                 state, info = self.chains.sampler.step(state, self.streams)
-                rows.append(Row(state, *self.chains.outcome(info)))
-                n, made = n + 1, made + 1
+                rows.append(named(state) | self.chains.outcome(info))
+                n += 1
+                self._made += 1
                 writing = self._time_to_write() or n == total
                 if writing or len(rows) == most:
-                    gathered = gather_rows(self.world, rows)
+                    gathered = self._gather_rows(rows)
                     if self.keeper:
                         self.keeper.append(gathered)
                     bar.update(len(rows))
                     rows = []
                 if writing:
-                    whole = gather_state(self.world, state, self.streams)
-                    if self.keeper and whole:
-                        self.keeper.commit(whole[1])
-                    self._spent(n, made)
-                    made = 0
+                    streams = self.world.gather(self.streams.get_state())
+                    if self.keeper and streams is not None:
+                        self.keeper.commit(streams)
+                    self._spent(n)
                     if n < total:
                         self._stop_if_asked(f"{n} of {total} updates are written")
         return n
+
+    def _gather_rows(self, rows: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Return the same updates of the chains of all ranks on rank 0, none elsewhere."""
+        if self.world.size == 1:
+            return rows
+        whole = {name: self.world.gather(torch.stack([row[name] for row in rows]), axis=1) for name in rows[0]}
+        values = zip(*whole.values(), strict=True) if self.world.first else ()
+        return [dict(zip(whole, own, strict=True)) for own in values]
+
+    def _gather(self, state: ChainState) -> tuple[ChainState, Tensor] | None:
+        """Return the states of the chains of all ranks and of their streams on rank 0, None elsewhere."""
+        fields: dict[str, Any] = {name: self.world.gather(value) for name, value in named(state).items()}
+        streams = self.world.gather(self.streams.get_state())
+        return None if streams is None else (ChainState(**fields), streams)
+
+    def _scatter(self, whole: tuple[ChainState, Tensor] | None) -> ChainState:
+        """Return the state of the chains of this rank, and set its streams."""
+        fields, streams = ({}, None) if whole is None else (named(whole[0]), whole[1])
+        parts = {name: self.world.scatter(fields.get(name)) for name in self.world.broadcast(list(fields))}
+        self.streams.set_state(self.world.scatter(streams))
+        # the numbers of proposals are counted on the CPU
+        device = self.streams.device
+        return ChainState(**{name: part if name == "offered" else part.to(device) for name, part in parts.items()})
 
     def _bar(self, total: int, initial: int, title: str) -> tqdm:
         hidden = True if self.keeper is None or initial >= total else None
@@ -173,12 +194,12 @@ class _Team:
             self.world.barrier()  # no rank leaves before all is written
             raise Interrupted(f"asked to stop: {done}; the same command goes on")
 
-    def _spent(self, updates: int, made: int) -> None:
+    def _spent(self, updates: int) -> None:
         """Record the time since the last call, on all ranks."""
         seconds = self.world.total(time.process_time() - self._since)
         if self.keeper:
-            self.keeper.spent(updates, made, seconds)
+            self.keeper.spent(updates, self._made, seconds)
         self._restart()
 
     def _restart(self) -> None:
-        self._since, self._deadline = time.process_time(), time.monotonic() + COMMIT_SECONDS
+        self._made, self._since, self._deadline = 0, time.process_time(), time.monotonic() + COMMIT_SECONDS

@@ -14,19 +14,13 @@ from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import read_configuration
+from lattice_flows.io.chains import PROPOSALS
 from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.words import space_in_words
-from lattice_flows.sampling import (
-    ChainState,
-    Cycle,
-    CycleInfo,
-    IndependenceInfo,
-    IndependenceMetropolis,
-    Streams,
-    start,
-)
+from lattice_flows.sampling import ChainState, Cycle, CycleInfo, Streams, start
 from lattice_flows.sampling.base import Context
+from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 
 Tuned = dict[str, dict[str, int | float]]
 """Tuned steps by the name of the update, such as ``{"hmc": {"steps": 12}}``."""
@@ -52,15 +46,11 @@ class Chains:
 
     Example:
         >>> from lattice_flows.models import build_action
-        >>> config = Config.of(
-        ...     lattice={"group": "SU(2)", "extents": (4, 4, 4)},
-        ...     action={"beta": 2.0},
-        ...     sampling={"updates": ("heatbath", "overrelaxation*4"), "chains": 2, "thermalise": 5},
-        ... )
-        >>> config, action = build_action(config, "example")
+        >>> sampling = {"updates": ("heatbath", "overrelaxation*4"), "chains": 2, "thermalise": 5}
+        >>> lattice, action = {"group": "SU(2)", "extents": (4, 4, 4)}, {"beta": 2.0}
+        >>> config, action = build_action(Config.of(lattice=lattice, action=action, sampling=sampling), "example")
         >>> chains, streams = Chains(config, action), Streams(config.sampling.seed, config.sampling.chains)
-        >>> for state in chains.thermalise(chains.begin(streams, Path()), streams):
-        ...     pass
+        >>> *_, state = chains.thermalise(chains.begin(streams, Path()), streams)
         >>> state, info = chains.sampler.step(state, streams)
         >>> state.x.shape, chains.tuned
         (torch.Size([2, 3, 4, 4, 4, 2, 2]), {})
@@ -75,32 +65,24 @@ class Chains:
         world: World = SERIAL,
     ):
         self.config, self.action, self.flow, self.world = config, action, flow, world
-        cycle = config.sampling.cycle
-        self._entries = {name: SAMPLERS[name] for name, _ in cycle}
-        n, size = config.sampling.chains, self.world.size
-        self.shared = n < size and set(self._entries) == {"flow"}
+        cycle, n, size = config.sampling.cycle, config.sampling.chains, world.size
+        self.shared = n < size and config.sampling.names == ("flow",)
         if n < size and not self.shared:
             raise InvalidInput(
                 f"{n} chains cannot be spread over {size} ranks: set sampling.chains={size} or more, or take fewer "
                 'ranks; only where updates = ["flow"] do all ranks make the proposals of fewer chains'
             )
-        for name, entry in self._entries.items():
-            if entry.uses_flow and flow is None:
-                raise InvalidInput(f"the update {name} needs a trained flow")
-        self._rejects = [self._entries[name].rejects for name, count in cycle for _ in range(count)]
+        self._rejects = [SAMPLERS[name].rejects for name, count in cycle for _ in range(count)]
         self._use(tuned or {})
-        self.proposals = sum(count for name, count in cycle if _proposes(self.samplers[name]))
+        self.proposals = sum(count for name, count in cycle if isinstance(self.samplers[name], IndependenceMetropolis))
 
     def begin(self, streams: Streams, folder: Path) -> ChainState:
-        """Return the chains before their thermalisation.
-
-        Args:
-            folder: of the run, searched first for a file to start from.
+        """Return the chains before their thermalisation; a file to start from is looked for in `folder` first.
 
         Raises:
             InvalidInput: the file cannot be read, or holds a configuration of another space.
         """
-        proposing = next(filter(_proposes, self.samplers.values()), None)
+        proposing = next((own for own in self.samplers.values() if isinstance(own, IndependenceMetropolis)), None)
         if self.config.sampling.start is not None or self.flow is None:
             return (proposing or self.sampler).init(self._first(streams, folder))
         if proposing is not None:
@@ -120,63 +102,47 @@ class Chains:
                 state, _ = self.sampler.step(state, streams)
                 yield state
 
-    def outcome(self, info: Any) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """Return the acceptance of an update `(chains,)`, and the proposals of the flow in it `(chains, proposals)`.
+    def outcome(self, info: Any) -> dict[str, Tensor]:
+        """Return the `acceptance` of an update `(chains,)`, and its `proposals/...` of the flow `(chains, proposals)`.
 
-        The acceptance is the mean over those steps of a cycle that can reject.
-
-        Args:
-            info: the second result of `sampler.step`.
+        The acceptance is the mean over those steps of a cycle that can reject; `info` is of `sampler.step`.
         """
         steps = info.steps if isinstance(info, CycleInfo) else (info,)
         shares = [step.acceptance for step, rejects in zip(steps, self._rejects, strict=True) if rejects]
         shares = shares or [steps[0].acceptance]
-        proposed = [step for step in steps if isinstance(step, IndependenceInfo)]
         acceptance = shares[0] if len(shares) == 1 else torch.stack([share.double() for share in shares]).mean(0)
-        if not proposed:
-            return acceptance, None
+        proposed = [step for step in steps if isinstance(step, IndependenceInfo)]
         # a column for each step
-        log_w, action, accepted = (
-            parts[0].unsqueeze(1) if len(parts) == 1 else torch.stack(parts, 1)
-            for parts in zip(*((step.log_w, step.action, step.accepted) for step in proposed), strict=True)
-        )
-        return acceptance, {"log_w": log_w, "action": action, "accepted": accepted}
+        columns = {
+            f"proposals/{name}": torch.stack([getattr(step, name) for step in proposed], 1)
+            for name in (PROPOSALS if proposed else ())
+        }
+        return {"acceptance": acceptance, **columns}
 
     def serve(self, streams: Streams, offered: int, updates: int) -> None:
         """Make proposals for the chains of rank 0, until rank 0 dismisses this rank.
 
         Args:
-            streams: of all chains.
             offered: the number of proposals that each chain has met before.
             updates: the number of missing updates.
         """
-        (proposing,) = self.samplers.values()
-        last = offered + 1 + updates * self.proposals
+        proposing, last = self.samplers["flow"], offered + 1 + updates * self.proposals
         proposing.serve(streams, offered // proposing.batch, -(-last // proposing.batch))
 
-    def dismiss(self) -> float:
-        """Dismiss the ranks that make proposals; return their CPU-seconds."""
-        (proposing,) = self.samplers.values()
-        return proposing.dismiss()
-
     def _use(self, tuned: Tuned) -> None:
-        self.tuned = tuned
-        settings = self.config.sampling
+        self.tuned, settings = tuned, self.config.sampling
+        parts = {name: Context(self.flow, tuned.get(name, {}), self.world, self.shared) for name in settings.names}
         self.samplers: dict[str, Any] = {
-            name: entry.build(self.action, settings, Context(self.flow, tuned.get(name, {}), self.world, self.shared))
-            for name, entry in self._entries.items()
+            name: SAMPLERS[name].build(self.action, settings, context) for name, context in parts.items()
         }
         cycle = [(self.samplers[name], count) for name, count in settings.cycle]
         self.sampler: Any = cycle[0][0] if cycle[0][1] == len(cycle) == 1 else Cycle(cycle)
 
     def _tune(self, state: ChainState, streams: Streams) -> Tuned:
         """Tune the samplers that can be tuned."""
-        found: Tuned = {}
-        for name, sampler in self.samplers.items():
-            own = sampler.tune(state, streams, mean=self._mean).tuned if hasattr(sampler, "tune") else {}
-            if own:
-                found[name] = dict(own)
-        return found
+        able = {name: sampler for name, sampler in self.samplers.items() if hasattr(sampler, "tune")}
+        found = {name: dict(own.tune(state, streams, mean=self._mean).tuned) for name, own in able.items()}
+        return {name: own for name, own in found.items() if own}
 
     def _mean(self, values: Tensor) -> float:
         """Average over the chains of all ranks."""
@@ -184,20 +150,14 @@ class Chains:
 
     def _first(self, streams: Streams, folder: Path) -> Tensor:
         """Return the fields at the start of chains that do not start from proposals."""
-        space, precision, how = self.action.space, dtype(self.config), self.config.sampling.start or "hot"
+        space, precision = self.action.space, dtype(self.config)
+        how: Any = self.config.sampling.start or "hot"
         if how in ("hot", "cold"):
-            return start(space, streams, "cold" if how == "cold" else "hot", dtype=precision)
+            return start(space, streams, how, dtype=precision)
         path = next((path for path in (folder / how, Path(how)) if path.is_file()), Path(how))
         links, facts = read_configuration(path)
         stored = space_of(facts)
         if stored != space:
-            raise InvalidInput(
-                f"the run is of {space_in_words(space)}, the configuration to start from of {space_in_words(stored)} "
-                f"({path})"
-            )
+            own, other = space_in_words(space), space_in_words(stored)
+            raise InvalidInput(f"the run is of {own}, the configuration to start from of {other} ({path})")
         return torch.stack([links.to(streams.device, space.dtype(precision))] * len(streams))
-
-
-def _proposes(sampler: Any) -> bool:
-    """Return whether a sampler can begin by itself, with proposals of a flow."""
-    return isinstance(sampler, IndependenceMetropolis)

@@ -27,18 +27,18 @@ def show_run(folder: str | Path) -> str:
     """
     folder = Path(folder)
     config, _ = build_action(load_run(folder), str(folder / CONFIG))
-    metrics, path, report = read_metrics(folder / METRICS), folder / ENSEMBLE, folder / "report.txt"
+    metrics, report = read_metrics(folder / METRICS), folder / "report.txt"
     lines = [str(folder), f"theory: {system(config)}"]
     if config.sampling.uses_flow or metrics:
         lines += _training_in_words(folder, config, metrics)
     lines += [f"figure: {drawn}" for drawn in draw_training(folder, metrics)]
     lines.append(f"updates: {sampler_in_words(config)}")
-    if path.exists():
-        chains = ChainFile(path)
+    made = "none yet"
+    if (folder / ENSEMBLE).exists():
+        chains = ChainFile(folder / ENSEMBLE)
         each = f" of each of {chains.chains} chains" if chains.chains > 1 else ""
-        lines.append(f"ensemble: {chains.n_updates // chains.every} configurations{each}")
-    else:
-        lines.append("ensemble: none yet")
+        made = f"{chains.n_updates // chains.every} configurations{each}"
+    lines.append(f"ensemble: {made}")
     shown = f"\n{_table(folder, report)}" if report.exists() else ""
     return "\n".join(lines) + "\n" + shown
 
@@ -47,7 +47,7 @@ def _table(folder: Path, path: Path) -> str:
     """Return the table of a report, if it is the one that was written."""
     text = path.read_bytes()
     try:
-        if read_report(folder / REPORT).get("text") == zlib.crc32(text):
+        if read_report(folder / REPORT).get("table_crc32") == zlib.crc32(text):
             return text.decode()
     except InvalidInput:
         pass
@@ -78,9 +78,8 @@ def _training_in_words(folder: Path, config: Config, metrics: list[dict[str, Any
     progress = training_progress(metrics, begun)
     line = f"training: {progress.steps} of {progress.total} steps"
     if metrics:
-        skipped = sum(record["skipped"] for record in metrics)
         line += f", now loss {progress.loss:.5g}, ESS {progress.ess:.3f}, {progress.seconds:.3g} s a step"
-        line += f", {skipped} skipped"
+        line += f", {sum(record['skipped'] for record in metrics)} skipped"
     model = begun.model
     return [str(begun.flow), *([f"begins from: {in_words(model.name, model.facts)}"] if model else []), line]
 

@@ -20,7 +20,7 @@ from lattice_flows.io import MetricsFile, files, save_checkpoint
 from lattice_flows.models import build_run, carried, digest
 from lattice_flows.runs.folder import CHECKPOINT, METRICS, MODEL, beginning, check_same_run, load_model, write_config
 from lattice_flows.signals import Stop
-from lattice_flows.training import Stage, StepRecord, TrainingState
+from lattice_flows.training import Stage, TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def train_run(
 ) -> int:
     """Train the flow of a config in a folder, from the start or from its checkpoint; return the last step.
 
-    A killed run that goes on has the weights and metrics of a run without a kill: bit for bit, on the same machine with
-    the same number of threads and ranks. On another number of ranks it has them up to rounding.
+    A killed run that goes on has the weights and metrics of a run without a kill: bit for bit with the same machine and
+    number of threads and ranks, up to rounding with another number of ranks.
 
     Args:
         source: names the config in errors.
@@ -68,15 +68,9 @@ def train_run(
 
 
 def training_stages(config: Config, flow: Flow, action: Action) -> list[Stage]:
-    """Return the stages of training for the architecture of a config.
-
-    Raises:
-        InvalidInput: the architecture cannot train this flow for this action.
-    """
-    recipe = ARCHITECTURES[config.flow.architecture]
-    if recipe.stages is None:
-        return [training.whole_flow(flow, action, config.training)]
-    return recipe.stages(flow, action, config.training)
+    """Return the stages of a training; raise InvalidInput if the architecture has none for this flow and action."""
+    own = ARCHITECTURES[config.flow.architecture].stages
+    return own(flow, action, config.training) if own else [training.whole_flow(flow, action, config.training)]
 
 
 def _prepare(
@@ -88,21 +82,16 @@ def _prepare(
         flow = carried(model, config, source)
     files.make_folder(folder)
     held.enter_context(files.locked(folder))
+    remedy = "leave --from out to go on with it, or take another folder"
     checkpoint = check_same_run(folder, config)
     if (folder / MODEL).exists():
         begun = beginning(folder, config).flow
         if model is not None and digest(begun) != digest(flow):
-            raise InvalidInput(
-                f"{folder} holds a run that began from other weights ({folder / MODEL}): "
-                "leave --from out to go on with it, or take another folder"
-            )
+            raise InvalidInput(f"{folder} holds a run that began from other weights ({folder / MODEL}): {remedy}")
         flow = begun
     elif model is not None:
         if checkpoint is not None:
-            raise InvalidInput(
-                f"{folder} holds a run that began from random weights: "
-                "leave --from out to go on with it, or take another folder"
-            )
+            raise InvalidInput(f"{folder} holds a run that began from random weights: {remedy}")
         models.save(model, folder / MODEL)
     write_config(folder, config)
     return flow.state_dict(), None if checkpoint is None else checkpoint["training"]
@@ -111,46 +100,27 @@ def _prepare(
 def _train(
     config: Config, folder: Path, state: TrainingState, action: Action, stages: list[Stage], world: World, stop: Stop
 ) -> None:
-    settings, total = config.training, training.total_steps(stages)
+    settings, total, path = config.training, training.total_steps(stages), folder / CHECKPOINT
     if world.first and state.step:
         log.info("%s goes on from step %d of %d", folder, state.step, total)
-    with _Records(folder, config, state, total) if world.first else contextlib.nullcontext() as records:
+    with contextlib.ExitStack() as held:
+        metrics = held.enter_context(MetricsFile(folder / METRICS, keep=state.step)) if world.first else None
+        hidden = None if world.first else True
+        bar = held.enter_context(tqdm(total=total, initial=state.step, desc="training", unit="step", disable=hidden))
         since = time.process_time()
         for record in training.train(state, action, settings, world, stages):
             now = time.process_time()
             spent, since = world.total(now - since), now
             stopping = world.any(stop.asked) and state.step < total
-            if records is not None:
-                records.add(record, spent)
+            bar.update()
+            bar.set_postfix(loss=f"{record.loss:.4g}", ess=f"{record.ess:.2f}", refresh=False)
+            if metrics is not None:
+                metrics.append({**dataclasses.asdict(record), "cpu_seconds": spent})
                 if stopping or state.step % settings.checkpoint_every == 0 or state.step == total:
-                    records.save()
+                    metrics.sync()
+                    save_checkpoint(path, {"config": to_toml(config), "training": state.state_dict()})
             if stopping:
                 world.barrier()  # no rank leaves before all is written
                 raise Interrupted(
                     f"asked to stop: checkpoint written at step {state.step} of {total}; the same command goes on"
                 )
-
-
-class _Records:
-    """The files of a training, and its progress bar, on rank 0."""
-
-    def __init__(self, folder: Path, config: Config, state: TrainingState, total: int):
-        self._path, self._config, self._state = folder / CHECKPOINT, to_toml(config), state
-        self._metrics = MetricsFile(folder / METRICS, keep=state.step)
-        self._bar = tqdm(total=total, initial=state.step, desc="training", unit="step", disable=None)
-
-    def add(self, record: StepRecord, cpu_seconds: float) -> None:
-        self._metrics.append({**dataclasses.asdict(record), "cpu_seconds": cpu_seconds})
-        self._bar.update()
-        self._bar.set_postfix(loss=f"{record.loss:.4g}", ess=f"{record.ess:.2f}", refresh=False)
-
-    def save(self) -> None:
-        self._metrics.sync()
-        save_checkpoint(self._path, {"config": self._config, "training": self._state.state_dict()})
-
-    def __enter__(self) -> "_Records":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._bar.close()
-        self._metrics.__exit__(*raised)

@@ -24,6 +24,6 @@ __getattr__ = moved(
     __name__,
     {
         "MetropolisInfo": "lattice_flows.sampling.base:SweepInfo",
-        "SharedProposals": "lattice_flows.sampling.shared:SharedProposals",
+        "SharedProposals": "lattice_flows.sampling.independence:SharedProposals",
     },
 )

@@ -15,8 +15,7 @@ from lattice_flows.sampling.batching import Map, mapped
 from lattice_flows.statistics import ess
 from lattice_flows.streams import Streams
 
-# the key of the forks of an annealing
-KEY = 3
+KEY = 3  # of the forks of an annealing
 
 
 class Annealed(NamedTuple):
@@ -68,13 +67,10 @@ class Annealing:
     M. Caselle et al., 2201.08862; P. Del Moral, A. Doucet, A. Jasra, J. R. Stat. Soc. B 68 (2006) 411.
 
     Example:
-        >>> from lattice_flows import U1, GaugeField
-        >>> from lattice_flows.actions import Wilson
-        >>> from lattice_flows.sampling import Metropolis, Streams, start
-        >>> from lattice_flows.sampling.work import log_z_ratio
-        >>> space, streams = GaugeField(U1(), (4, 4)), Streams(seed=0, chains=200)
-        >>> annealing = Annealing([Metropolis(Wilson(space, beta)) for beta in (0.5, 1.0)])
-        >>> value, error = log_z_ratio(annealing.run(start(space, streams), streams).log_w)
+        >>> from lattice_flows import U1, GaugeField, actions, sampling
+        >>> space, streams = GaugeField(U1(), (4, 4)), sampling.Streams(seed=0, chains=200)
+        >>> annealing = Annealing([sampling.Metropolis(actions.Wilson(space, beta)) for beta in (0.5, 1.0)])
+        >>> value, error = sampling.log_z_ratio(annealing.run(sampling.start(space, streams), streams).log_w)
         >>> print(f"{value:.1f} +- {error:.1f}")  # exactly 3.77
         3.6 +- 0.3
     """
@@ -96,8 +92,7 @@ class Annealing:
             raise InvalidInput(f"layers must be one (or None) for each of {len(schedule)} stages, got {len(layers)}")
         if not 0 <= resample_below <= 1:
             raise InvalidInput(f"resample_below is an ESS and must lie between 0 and 1, got {resample_below!r}")
-        self.schedule = schedule
-        self.start = start
+        self.schedule, self.start = schedule, start
         self.layers = [None] * len(schedule) if layers is None else layers
         self.updates, self.population = count("updates", updates), count("population", population)
         self.resample_below, self.dtype = resample_below, dtype
@@ -114,8 +109,7 @@ class Annealing:
         The weights are those of paths: other x have none. A second call with the same streams draws other paths.
 
         Raises:
-            InvalidInput: the schedule does not begin at the prior, or resamples, which ties paths together; or
-                `streams` has more than one.
+            InvalidInput: more than one stream; or a schedule that does not begin at the prior, or ties paths together.
         """
         if self.start is not None or self.population > 1:
             raise InvalidInput(
@@ -135,8 +129,7 @@ class Annealing:
         """Carry x `(chains, *shape)`, independent draws from the first density, to the last one.
 
         Raises:
-            InvalidInput: the chains do not fit the streams, or do not fill populations; or the weights of a population
-                are all 0, or one is NaN.
+            InvalidInput: chains that do not fit the streams or fill populations; weights that are all 0, or one NaN.
         """
         n = len(streams)
         if len(x) != n or n % self.population:
@@ -186,17 +179,9 @@ class Annealing:
 def systematic(log_w: Tensor, uniform: Tensor) -> Tensor:
     """Indices `(n,)` of n draws in proportion to the weights; each occurs as often as expected, up to one.
 
-    Draw i is the index where the running sum of w / sum w reaches (i + u) / n, with one number u for all.
-
-    Args:
-        log_w: `(n,)`.
-        uniform: one number in [0, 1).
+    Draw i is the index where the running sum of w / sum w reaches (i + u) / n, with one number u in [0, 1) for all.
 
     Source: J. Carpenter, P. Clifford, P. Fearnhead, IEE Proc. Radar Sonar Navig. 146 (1999) 2.
-
-    Example:
-        >>> systematic(torch.tensor([0.5, 0.25, 0.0, 0.25]).log(), torch.tensor(0.5)).tolist()
-        [0, 0, 1, 3]
     """
     n = len(log_w)
     reached = log_w.double().softmax(0).cumsum(0)

@@ -20,16 +20,12 @@ if TYPE_CHECKING:
 
 
 class ChainState(NamedTuple):
-    """The state of Markov chains."""
+    """The state of Markov chains: configurations x `(chains, *shape)`, and their action `(chains,)`."""
 
     x: Tensor
-    """Configurations `(chains, *shape)`."""
     action: Tensor
-    """`(chains,)`."""
     log_w: Tensor | None = None
-    """The log-weight `(chains,)` of a proposal x relative to the measure of the space: -log q for a flow.
-
-    None where x was not proposed."""
+    """`(chains,)`: log w of a proposal x relative to the measure of the space, -log q for a flow; None for other x."""
     offered: Tensor | None = None
     """`(chains,)` int64: the number of proposals that each chain has met."""
 
@@ -40,20 +36,17 @@ class ChainState(NamedTuple):
 
 
 class SweepInfo(NamedTuple):
-    """The outcome of a sweep."""
+    """The share of accepted changes in a sweep, `(chains,)`."""
 
     acceptance: Tensor
-    """The share of accepted changes `(chains,)`."""
 
 
 class Sampler(Protocol):
     """A Markov chain transition that leaves p = exp(-S) / Z invariant, of all chains independently.
 
     Chain k draws from stream k alone, and no digit of it depends on the chains beside it. It goes on the same from a
-    state and its streams.
-
-    A sampler that tunes itself also has `tune(state, streams, mean=own_mean)`, which gives the tuned sampler. `tuned`
-    is then a dict of numbers that make it again.
+    state and its streams. A sampler that tunes itself also has `tune(state, streams, mean=own_mean)`, which gives the
+    tuned sampler. `tuned` is then a dict of numbers that make it again.
 
     To add one: a file with a class that derives from this one, sets `action` and implements `step`; a `SamplerEntry`;
     and one line in `lattice_flows/config/registry.py`. A new state keeps the `offered` of the old one, as in
@@ -69,29 +62,24 @@ class Sampler(Protocol):
 
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, Any]:
         """The next state, and a NamedTuple with at least `acceptance` `(chains,)`, the share of accepted changes."""
-        ...
 
 
 class Proposal(Protocol):
     """A source of independent configurations with weights: a flow, or a path through a schedule.
 
-    The mean of w f(x) is the integral of f over the space, so that w exp(-S) is the weight of the target.
-
-    To add one, implement `draw`, and `log_w` where x determines its weight.
+    The mean of w f(x) is the integral of f over the space, so that w exp(-S) is the weight of the target. To add one,
+    implement `draw`, and `log_w` where x determines its weight.
     """
 
     @property
     def space(self) -> Space:
         """The space of the configurations."""
-        ...
 
     def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
         """n independent x `(n, *shape)` and log w `(n,)`, from the one generator of `streams`."""
-        ...
 
     def log_w(self, x: Tensor) -> Tensor:
         """log w `(*batch,)` of any x; where w depends on more than x, there is no such method."""
-        ...
 
 
 class Context(NamedTuple):
@@ -106,17 +94,18 @@ class Context(NamedTuple):
     shared: bool = False
     """Whether all ranks make the proposals of chains on rank 0."""
 
+    def flow_for(self, name: str) -> Any:
+        """The flow, which the update of this name needs."""
+        if self.flow is None:
+            raise InvalidInput(f"the update {name} needs a trained flow")
+        return self.flow
+
 
 class SamplerEntry(NamedTuple):
-    """A named update of `[sampling]` in configs.
-
-    To add one, see `Sampler`. `label` names it in tables, the fields of `settings` become keys of `[sampling]`, and
-    `build(action, settings, context)` gives the sampler. `uses_flow` says whether it needs a trained flow, and
-    `rejects` whether its acceptance can be below 1.
-    """
+    """A named update of `[sampling]` in configs; to add one, see `Sampler`."""
 
     label: str
-    """The name for people."""
+    """The name for people, in tables."""
     settings: type[Settings]
     """The keys of `[sampling]` that this update adds; `Settings` itself has none."""
     build: Callable[[Any, Any, Context], Sampler]
@@ -127,21 +116,10 @@ class SamplerEntry(NamedTuple):
     """Whether its acceptance can be below 1."""
 
 
-def flow_of(context: Context, name: str) -> "Flow":
-    """The flow of a context.
-
-    Raises:
-        InvalidInput: there is none.
-    """
-    if context.flow is None:
-        raise InvalidInput(f"the update {name} needs a trained flow")
-    return context.flow
-
-
 def start(
     space: Space, streams: Streams, how: Literal["hot", "cold"] = "hot", dtype: torch.dtype | None = None
 ) -> Tensor:
-    """The first configurations `(chains, *shape)` of chains: draws of the prior, or ordered ones.
+    """The first configurations `(chains, *shape)` of chains: draws of the prior (hot), or ordered ones (cold).
 
     Raises:
         InvalidInput: `how` is neither.
@@ -159,11 +137,7 @@ def start(
 
 
 def stand_at(x: Tensor, action: ActionLike) -> ChainState:
-    """The state of chains at x, with the action alone.
-
-    Raises:
-        InvalidInput: x is not in the space of the action, or the action does not give one number a chain.
-    """
+    """The state of chains at x in the space of the action, which gives one number a chain."""
     if isinstance(action, Action):
         action.space.check(x)
     with torch.no_grad():
@@ -187,22 +161,14 @@ def choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:
 
 
 def positive(name: str, value: float) -> float:
-    """The value, if it is a finite number > 0.
-
-    Raises:
-        InvalidInput: it is not.
-    """
+    """The value, if it is a finite number > 0; an error if not."""
     if not (math.isfinite(value) and value > 0):
         raise InvalidInput(f"{name} must be a finite number > 0, got {value}")
     return float(value)
 
 
 def count(name: str, value: int) -> int:
-    """The value, if it is an integer >= 1.
-
-    Raises:
-        InvalidInput: it is not.
-    """
+    """The value, if it is an integer >= 1; an error if not."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInput(f"{name} must be an integer >= 1, got {value!r}")
     return value

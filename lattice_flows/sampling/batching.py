@@ -17,11 +17,9 @@ class Map(Protocol):
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x to y; give y and log|dy/dx| `(*batch,)`."""
-        ...
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Map y back to x; give x and log|dx/dy| `(*batch,)`."""
-        ...
 
 
 def mapped(function: Callable[[Tensor], Any], x: Tensor, streams: Streams) -> Any:

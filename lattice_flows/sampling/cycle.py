@@ -12,12 +12,10 @@ from lattice_flows.streams import Streams
 
 
 class CycleInfo(NamedTuple):
-    """The outcome of a cycle."""
+    """The infos of all steps of a cycle, and the mean acceptance `(chains,)`."""
 
     acceptance: Tensor
-    """The mean `(chains,)` over its steps."""
     steps: tuple[Any, ...]
-    """The info of every step."""
 
 
 class Cycle(Sampler):
@@ -32,12 +30,10 @@ class Cycle(Sampler):
     Source: L. Tierney, Ann. Statist. 22 (1994) 1701.
 
     Example:
-        >>> from lattice_flows import U1, GaugeField
-        >>> from lattice_flows.actions import Wilson
-        >>> from lattice_flows.sampling import HeatBath, OverRelaxation, Streams, start
-        >>> action, streams = Wilson(GaugeField(U1(), (4, 4)), beta=2.0), Streams(seed=1, chains=2)
-        >>> sampler = Cycle([HeatBath(action), (OverRelaxation(action), 4)])
-        >>> state, info = sampler.step(sampler.init(start(action.space, streams)), streams)
+        >>> from lattice_flows import U1, GaugeField, actions, sampling
+        >>> action, streams = actions.Wilson(GaugeField(U1(), (4, 4)), beta=2.0), sampling.Streams(seed=1, chains=2)
+        >>> sampler = Cycle([sampling.HeatBath(action), (sampling.OverRelaxation(action), 4)])
+        >>> state, info = sampler.step(sampler.init(sampling.start(action.space, streams)), streams)
         >>> len(info.steps)
         5
     """

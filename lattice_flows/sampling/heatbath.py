@@ -19,11 +19,11 @@ class Sweep(Sampler):
     """The common part of heat bath and over-relaxation: it changes every link once, given its staples.
 
     Args:
-        action: one with local updates, such as the Wilson action; its `conditional` has `sums` and `strength`.
-
-    Raises:
-        InvalidInput: the action has no local updates, or is not one of links.
+        action: one of links with local updates, such as the Wilson action; its `conditional` has `sums` and `strength`.
     """
+
+    numbers: tuple[int, ...] = (0,)
+    """The shape of the random numbers of a link."""
 
     def __init__(self, action: Action):
         self.group = gauge_field(action.space).group
@@ -34,14 +34,14 @@ class Sweep(Sampler):
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
         """Make one sweep."""
         flat = self.action.space.flatten(state.x).clone()
-        uniforms = self._uniforms(flat, streams)
+        uniforms = streams.rand(flat.shape[1], *self.numbers, dtype=flat.real.dtype)
         done = 0
         for cell in self.action.cells(flat.device):
             n = len(cell.active)
             given: Any = self.action.conditional(flat, cell)
             if not hasattr(given, "sums"):
                 raise InvalidInput(f"{type(self.action).__name__} has no sums of staples: use metropolis or hmc")
-            links = self._change(flat.index_select(1, cell.active), given, uniforms, slice(done, done + n))
+            links = self._change(flat.index_select(1, cell.active), given, uniforms[:, done : done + n])
             flat.index_copy_(1, cell.active, links)
             done += n
         x = flat.reshape(state.x.shape)
@@ -49,12 +49,8 @@ class Sweep(Sampler):
         return ChainState(x, action, None, state.offered), SweepInfo(torch.ones_like(action))
 
     @abstractmethod
-    def _uniforms(self, flat: Tensor, streams: Streams) -> Any:
-        """The random numbers of a sweep, or None."""
-
-    @abstractmethod
-    def _change(self, links: Tensor, given: Any, uniforms: Any, here: slice) -> Tensor:
-        """New links `(chains, n, *element)`, with the random numbers `here`, which are in the order of the sweep."""
+    def _change(self, links: Tensor, given: Any, uniforms: Tensor) -> Tensor:
+        """New links `(chains, n, *element)` by uniform numbers `(chains, n, *numbers)`."""
 
 
 class HeatBath(Sweep):
@@ -64,15 +60,13 @@ class HeatBath(Sweep):
     with a probability that depends on S alone.
 
     Raises:
-        InvalidInput: as for `Sweep`, or the group has no heat bath.
+        InvalidInput: the action has no local updates, or is not one of links, or the group has no heat bath.
 
     Example:
-        >>> from lattice_flows import SU, GaugeField
-        >>> from lattice_flows.actions import Wilson
-        >>> from lattice_flows.sampling import Streams, start
-        >>> streams, sampler = Streams(seed=1, chains=2), HeatBath(Wilson(GaugeField(SU(3), (4, 4, 4)), beta=6.0))
-        >>> state = sampler.init(start(sampler.action.space, streams))
-        >>> state, _ = sampler.step(state, streams)
+        >>> from lattice_flows import SU, GaugeField, actions, sampling
+        >>> action, streams = actions.Wilson(GaugeField(SU(3), (4, 4, 4)), beta=6.0), sampling.Streams(seed=1, chains=2)
+        >>> sampler = HeatBath(action)
+        >>> state, _ = sampler.step(sampler.init(sampling.start(action.space, streams)), streams)
         >>> state.action.shape
         torch.Size([2])
     """
@@ -81,11 +75,8 @@ class HeatBath(Sweep):
         super().__init__(action)
         self.numbers = self.group.heat_bath_numbers()
 
-    def _uniforms(self, flat, streams):
-        return streams.rand(flat.shape[1], *self.numbers, dtype=flat.real.dtype)
-
-    def _change(self, links, given, uniforms, here):
-        return self.group.heat_bath(links, given.sums, given.strength, uniforms[:, here])
+    def _change(self, links, given, uniforms):
+        return self.group.heat_bath(links, given.sums, given.strength, uniforms)
 
 
 class OverRelaxation(Sweep):
@@ -95,23 +86,19 @@ class OverRelaxation(Sweep):
     a `Cycle`.
 
     Raises:
-        InvalidInput: as for `Sweep`; at the first step, the group has no over-relaxation.
+        InvalidInput: as for `HeatBath`, but at the first step if the group has no over-relaxation.
 
     Example:
-        >>> from lattice_flows import U1, GaugeField
-        >>> from lattice_flows.actions import Wilson
-        >>> from lattice_flows.sampling import Streams, start
-        >>> streams, sampler = Streams(seed=1, chains=2), OverRelaxation(Wilson(GaugeField(U1(), (4, 4)), beta=2.0))
-        >>> state = sampler.init(start(sampler.action.space, streams))
+        >>> from lattice_flows import U1, GaugeField, actions, sampling
+        >>> action, streams = actions.Wilson(GaugeField(U1(), (4, 4)), beta=2.0), sampling.Streams(seed=1, chains=2)
+        >>> sampler = OverRelaxation(action)
+        >>> state = sampler.init(sampling.start(action.space, streams))
         >>> after, _ = sampler.step(state, streams)
         >>> bool((after.action - state.action).abs().max() < 1e-4)
         True
     """
 
-    def _uniforms(self, flat, streams):
-        return None
-
-    def _change(self, links, given, uniforms, here):
+    def _change(self, links, given, uniforms):
         return self.group.over_relaxation(links, given.sums)
 
 

@@ -21,23 +21,21 @@ FIRST_STEPS = 10  # before HMC is tuned
 
 
 class HMCInfo(NamedTuple):
-    """The outcome of a trajectory, for each chain `(chains,)`."""
+    """The outcome of a trajectory for each chain, all `(chains,)`.
+
+    `accepted` is bool, and `acceptance` 1 or 0; `delta_h` is the change of H = inner(P, P) / 2 + S, float64.
+    """
 
     acceptance: Tensor
-    """1 where the end was accepted, 0 elsewhere."""
     delta_h: Tensor
-    """The change of H = inner(P, P) / 2 + S, float64."""
     accepted: Tensor
-    """bool."""
 
 
 class Reversibility(NamedTuple):
-    """The deviation of each chain `(chains,)` after a trajectory there and back."""
+    """The deviation of each chain `(chains,)` after a trajectory there and back: `Space.distance` and |H - H'|."""
 
     distance: Tensor
-    """`Space.distance` of the end from the begin."""
     energy: Tensor
-    """|H - H'|."""
 
 
 class HMC(Sampler):
@@ -60,12 +58,10 @@ class HMC(Sampler):
     151 (2003) 272.
 
     Example:
-        >>> from lattice_flows import SU, GaugeField
-        >>> from lattice_flows.actions import Wilson
-        >>> from lattice_flows.sampling import Streams, start
-        >>> streams, sampler = Streams(seed=1, chains=2), HMC(Wilson(GaugeField(SU(2), (4, 4)), beta=2.0), steps=10)
-        >>> state = sampler.init(start(sampler.action.space, streams))
-        >>> state, info = sampler.step(state, streams)
+        >>> from lattice_flows import SU, GaugeField, actions, sampling
+        >>> action, streams = actions.Wilson(GaugeField(SU(2), (4, 4)), beta=2.0), sampling.Streams(seed=1, chains=2)
+        >>> sampler = HMC(action, steps=10)
+        >>> state, info = sampler.step(sampler.init(sampling.start(action.space, streams)), streams)
         >>> bool((info.delta_h.abs() < 0.5).all())
         True
     """
@@ -83,13 +79,10 @@ class HMC(Sampler):
             raise InvalidInput(f"integrator must be omelyan or leapfrog, got {integrator!r}")
         self.trajectory, self.steps = positive("trajectory", trajectory), count("steps", steps)
         self.action, self.integrator, self.fixed = action, integrator, fixed
+        leapfrog = integrator == "leapfrog"
+        ends, kicks = (0.5, [1.0]) if leapfrog else (LAMBDA, [1 - 2 * LAMBDA, 2 * LAMBDA])
         step = self.trajectory / steps
-        if integrator == "leapfrog":
-            self.drift, kicks = step, [1.0]
-            ends = 0.5
-        else:
-            self.drift, kicks = step / 2, [1 - 2 * LAMBDA, 2 * LAMBDA]
-            ends = LAMBDA
+        self.drift = step / len(kicks)
         self.kicks = [step * kick for kick in (ends, *(kicks * steps)[:-1], ends)]
 
     @property
@@ -100,8 +93,7 @@ class HMC(Sampler):
     @torch.no_grad()
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, HMCInfo]:
         """Make one trajectory. A change of H that is not finite is never accepted."""
-        action, before = self._refreshed(state, streams)
-        momenta = self._momenta(state.x, streams)
+        action, before, momenta = self._begin(state, streams)
         x, end = self._integrate(action, state.x, momenta, streams)
         x = action.space.restore(x)
         after = evaluated(action, action, x, streams)
@@ -113,8 +105,7 @@ class HMC(Sampler):
     @torch.no_grad()
     def reversibility(self, state: ChainState, streams: Streams) -> Reversibility:
         """The deviation after a trajectory there and, with turned momenta, back; it should be rounding."""
-        action, before = self._refreshed(state, streams)
-        momenta = self._momenta(state.x, streams)
+        action, before, momenta = self._begin(state, streams)
         x, end = self._integrate(action, state.x, momenta, streams)
         x, end = self._integrate(action, x, -end, streams)
         after = evaluated(action, action, x, streams)
@@ -158,13 +149,11 @@ class HMC(Sampler):
             too_few, enough = (too_few, steps) if reaches(steps) else (steps, enough)
         return HMC(self.action, self.trajectory, enough, self.integrator)
 
-    def _refreshed(self, state: ChainState, streams: Streams) -> tuple[Action, Tensor]:
-        """The action of this trajectory and its value."""
-        action = self.action.refreshed(state.x, streams)
-        return action, state.action if action is self.action else evaluated(action, action, state.x, streams)
-
-    def _momenta(self, x: Tensor, streams: Streams) -> Tensor:
-        return streams.draw(lambda g: self.action.space.momenta(g, dtype=x.dtype, device=x.device))
+    def _begin(self, state: ChainState, streams: Streams) -> tuple[Action, Tensor, Tensor]:
+        """The action of this trajectory, its value, and new momenta."""
+        x, action = state.x, self.action.refreshed(state.x, streams)
+        value = state.action if action is self.action else evaluated(action, action, x, streams)
+        return action, value, streams.draw(lambda g: action.space.momenta(g, dtype=x.dtype, device=x.device))
 
     def _kinetic(self, momenta: Tensor) -> Tensor:
         return self.action.space.inner(momenta, momenta) / 2

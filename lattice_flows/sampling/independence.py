@@ -1,6 +1,8 @@
 """Independence Metropolis: chains that move from one weighted proposal to another."""
 
+import itertools
 import math
+import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,19 +11,10 @@ from torch import Tensor
 
 from lattice_flows.actions import ActionLike
 from lattice_flows.config.rules import Count, Settings
+from lattice_flows.distributed import World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import Space
-from lattice_flows.sampling.base import (
-    ChainState,
-    Context,
-    Proposal,
-    Sampler,
-    SamplerEntry,
-    choose,
-    count,
-    flow_of,
-    stand_at,
-)
+from lattice_flows.sampling.base import ChainState, Context, Proposal, Sampler, SamplerEntry, choose, count, stand_at
 from lattice_flows.sampling.batching import mapped
 from lattice_flows.streams import Streams
 
@@ -29,26 +22,24 @@ PROPOSALS = 1  # the key of the streams that draw proposals
 
 
 class IndependenceInfo(NamedTuple):
-    """The proposals to each chain `(chains,)`."""
+    """The proposals to each chain, all `(chains,)`: `accepted` is bool, and `acceptance` 1 or 0; `action` is S.
+
+    `log_w` is relative to the measure of the space; log w - S is the log-weight for the target.
+    """
 
     acceptance: Tensor
-    """1 where the proposal was accepted, 0 elsewhere."""
     log_w: Tensor
-    """log w of the proposal, relative to the measure of the space; log w - S is its log-weight for the target."""
     action: Tensor
-    """S of the proposal."""
     accepted: Tensor
-    """bool."""
 
 
 class ProposalBlock(NamedTuple):
-    """Proposals of a chain with their log-weights, and the logarithms of the uniform numbers of their tests."""
+    """Proposals of a chain, `log_weights` log_w - S, and the logarithms of the uniform numbers of their tests."""
 
     x: Tensor
     log_w: Tensor
     action: Tensor
     log_weights: list[float]
-    """log_w - S."""
     log_uniforms: list[float]
 
 
@@ -70,13 +61,11 @@ class IndependenceMetropolis(Sampler):
     Source: L. Tierney, Ann. Statist. 22 (1994) 1701; M. S. Albergo et al., 1904.12072.
 
     Example:
-        >>> from lattice_flows import U1, GaugeField, flows
-        >>> from lattice_flows.actions import Wilson
+        >>> from lattice_flows import U1, actions, flows
         >>> flow = flows.stripes(U1(), (4, 4), layers=4, hidden=(4,), seed=0)
-        >>> sampler = IndependenceMetropolis(flow, Wilson(GaugeField(U1(), (4, 4)), beta=0.5), batch=100)
+        >>> sampler = IndependenceMetropolis(flow, actions.Wilson(flow.space, beta=0.5), batch=100)
         >>> streams = Streams(seed=1, chains=2)
-        >>> state = sampler.begin(streams)
-        >>> state, info = sampler.step(state, streams)
+        >>> state, info = sampler.step(sampler.begin(streams), streams)
         >>> state.x.shape, info.accepted.shape
         (torch.Size([2, 2, 4, 4]), torch.Size([2]))
     """
@@ -90,7 +79,7 @@ class IndependenceMetropolis(Sampler):
                 f"action and proposal must be of one space, got {' and '.join(map(str, spaces)) or None}"
             )
         self.space = spaces[0]
-        self._blocks: dict[tuple[int, ...], tuple[int, ProposalBlock]] = {}
+        self._blocks: dict[tuple[tuple[int, ...], int], ProposalBlock] = {}
 
     def init(self, x: Tensor) -> ChainState:
         state = stand_at(self.space.check(x), self.action)
@@ -146,14 +135,12 @@ class IndependenceMetropolis(Sampler):
 
     def _block(self, streams: Streams, k: int, number: int) -> ProposalBlock:
         """Proposals number * batch ... of the k-th chain; the latest of each chain are kept."""
-        key = streams.key(k)
-        kept, block = self._blocks.get(key, (None, None))
-        if block is None or kept != number:
-            here = {streams.key(j) for j in range(len(streams))}
-            self._blocks = {other: value for other, value in self._blocks.items() if other in here}
-            block = self._draw(streams, k, number)
-            self._blocks[key] = (number, block)
-        return block
+        key = (streams.key(k), number)
+        if key not in self._blocks:
+            others = {streams.key(j) for j in range(len(streams)) if j != k}
+            self._blocks = {kept: block for kept, block in self._blocks.items() if kept[0] in others}
+            self._blocks[key] = self._draw(streams, k, number)
+        return self._blocks[key]
 
     @torch.no_grad()
     def _draw(self, streams: Streams, k: int, number: int) -> ProposalBlock:
@@ -162,6 +149,50 @@ class IndependenceMetropolis(Sampler):
         action = self.action(x)
         uniforms = child.rand(self.batch, dtype=torch.float64)[0]
         return ProposalBlock(x, log_w, action, _log_weights(log_w, action), uniforms.log().tolist())
+
+
+class SharedProposals(IndependenceMetropolis):
+    """Independence Metropolis on rank 0, for which all ranks of a world draw blocks of proposals in turn.
+
+    The chains are those of `IndependenceMetropolis`, bit for bit. Rank 0 steps, and calls `dismiss` at the end; the
+    other ranks `serve` meanwhile. Each of them has one block ready, so that no memory grows with their number.
+    """
+
+    def __init__(self, proposal: Proposal, action: ActionLike, batch: int, world: World):
+        super().__init__(proposal, action, batch)
+        self.world = world
+
+    def serve(self, streams: Streams, begin: int, end: int) -> None:
+        """Draw this rank's blocks from number `begin` to `end`, until rank 0 dismisses it."""
+        spent = time.process_time()
+        for number, k in itertools.product(range(begin, end), range(len(streams))):
+            if self._rank(streams, k, number) != self.world.rank:
+                continue
+            block = super()._draw(streams, k, number)
+            if not self.world.receive(0):
+                break
+            self.world.send(block, 0)
+        else:
+            self.world.receive(0)
+        self.world.send(time.process_time() - spent, 0)
+
+    def dismiss(self) -> float:
+        """Let the other ranks go; return the CPU-seconds that they took."""
+        seconds = 0.0
+        for rank in range(1, self.world.size):
+            self.world.send(False, rank)
+            seconds += self.world.receive(rank)
+        return seconds
+
+    def _draw(self, streams: Streams, k: int, number: int) -> ProposalBlock:
+        rank = self._rank(streams, k, number)
+        if rank == 0:
+            return super()._draw(streams, k, number)
+        self.world.send(True, rank)
+        return self.world.receive(rank)
+
+    def _rank(self, streams: Streams, k: int, number: int) -> int:
+        return (number * len(streams) + k) % self.world.size
 
 
 def _log_weights(log_w: Tensor, action: Tensor) -> list[float]:
@@ -176,9 +207,7 @@ class FlowSettings(Settings):
 
 
 def _build(action: Any, settings: FlowSettings, context: Context) -> IndependenceMetropolis:
-    from lattice_flows.sampling.shared import SharedProposals  # which derives from the class above
-
-    flow: Any = flow_of(context, "flow")
+    flow = context.flow_for("flow")
     if context.shared:
         return SharedProposals(flow, action, settings.batch, context.world)
     return IndependenceMetropolis(flow, action, settings.batch)

@@ -9,17 +9,7 @@ from torch import Tensor
 from lattice_flows.actions import Action
 from lattice_flows.config.rules import Settings
 from lattice_flows.errors import InvalidInput
-from lattice_flows.sampling.base import (
-    ChainState,
-    Context,
-    Sampler,
-    SamplerEntry,
-    SweepInfo,
-    choose,
-    count,
-    own_mean,
-    positive,
-)
+from lattice_flows.sampling.base import ChainState, Sampler, SamplerEntry, SweepInfo, choose, count, own_mean, positive
 from lattice_flows.sampling.batching import evaluated
 from lattice_flows.streams import Streams
 
@@ -28,9 +18,7 @@ FIRST_SPREAD = 0.5  # before Metropolis is tuned
 
 
 class Metropolis(Sampler):
-    """A sweep that offers random moves to every element: exp(spread X) U to a link, phi + spread X to a scalar.
-
-    X is Gaussian.
+    """A sweep that offers every element moves by Gaussian X: exp(spread X) U to a link, phi + spread X to a scalar.
 
     Args:
         action: one with local updates, such as the Wilson action.
@@ -43,13 +31,10 @@ class Metropolis(Sampler):
     Source: N. Metropolis et al., J. Chem. Phys. 21 (1953) 1087.
 
     Example:
-        >>> from lattice_flows import U1, GaugeField
-        >>> from lattice_flows.actions import Wilson
-        >>> from lattice_flows.sampling import Streams, start
-        >>> action, streams = Wilson(GaugeField(U1(), (4, 4)), beta=2.0), Streams(seed=1, chains=4)
+        >>> from lattice_flows import U1, GaugeField, actions, sampling
+        >>> action, streams = actions.Wilson(GaugeField(U1(), (4, 4)), beta=2.0), sampling.Streams(seed=1, chains=4)
         >>> sampler = Metropolis(action, spread=1.0)
-        >>> state = sampler.init(start(action.space, streams))
-        >>> state, info = sampler.step(state, streams)
+        >>> state, info = sampler.step(sampler.init(sampling.start(action.space, streams)), streams)
         >>> info.acceptance.shape
         torch.Size([4])
     """
@@ -94,16 +79,9 @@ class Metropolis(Sampler):
     def tune(
         self, state: ChainState, streams: Streams, target: float = 0.5, mean: Callable[[Tensor], float] = own_mean
     ) -> "Metropolis":
-        """The same sweeps with the spread that brings the acceptance to `target`, by short runs.
+        """The same sweeps with the spread that brings the acceptance to `target`, by short runs; see `HMC.tune`.
 
         The spread is at most pi, a standard deviation that reaches all of a group.
-
-        Args:
-            state: of chains in equilibrium, which stay where they are.
-            mean: the mean of numbers `(chains,)` over all chains, also those elsewhere.
-
-        Raises:
-            InvalidInput: the target is not between 0 and 1.
         """
         if not 0 < target < 1:
             raise InvalidInput(f"target must be an acceptance between 0 and 1, got {target}")
@@ -115,8 +93,8 @@ class Metropolis(Sampler):
         return sampler
 
 
-def _build(action: Action, settings: Settings, context: Context) -> Metropolis:
-    return Metropolis(action, context.tuned.get("spread", FIRST_SPREAD))
-
-
-METROPOLIS = SamplerEntry("Metropolis", Settings, _build)
+METROPOLIS = SamplerEntry(
+    "Metropolis",
+    Settings,
+    lambda action, settings, context: Metropolis(action, context.tuned.get("spread", FIRST_SPREAD)),
+)

@@ -11,15 +11,13 @@ from lattice_flows.sampling.base import ChainState, Sampler, choose
 from lattice_flows.sampling.batching import Map, mapped
 from lattice_flows.streams import Streams
 
-# the key of the forks of the samplers inside
-KEY = 2
+KEY = 2  # of the forks of the samplers inside
 
 
 class Replicas(NamedTuple):
-    """The state of chains of replicas: a state at each coupling, and the walker that stands there."""
+    """The state of chains of replicas: a state at each coupling, in order, and the walker that stands there."""
 
     states: tuple[ChainState, ...]
-    """At each coupling, in order."""
     walkers: Tensor
     """`(chains, replicas)` int64: the walker at each coupling, by the number of the coupling where it began."""
     progress: Tensor
@@ -28,7 +26,7 @@ class Replicas(NamedTuple):
 
 
 class ExchangeInfo(NamedTuple):
-    """The outcome of a step, for each chain."""
+    """The outcome of a step, for each chain, with the infos of the samplers of the couplings (`updates`)."""
 
     acceptance: Tensor
     """`(chains,)`: the share of accepted swaps."""
@@ -39,7 +37,6 @@ class ExchangeInfo(NamedTuple):
     round_trips: Tensor
     """`(chains,)` bool: whether a walker came back to the first coupling from the last one."""
     updates: tuple[Any, ...]
-    """The infos of the samplers of the couplings."""
 
 
 class ReplicaExchange:
@@ -63,13 +60,10 @@ class ReplicaExchange:
     with maps M. Invernizzi, A. Krämer, C. Clementi, F. Noé, 2210.14104.
 
     Example:
-        >>> from lattice_flows import U1, GaugeField
-        >>> from lattice_flows.actions import Wilson
-        >>> from lattice_flows.sampling import Metropolis, Streams, start
-        >>> space, streams = GaugeField(U1(), (4, 4)), Streams(seed=0, chains=2)
-        >>> exchange = ReplicaExchange([Metropolis(Wilson(space, beta)) for beta in (1.0, 1.5, 2.0)])
-        >>> state = exchange.init(start(space, streams))
-        >>> state, info = exchange.step(state, streams)
+        >>> from lattice_flows import U1, GaugeField, actions, sampling
+        >>> space, streams = GaugeField(U1(), (4, 4)), sampling.Streams(seed=0, chains=2)
+        >>> exchange = ReplicaExchange([sampling.Metropolis(actions.Wilson(space, beta)) for beta in (1.0, 1.5, 2.0)])
+        >>> state, info = exchange.step(exchange.init(sampling.start(space, streams)), streams)
         >>> len(state.states), info.swapped.shape
         (3, torch.Size([2, 2]))
     """
@@ -85,19 +79,15 @@ class ReplicaExchange:
 
     def init(self, x: Tensor) -> Replicas:
         """The state of chains whose replicas all stand at x `(chains, *shape)`."""
-        chains, replicas = len(x), len(self.samplers)
-        walkers = torch.arange(replicas, device=x.device).repeat(chains, 1)
-        progress = (walkers == 0).long()
-        return Replicas(tuple(sampler.init(x) for sampler in self.samplers), walkers, progress)
+        walkers = torch.arange(len(self.samplers), device=x.device).repeat(len(x), 1)
+        return Replicas(tuple(sampler.init(x) for sampler in self.samplers), walkers, (walkers == 0).long())
 
     @torch.no_grad()
     def step(self, state: Replicas, streams: Streams) -> tuple[Replicas, ExchangeInfo]:
         """Update every replica, and try to swap every pair of neighbours."""
-        states, updates = [], []
-        for i, (sampler, own) in enumerate(zip(self.samplers, state.states, strict=True)):
-            moved, info = sampler.step(own, streams.branch(KEY, i))
-            states.append(moved)
-            updates.append(info)
+        replicas = enumerate(zip(self.samplers, state.states, strict=True))
+        moved = [sampler.step(own, streams.branch(KEY, i)) for i, (sampler, own) in replicas]
+        states, updates = [own for own, _ in moved], tuple(info for _, info in moved)
         walkers, progress = state.walkers.clone(), state.progress.clone()
         pairs = len(self.maps)
         thresholds = streams.rand(pairs, dtype=torch.float64)
@@ -107,9 +97,7 @@ class ReplicaExchange:
             # a swap to where an action or a map is not finite is never accepted
             probability[:, i] = torch.where(delta.isfinite(), (-delta).clamp(max=0).exp(), 0.0)
             swapped = thresholds[:, i] < probability[:, i]
-            states[i], states[i + 1] = (
-                _chosen(swapped, new, old) for new, old in ((low, states[i]), (high, states[i + 1]))
-            )
+            states[i], states[i + 1] = _chosen(swapped, low, states[i]), _chosen(swapped, high, states[i + 1])
             for what in (walkers, progress):
                 pair = what[:, i : i + 2]
                 pair.copy_(choose(swapped, pair.flip(1), pair))
@@ -118,7 +106,7 @@ class ReplicaExchange:
         progress[:, -1] = torch.where(progress[:, -1] == 1, 2, progress[:, -1])
         swaps = thresholds < probability
         new = Replicas(tuple(states), walkers, progress)
-        return new, ExchangeInfo(swaps.double().mean(1), swaps, probability, round_trips, tuple(updates))
+        return new, ExchangeInfo(swaps.double().mean(1), swaps, probability, round_trips, updates)
 
     def _traded(self, i: int, low: ChainState, high: ChainState, streams: Streams):
         """The states of pair i after a swap, and delta."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.actions import Action
-from lattice_flows.sampling.base import ChainState, Context, Sampler, SamplerEntry, choose, flow_of, own_mean, stand_at
+from lattice_flows.sampling.base import ChainState, Context, Sampler, SamplerEntry, choose, own_mean, stand_at
 from lattice_flows.sampling.batching import Map, mapped
 from lattice_flows.sampling.hmc import HMC, HMCSettings, hmc_of
 from lattice_flows.streams import Streams
@@ -17,17 +17,12 @@ from lattice_flows.streams import Streams
 class TransformedAction(Action):
     """The action of latent z whose images f(z) have the density exp(-S): S(f(z)) - log|df/dz|.
 
-    Source: M. Luscher, 0907.5491.
-
-    Args:
-        transform: f, any transform or flow.
-        action: S.
+    The map f is any transform or flow. Source: M. Luscher, 0907.5491.
 
     Example:
-        >>> from lattice_flows import U1, GaugeField, flows
-        >>> from lattice_flows.actions import Wilson
+        >>> from lattice_flows import U1, actions, flows
         >>> flow = flows.stripes(U1(), (4, 4), layers=4, seed=0)
-        >>> latent = TransformedAction(flow, Wilson(GaugeField(U1(), (4, 4)), beta=2.0))
+        >>> latent = TransformedAction(flow, actions.Wilson(flow.space, beta=2.0))
         >>> latent.force(latent.space.cold(3)).shape
         torch.Size([3, 2, 4, 4])
     """
@@ -69,13 +64,10 @@ class Transformed(Sampler):
     Source: M. Luscher, 0907.5491; S. Foreman et al., 2112.01582.
 
     Example:
-        >>> from lattice_flows import U1, GaugeField, flows
-        >>> from lattice_flows.actions import Wilson
-        >>> from lattice_flows.sampling import start
-        >>> flow, streams = flows.stripes(U1(), (4, 4), layers=4, seed=0), Streams(seed=0, chains=2)
-        >>> action = Wilson(GaugeField(U1(), (4, 4)), beta=2.0)
-        >>> sampler = Transformed(flow, action, lambda latent: HMC(latent, steps=6))
-        >>> state, info = sampler.step(sampler.init(start(action.space, streams)), streams)
+        >>> from lattice_flows import U1, actions, flows, sampling
+        >>> flow, streams = flows.stripes(U1(), (4, 4), layers=4, seed=0), sampling.Streams(seed=0, chains=2)
+        >>> sampler = Transformed(flow, actions.Wilson(flow.space, beta=2.0), lambda latent: HMC(latent, steps=6))
+        >>> state, info = sampler.step(sampler.init(sampling.start(flow.space, streams)), streams)
         >>> bool((info.delta_h.abs() < 0.5).all())
         True
     """
@@ -103,11 +95,9 @@ class Transformed(Sampler):
     def tune(
         self, state: ChainState, streams: Streams, mean: Callable[[Tensor], float] = own_mean, **settings: float
     ) -> "Transformed":
-        """The same steps with the sampler of z tuned, if it tunes itself.
+        """The same steps with the sampler of z tuned, if it tunes itself; see `HMC.tune`.
 
-        Args:
-            state, mean: as for `HMC.tune`.
-            settings: of the sampler's own `tune`, such as `target`.
+        Its own `tune` takes the settings, such as `target`.
         """
         other = copy.copy(self)
         if hasattr(self.latent, "tune"):
@@ -120,8 +110,7 @@ class Transformed(Sampler):
 
 
 def _build(action: Action, settings: HMCSettings, context: Context) -> Transformed:
-    flow: Any = flow_of(context, "transformed")
-    return Transformed(flow, action, lambda latent: hmc_of(latent, settings, context))
+    return Transformed(context.flow_for("transformed"), action, lambda latent: hmc_of(latent, settings, context))
 
 
 TRANSFORMED = SamplerEntry("field-transformed HMC", HMCSettings, _build, uses_flow=True)

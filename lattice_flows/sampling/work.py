@@ -20,9 +20,8 @@ def log_weights(action: Action, x: Tensor, beta: float) -> Tensor:
     Source: A. M. Ferrenberg, R. H. Swendsen, Phys. Rev. Lett. 61 (1988) 2635.
 
     Example:
-        >>> from lattice_flows import SU, GaugeField
-        >>> from lattice_flows.actions import Wilson
-        >>> action = Wilson(GaugeField(SU(3), (4, 4)), beta=6.0)
+        >>> from lattice_flows import SU, GaugeField, actions
+        >>> action = actions.Wilson(GaugeField(SU(3), (4, 4)), beta=6.0)
         >>> log_weights(action, action.space.cold(2), beta=6.5)
         tensor([8., 8.], dtype=torch.float64)
     """
@@ -60,10 +59,7 @@ def log_z_ratio(log_w: Tensor, population: int = 1) -> tuple[Tensor, Tensor]:
 def weighted_mean(values: Tensor, log_w: Tensor, population: int = 1) -> tuple[Tensor, Tensor]:
     """<O> = sum w O / sum w for the last action of a schedule, with its error by the jackknife over populations.
 
-    Shapes: values and log_w `(*batch, chains)` -> two of `(*batch,)`, float64.
-
-    Raises:
-        InvalidInput: as `log_z_ratio`.
+    Shapes: values and log_w `(*batch, chains)` -> two of `(*batch,)`, float64. Errors: as `log_z_ratio`.
 
     Source: R. M. Neal, physics/9803008.
 

@@ -9,12 +9,11 @@ from lattice_flows.statistics.estimate import (
     autocorrelation,
     estimate,
     longest_rejection_run,
+    observables_to_pyerrors,
 )
-from lattice_flows.statistics.gamma import observables_to_pyerrors
-from lattice_flows.statistics.pareto import ParetoTail, pareto_tail
 from lattice_flows.statistics.resampling import Derived, bootstrap, jackknife
 from lattice_flows.statistics.reweighting import Reweighted, reweight
-from lattice_flows.statistics.weights import ess, ess_error, forward_ess
+from lattice_flows.statistics.weights import ParetoTail, ess, ess_error, forward_ess, pareto_tail
 
 __all__ = [
     "Autocorrelation", "Derived", "Estimate", "ParetoTail", "Reweighted", "acceptance", "autocorrelation", "bootstrap",

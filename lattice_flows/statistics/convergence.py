@@ -12,16 +12,11 @@ def r_hat(series: Series) -> float:
     """The rank-normalised split R-hat: 1.00 where chains agree, above 1.01 where they should run longer.
 
     It is the larger `split_r_hat` of two sets of scores z = Phi^-1((rank - 3/8) / (n + 1/4)). The scores of x see
-    different means, and need no moments of x. The scores of |x - median| see different spreads.
+    different means, and need no moments of x. The scores of |x - median| see different spreads. Chains that never move
+    have inf if they disagree, and nan if they agree: nothing is known then.
 
     Shapes: `(chains, n)`, or a list of `(n_i,)`, cut to the last measurements at the length of the shortest. The two
-    halves of a chain `(n,)` can disagree, too.
-
-    Returns:
-        inf for chains that never move and disagree; nan for chains that never move and agree: nothing is known then.
-
-    Raises:
-        InvalidInput: as `estimate`.
+    halves of a chain `(n,)` can disagree, too. Errors: as `estimate`.
 
     Source: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Burkner, 1903.08008.
 
@@ -30,11 +25,16 @@ def r_hat(series: Series) -> float:
         >>> print(f"{r_hat(x):.3f} {r_hat(x + [[0], [0], [0], [1]]):.3f}")
         1.000 1.115
     """
+    from scipy.stats import rankdata  # here, because it takes as long to load as all the rest
+
     chains = chains_of(series)
     n = min(len(chain) for chain in chains) // 2
     halves = np.stack([half for chain in chains for half in (chain[-2 * n : -n], chain[-n:])])
-    spread = np.abs(halves - np.median(halves))
-    return float(np.fmax(split_r_hat(_normal_scores(halves)), split_r_hat(_normal_scores(spread))))
+    of_values, of_spread = (
+        split_r_hat(ndtri((rankdata(x).reshape(x.shape) - 0.375) / (x.size + 0.25)))
+        for x in (halves, np.abs(halves - np.median(halves)))
+    )
+    return float(np.fmax(of_values, of_spread))
 
 
 def split_r_hat(halves: Array) -> float:
@@ -50,9 +50,3 @@ def split_r_hat(halves: Array) -> float:
         return math.nan if (halves == halves[0, 0]).all() else math.inf
     between, within = n * halves.mean(-1).var(ddof=1), halves.var(-1, ddof=1).mean()
     return float(np.sqrt((n - 1) / n + between / (n * within)))
-
-
-def _normal_scores(x: Array) -> Array:
-    from scipy.stats import rankdata  # here, because it takes as long to load as all the rest
-
-    return ndtri((rankdata(x).reshape(x.shape) - 0.375) / (x.size + 0.25))

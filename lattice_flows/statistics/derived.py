@@ -1,12 +1,11 @@
 """Quantities derived from averages; `jackknife` gives them errors."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from lattice_flows.errors import InvalidInput
-
-Array = NDArray[np.float64]
+from lattice_flows.statistics.series import Array
 
 # the value of t^2 <E> at t_0, and of its logarithmic slope at w_0^2
 _TARGET = 0.3
@@ -15,8 +14,7 @@ _TARGET = 0.3
 def creutz_ratios(loops: ArrayLike) -> Array:
     """chi(R, T) = -log[W(R, T) W(R-1, T-1) / (W(R, T-1) W(R-1, T))] of average Wilson loops, W(R, 0) = W(0, T) = 1.
 
-    At large R and T it is the string tension: terms of perimeter and corners cancel. It is nan where noise has made a
-    loop negative.
+    At large R and T it is the string tension: terms of perimeter and corners cancel. A negative loop gives nan.
 
     Shapes: loops `(*batch, r, t)`, averages of `wilson_loops` -> `(*batch, r, t)`.
 
@@ -35,7 +33,7 @@ def creutz_ratios(loops: ArrayLike) -> Array:
 def effective_potential(loops: ArrayLike) -> Array:
     """V(R, T) = log[W(R, T) / W(R, T+1)] of average Wilson loops, which tends to the static potential V(R) at large T.
 
-    It is nan where noise has made a loop negative.
+    A negative loop gives nan.
 
     Shapes: loops `(*batch, r, t)`, averages of `wilson_loops` with a direction of time -> `(*batch, r, t - 1)`.
 
@@ -71,11 +69,7 @@ def t0(times: ArrayLike, density: ArrayLike) -> float:
     The scale of length is sqrt(8 t_0). A jackknife over configurations gives the error:
     `jackknife(lambda mean: t0(times, mean), densities)` with densities `(n_configurations, n)`.
 
-    Shapes: times and density `(n,)`, n >= 4.
-
-    Args:
-        times: increasing flow times.
-        density: <E(t)> at these times.
+    Shapes: increasing flow times and <E(t)> at these times, both `(n,)`, n >= 4.
 
     Raises:
         InvalidInput: shapes that do not fit, times that do not increase, or t^2 <E> does not rise through 0.3.
@@ -87,8 +81,7 @@ def t0(times: ArrayLike, density: ArrayLike) -> float:
         >>> print(f"{t0(times, 0.1 / (0.01 + times)):.4f}")  # t^2 = 3 t + 0.03
         3.0100
     """
-    times, curve = _flow_curve(times, density)
-    return _rise(times, curve, "t^2 <E>")
+    return _rise(*_flow_curve(times, density), "t^2 <E>")
 
 
 def w0(times: ArrayLike, density: ArrayLike) -> float:

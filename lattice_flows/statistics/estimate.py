@@ -1,7 +1,10 @@
-"""Markov chains: means with errors by the Gamma method, autocorrelation times, and acceptance rates."""
+"""Markov chains: means with errors by the Gamma method of pyerrors, autocorrelation times, and acceptance rates."""
 
 import math
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.statistics.gamma import analysed
 from lattice_flows.statistics.series import Array, Series, chains_of, never_move, to_numpy
 
 
@@ -88,10 +90,7 @@ def acceptance(accepted: Tensor | ArrayLike) -> float:
 def longest_rejection_run(accepted: Tensor | ArrayLike) -> int:
     """The largest number of consecutive rejections in any chain.
 
-    Shapes: accepted `(*chains, updates)`, boolean.
-
-    Raises:
-        InvalidInput: no updates, or values that are neither true nor false.
+    Shapes and errors: as `acceptance`.
 
     Example:
         >>> longest_rejection_run([True, False, False, True, False])
@@ -127,7 +126,7 @@ def estimate(series: Series) -> Estimate:
     frozen = never_move(chains)
     if frozen and len({float(chain[0]) for chain in chains}) == 1:
         return Estimate(float(chains[0][0]), 0.0, math.nan, math.nan, 0, n, frozen=True)
-    obs, name = analysed(chains)
+    obs, name = _analysed(chains)
     window = int(obs.e_windowsize[name])
     return Estimate(
         value=float(obs.value),
@@ -147,12 +146,7 @@ def autocorrelation(series: Series) -> Autocorrelation:
     rho(t) = Gamma(t) / Gamma(0), for t up to half the longest chain. The running sum lacks a correction of relative
     order window / n that `estimate` has. Chains that never move have rho(0) = 1 alone, and a tau_int of nan.
 
-    Shapes: as `estimate`.
-
-    Raises:
-        InvalidInput: as `estimate`.
-
-    Source: U. Wolff, hep-lat/0306017; F. Joswig, S. Kuberski, J. T. Kuhlmann, J. Neuendorf (pyerrors), 2209.14371.
+    Shapes, errors and sources: as `estimate`.
 
     Example:
         >>> result = autocorrelation(np.random.default_rng(0).normal(size=10_000))
@@ -162,8 +156,52 @@ def autocorrelation(series: Series) -> Autocorrelation:
     chains = chains_of(series)
     if never_move(chains):
         return Autocorrelation(np.ones(1), np.full(1, math.nan), np.full(1, math.nan), 0)
-    obs, name = analysed(chains)
+    obs, name = _analysed(chains)
     return Autocorrelation(obs.e_rho[name], obs.e_n_tauint[name], obs.e_n_dtauint[name], int(obs.e_windowsize[name]))
+
+
+def observables_to_pyerrors(
+    series: Mapping[str, Series], ensemble: str, replica: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Series as `pyerrors.Obs` by the same names, which keep the correlations between them in computations.
+
+    The deviations of every chain are taken from the mean of all chains, as in `estimate` and in Wolff's estimator. An
+    Obs made by hand takes those of each replicum from its own mean, so it misses the error from chains that disagree.
+    Functions of these Obs inherit the rule. `pyerrors.reweight` and `pyerrors.input` do not keep it: reweight by the
+    ratio of <w O> and <w>. The Obs have no errors yet: call `gamma_method(S=2.0)` on the results.
+
+    Shapes: each series `(n,)`, or `(chains, n)`, or a list of `(n_i,)`; the same chains for all of them.
+
+    Args:
+        ensemble: the id of correlated data for pyerrors; other ensembles are independent of this one.
+        replica: a name for each chain, `r0`, `r1`, ... unless given; a single chain needs none.
+
+    Raises:
+        InvalidInput: as `estimate`; series of different chains, a `|` in the id, or names that do not fit the chains.
+
+    Source: U. Wolff, hep-lat/0306017; F. Joswig, S. Kuberski, J. T. Kuhlmann, J. Neuendorf (pyerrors), 2209.14371.
+
+    Example:
+        >>> x, y = np.random.default_rng(0).normal(loc=[[2.0], [1.0]], size=(2, 10_000))
+        >>> obs = observables_to_pyerrors({"x": x, "y": y}, "A1")
+        >>> ratio = obs["x"] / obs["y"]
+        >>> ratio.gamma_method(S=2.0)
+        >>> print(ratio)
+        2.000(23)
+    """
+    if "|" in ensemble:
+        raise InvalidInput(f"the id of an ensemble must not hold '|', got {ensemble!r}; chains go into replica")
+    chains = {name: chains_of(values) for name, values in series.items()}
+    lengths = {name: [len(chain) for chain in own] for name, own in chains.items()}
+    for name, own in lengths.items():
+        if own != (first := next(iter(lengths.values()))):
+            raise InvalidInput(f"all series must come from the same chains, got lengths {own} for {name} and {first}")
+        if replica is not None and len(set(replica)) != len(own):
+            raise InvalidInput(f"replica must name each of {len(own)} chains, got {list(replica)}")
+    obs = {name: _as_obs(own, ensemble, replica) for name, own in chains.items()}
+    for name, one in obs.items():
+        one.tag = name
+    return obs
 
 
 def _checked_flags(accepted: Any) -> NDArray[np.bool_]:
@@ -173,3 +211,33 @@ def _checked_flags(accepted: Any) -> NDArray[np.bool_]:
     if not np.isin(flags, (0, 1)).all():
         raise InvalidInput(f"accepted must be true or false for every update, got {flags.dtype} with other values")
     return flags.astype(np.bool_)
+
+
+def _as_obs(chains: list[Array], ensemble: str = "chain", replica: Sequence[str] | None = None) -> Any:
+    """One `pyerrors.Obs` of chains, with deviations from the mean of all of them."""
+    if replica is None and len(chains) > 1:
+        replica = [f"r{i}" for i in range(len(chains))]
+    names = [ensemble] if replica is None else [f"{ensemble}|{name}" for name in replica]
+    obs = _pyerrors().Obs(chains, names)
+    # pyerrors measures the fluctuations of a replicum from its own mean, which hides a disagreement of replica (chains
+    # frozen in different sectors would have no error at all); the data are deltas + r_values
+    for name in names:
+        obs.deltas[name] += obs.r_values[name] - obs.value
+        obs.r_values[name] = obs.value
+    return obs
+
+
+def _analysed(chains: list[Array]) -> tuple[Any, str]:
+    """The Obs of chains after the Gamma method, and the name of its ensemble."""
+    obs = _as_obs(chains)
+    obs.gamma_method(S=2.0, tau_exp=0.0)  # pyerrors' default for S, pinned against changes of its globals
+    return obs, obs.e_names[0]
+
+
+@cache
+def _pyerrors() -> Any:
+    # loaded on first use: it pulls in matplotlib and changes numpy's print options, which an import must not do
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*scipy.odr", category=DeprecationWarning)
+        import pyerrors
+    return pyerrors

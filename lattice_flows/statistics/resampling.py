@@ -59,10 +59,13 @@ def jackknife(f: Function, samples: Samples, bin_size: int | None = None) -> Der
         >>> print(f"{ratio.value:.3f} +- {ratio.error:.3f} from {ratio.bins} bins of {ratio.bin_size}")
         1.998 +- 0.023 from 526 bins of 19
     """
-    binned = _bin(samples, bin_size)
-    total, n, count = binned.sums.sum(0), binned.sizes.sum(), len(binned.sizes)
-    theta = np.stack([f((total - own) / (n - size)) for own, size in zip(binned.sums, binned.sizes, strict=True)])
-    return binned.derived(f(total / n), np.sqrt((count - 1) * theta.var(0)))
+
+    def error(sums: Array, sizes: Array) -> Array:
+        total, n = sums.sum(0), sizes.sum()
+        theta = np.stack([f((total - own) / (n - size)) for own, size in zip(sums, sizes, strict=True)])
+        return np.sqrt((len(sizes) - 1) * theta.var(0))
+
+    return _derived(f, samples, bin_size, error)
 
 
 def bootstrap(
@@ -73,10 +76,7 @@ def bootstrap(
     Each draw takes B of the B bins with replacement; the error is the standard deviation of f over the draws. Unlike
     the jackknife, it needs no derivatives of f (for a median, or a fit with a cut). Its noise is 1 / sqrt(2 draws).
 
-    Shapes: as `jackknife`.
-
-    Raises:
-        InvalidInput: as `jackknife`, or fewer than two draws.
+    Shapes and errors: as `jackknife`; fewer than two draws are an error, too.
 
     Source: B. Efron, Ann. Statist. 7 (1979) 1.
 
@@ -88,14 +88,16 @@ def bootstrap(
     """
     if draws < 2:
         raise InvalidInput(f"a bootstrap needs at least two draws, got draws={draws}; 1000 know the error to 2 percent")
-    binned = _bin(samples, bin_size)
-    count = len(binned.sizes)
-    theta = []
-    for _ in range(draws):
-        drawn = torch.randint(count, (count,), generator=generator, device=generator.device)
-        times = np.bincount(drawn.cpu().numpy(), minlength=count)
-        theta.append(f(np.tensordot(times, binned.sums, 1) / (times @ binned.sizes)))
-    return binned.derived(f(binned.sums.sum(0) / binned.sizes.sum()), np.std(theta, axis=0))
+
+    def error(sums: Array, sizes: Array) -> Array:
+        count, theta = len(sizes), []
+        for _ in range(draws):
+            drawn = torch.randint(count, (count,), generator=generator, device=generator.device)
+            times = np.bincount(drawn.cpu().numpy(), minlength=count)
+            theta.append(f(np.tensordot(times, sums, 1) / (times @ sizes)))
+        return np.std(theta, axis=0)
+
+    return _derived(f, samples, bin_size, error)
 
 
 def optimal_bin_size(tau_int: float, n: int) -> int:
@@ -105,32 +107,12 @@ def optimal_bin_size(tau_int: float, n: int) -> int:
     minimises the sum of both, which falls like n^(-1/3).
 
     Source: U. Wolff, hep-lat/0306017.
-
-    Example:
-        >>> optimal_bin_size(tau_int=10, n=100_000)
-        272
     """
     return max(1, math.ceil((2 * n * tau_int**2) ** (1 / 3) - 1e-9))
 
 
-class _Bins(NamedTuple):
-    """Sums `(bins, *shape)` over bins of `sizes` `(bins,)` measurements."""
-
-    sums: Array
-    sizes: Any
-    size: int
-    tau_int: float
-    trusted: bool
-
-    def derived(self, value: Any, error: Any) -> Derived:
-        count = len(self.sizes)
-        # the share of the error that short bins lose, and the relative error of the error
-        doubt = (self.tau_int - 0.5) / self.size + 1 / math.sqrt(2 * count)
-        value, error = np.asarray(value, dtype=np.float64), np.asarray(error, dtype=np.float64)
-        return Derived(value, error, self.size, count, self.tau_int, self.trusted and doubt < 0.25)
-
-
-def _bin(samples: Samples, bin_size: int | None) -> _Bins:
+def _derived(f: Function, samples: Samples, bin_size: int | None, error: Callable[[Array, Array], Array]) -> Derived:
+    """f with its error, a function of sums `(bins, *shape)` over bins and of the sizes `(bins,)` of the bins."""
     chains = split_list(samples)
     shape = chains[0].shape[1:] if chains else ()
     for i, chain in enumerate(chains):
@@ -146,12 +128,14 @@ def _bin(samples: Samples, bin_size: int | None) -> _Bins:
         # the autocorrelation of a frozen observable is longer than any chain
         bin_size = longest if math.isnan(tau) else optimal_bin_size(tau, sum(len(chain) for chain in chains))
     size = min(bin_size or 1, longest)
-    sums, sizes = [], []
-    for chain in chains:
-        edges = np.linspace(0, len(chain), max(1, len(chain) // size) + 1).astype(np.int64)
-        sums.append(np.add.reduceat(chain, edges[:-1], axis=0, dtype=np.float64))
-        sizes.append(np.diff(edges))
-    binned = _Bins(np.concatenate(sums), np.concatenate(sizes), size, tau, all(one.reliable for one in moving))
-    if len(binned.sizes) < 2:
+    edges = [np.linspace(0, len(chain), max(1, len(chain) // size) + 1).astype(np.int64) for chain in chains]
+    sizes = np.concatenate([np.diff(own) for own in edges])
+    count = len(sizes)
+    if count < 2:
         raise InvalidInput(f"an error needs at least two bins, got one of {size} measurements; make the chain longer")
-    return binned
+    parts = zip(chains, edges, strict=True)
+    sums = np.concatenate([np.add.reduceat(chain, own[:-1], axis=0, dtype=np.float64) for chain, own in parts])
+    value, spread = (np.asarray(x, dtype=np.float64) for x in (f(sums.sum(0) / sizes.sum()), error(sums, sizes)))
+    # the share of the error that short bins lose, and the relative error of the error
+    doubt = (tau - 0.5) / size + 1 / math.sqrt(2 * count)
+    return Derived(value, spread, size, count, tau, all(one.reliable for one in moving) and doubt < 0.25)

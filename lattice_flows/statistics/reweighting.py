@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.statistics.estimate import Estimate, estimate
-from lattice_flows.statistics.pareto import ParetoTail, pareto_tail
 from lattice_flows.statistics.resampling import optimal_bin_size
-from lattice_flows.statistics.series import Series, chains_of, never_move, split_chains
-from lattice_flows.statistics.weights import checked_weights, ess, ess_error
+from lattice_flows.statistics.series import Array, Series, chains_of, never_move, split_chains
+from lattice_flows.statistics.weights import ParetoTail, checked_weights, ess, ess_error, pareto_tail
 
 
 class Reweighted(NamedTuple):
@@ -63,15 +62,13 @@ def reweight(series: Series, log_w: Series) -> Reweighted:
     tau = estimate(np.split(w, ends)).tau_int
     blocks = w.size // optimal_bin_size(0.5 if math.isnan(tau) else tau, w.size)
     share, share_error = ess(logs).item(), ess_error(logs, max(2, min(100, blocks))).item()
-    measured = _ratio(chains, np.concatenate(chains), w, ends)
-    return Reweighted(measured, share, share_error, pareto_tail(logs))
+    return Reweighted(_ratio(chains, w, ends), share, share_error, pareto_tail(logs))
 
 
-def _ratio(chains: list[NDArray[np.float64]], values: NDArray[np.float64], w: NDArray[np.float64], ends) -> Estimate:
-    if never_move(chains) and (values == values[0]).all():
+def _ratio(chains: list[Array], w: Array, ends: NDArray[np.int64]) -> Estimate:
+    values, frozen = np.concatenate(chains), never_move(chains)
+    if frozen and (values == values[0]).all():
         return estimate(chains)  # rounding of the ratio must not look like movement
     mean = float(w @ values) / len(values)
     result = estimate(np.split(mean + w * (values - mean), ends))
-    if never_move(chains):
-        return dataclasses.replace(result, tau_int=math.nan, tau_int_error=math.nan, frozen=True)
-    return result
+    return dataclasses.replace(result, tau_int=math.nan, tau_int_error=math.nan, frozen=True) if frozen else result

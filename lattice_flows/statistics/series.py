@@ -32,11 +32,7 @@ def split_list(series: Any) -> list[NDArray[Any]]:
 
 
 def split_chains(series: Series) -> list[NDArray[Any]]:
-    """The chains `(n_i,)` of a series `(n,)` or `(chains, n)`, or of a list of series `(n_i,)`.
-
-    Raises:
-        InvalidInput: no chain, another shape, or values that are not real numbers.
-    """
+    """The chains `(n_i,)` of a series `(n,)` or `(chains, n)`, or of a list of series `(n_i,)`, of real numbers."""
     chains = split_list(series)
     if not isinstance(series, (list, tuple)) and chains[0].ndim == 2:
         chains = list(chains[0])
@@ -51,15 +47,7 @@ def split_chains(series: Series) -> list[NDArray[Any]]:
 
 
 def chains_of(series: Series) -> list[Array]:
-    """The chains of a series (see `split_chains`) in float64, long enough for an error.
-
-    Raises:
-        InvalidInput: as `split_chains`, fewer than 5 measurements in a chain, or one that is not finite.
-
-    Example:
-        >>> [chain.tolist() for chain in chains_of([[0, 1, 0, 1, 1], [1, 0, 1, 1, 0, 0]])]
-        [[0.0, 1.0, 0.0, 1.0, 1.0], [1.0, 0.0, 1.0, 1.0, 0.0, 0.0]]
-    """
+    """The chains of a series (see `split_chains`) in float64: finite, and long enough for an error."""
     chains = split_chains(series)
     for i, chain in enumerate(chains):
         if len(chain) < _MIN_LENGTH:

@@ -16,8 +16,7 @@ from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows.flow import Flow
 from lattice_flows.statistics import ess
 from lattice_flows.training.losses import Divergence
-from lattice_flows.training.reduction import Reduction, check_replicas
-from lattice_flows.training.shards import Shards
+from lattice_flows.training.shards import Reduction, Shards, check_replicas
 from lattice_flows.training.soap import SOAP
 from lattice_flows.training.stages import Stage, whole_flow
 
@@ -58,15 +57,10 @@ class StepRecord:
 
 
 def select_device(name: str) -> torch.device:
-    """The device of this name: `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:k`.
-
-    Raises:
-        InvalidInput: this machine has no such device.
-    """
+    """The device `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:k`; InvalidInput if this machine has none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    count = torch.cuda.device_count()
+    device, count = torch.device(name), torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         raise InvalidInput(
             f"device {name!r} is not there: torch sees {count} CUDA devices; use device = 'auto' or 'cpu'"
@@ -92,22 +86,17 @@ class TrainingState:
 
     def state_dict(self) -> dict:
         """The state in tensors and plain numbers, which `torch.load(..., weights_only=True)` loads."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {
             "flow": self.flow.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "torch_rng": torch.get_rng_state(),
-            "cuda_rng": cuda,
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "step": self.step,
             "bad_steps": self.bad_steps,
         }
 
     def load_state_dict(self, saved: dict) -> None:
-        """Take over a saved state, the global random streams of torch included.
-
-        Raises:
-            InvalidInput: the state belongs to another flow.
-        """
+        """Take over a saved state, with the global random streams of torch; InvalidInput if it is of another flow."""
         try:
             self.flow.load_state_dict(saved["flow"])
             self.optimizer.load_state_dict(saved["optimizer"])
@@ -116,8 +105,7 @@ class TrainingState:
         torch.set_rng_state(saved["torch_rng"].cpu())
         if saved["cuda_rng"] and torch.cuda.device_count() == len(saved["cuda_rng"]):
             torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda_rng"]])
-        self.step = saved["step"]
-        self.bad_steps = saved["bad_steps"]
+        self.step, self.bad_steps = saved["step"], saved["bad_steps"]
 
 
 def train(
@@ -143,12 +131,11 @@ def train(
         NumericalFailure: `max_bad_steps` steps in a row were not finite, or the weights of ranks differ.
 
     Example:
-        >>> from lattice_flows import U1, flows
-        >>> from lattice_flows.actions import Wilson
+        >>> from lattice_flows import U1, actions, flows
         >>> settings = TrainingConfig(steps=20, batch=64, learning_rate=0.01)
         >>> flow = flows.stripes(U1(), (4, 4), layers=4, hidden=(4,), seed=0)
         >>> state = TrainingState.start(flow, settings)
-        >>> records = list(train(state, Wilson(flow.space, beta=1.0), settings))
+        >>> records = list(train(state, actions.Wilson(flow.space, beta=1.0), settings))
         >>> records[-1].step, records[-1].loss < records[0].loss
         (20, True)
     """
@@ -177,7 +164,6 @@ class _Step:
 
     def __init__(self, state: TrainingState, stage: Stage, shards: Shards, settings: TrainingConfig):
         self.state, self.stage, self.shards, self.settings = state, stage, shards, settings
-        self.own = shards.own(stage.batch)
         self.gradient = stage.start(shards.world)
         self.reduction = Reduction(stage.parameters(), stage.batch)
 
@@ -218,17 +204,17 @@ class _Step:
 
     def _differentiate(self, number: int, times: list[float]) -> tuple[Divergence | None, float, float | None]:
         """Put this rank's part of the gradient and of the log-weights into the buffers; a failure gives None."""
-        step, own, share = self.state.step, self.own, len(self.own) / self.stage.batch
-        self.reduction.zero_()
+        step, own = self.state.step, self.shards.own(self.stage.batch)
+        self.reduction.fill_(0)
         estimate: tuple[Divergence | None, float, float | None] = (None, math.nan, math.nan)
         try:
             draw = functools.partial(self.shards.draw, self.stage.batch, step)
             value, _, _ = estimate = self.gradient(number, draw, self.shards.common(step))
             times.append(time.perf_counter())
-            (share * value.surrogate).backward()
+            (len(own) / self.stage.batch * value.surrogate).backward()
             self.reduction.log_w[own.start : own.stop] = value.log_w
         except NumericalFailure:
-            self.reduction.fail_()
+            self.reduction.fill_(math.nan)  # so that every rank sees the failure of this one
             times += [time.perf_counter()] * (2 - len(times))
         times.append(time.perf_counter())
         return estimate

@@ -51,17 +51,14 @@ def path(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> Di
     fixed = y.detach().requires_grad_()
     terms = flow.log_prob(fixed) + action(fixed)
     (gradient,) = torch.autograd.grad(terms.sum(), fixed)
-    surrogate = (gradient.conj() * y).real.sum() / len(x)
-    return Divergence(surrogate, -terms.detach())
+    return Divergence((gradient.conj() * y).real.sum() / len(x), -terms.detach())
 
 
 def reinforce(flow: Flow, action: ActionLike, x: Tensor, world: World = SERIAL) -> Divergence:
     """The score-function estimator with the batch mean as control variate (P. Bialas et al., 2202.01314).
 
-    It differentiates log q of given configurations alone, neither the action nor the configurations.
-
-    Raises:
-        InvalidInput: fewer than two samples on all ranks.
+    It differentiates log q of given configurations alone, neither the action nor the configurations. Fewer than two
+    samples on all ranks are an InvalidInput.
     """
     n = world.total(len(x))
     if n < 2:
@@ -85,25 +82,21 @@ def forward_path(flow: Flow, action: ActionLike, y: Tensor) -> Divergence:
     """The path gradient of the forward divergence, which is the reverse divergence of the inverse flow.
 
     The inverse flow takes independent samples y of the target to prior configurations z. The derivative goes through z
-    alone. It vanishes with the divergence, noise included.
-
-    Source: L. Vaitl et al., 2207.08219.
+    alone. It vanishes with the divergence, noise included (L. Vaitl et al., 2207.08219).
     """
     z, _ = flow.inverse(y)
     fixed = z.detach().requires_grad_()
     there, logdet = flow(fixed)
     log_pulled_back = logdet - action(there) - flow.log_prior(fixed)
     (gradient,) = torch.autograd.grad(log_pulled_back.sum(), fixed)
-    surrogate = (gradient.conj() * z).real.sum() / len(y)
-    return Divergence(surrogate, log_pulled_back.detach(), forward=True)
+    return Divergence((gradient.conj() * z).real.sum() / len(y), log_pulled_back.detach(), forward=True)
 
 
 def log_ratio(flow: Flow, action: ActionLike, y: Tensor) -> Divergence:
     """Least squares of log p / q on given configurations, for a normalised target: Huber's loss, of width 1.
 
-    The configurations may have any density. The gradient vanishes, noise included, where the model is exact.
-
-    Source: L. Richter et al., 2010.10436, for losses of the log-ratio on other samples than the model's.
+    The configurations may have any density. The gradient vanishes, noise included, where the model is exact. For losses
+    of the log-ratio on other samples than the model's see L. Richter et al., 2010.10436.
     """
     log_w = -action(y) - flow.log_prob(y)
     return Divergence(functional.huber_loss(log_w, torch.zeros_like(log_w)), log_w.detach(), forward=True)

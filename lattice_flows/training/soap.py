@@ -13,8 +13,6 @@ class SOAP(torch.optim.Optimizer):
     kernel of a convolution as a matrix with one row an output.
 
     Args:
-        parameters: those to train.
-        lr: the learning rate.
         betas: the decay of the first moment, and that of all second moments.
         every: the number of steps between two turns of the bases.
         eps: a number to add to the root of the second moment.
@@ -48,11 +46,10 @@ class SOAP(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, group)
+                    self._update(parameter, parameter.grad, group)
 
-    def _update(self, parameter: Tensor, group: dict) -> None:
-        assert parameter.grad is not None
-        gradient = parameter.grad.reshape(len(parameter) if parameter.ndim else 1, -1)
+    def _update(self, parameter: Tensor, gradient: Tensor, group: dict) -> None:
+        gradient = gradient.reshape(len(parameter) if parameter.ndim else 1, -1)
         state = self.state[parameter]
         if not state:
             state["step"] = 0
@@ -67,18 +64,14 @@ class SOAP(torch.optim.Optimizer):
         state["columns"].lerp_(gradient.mT @ gradient, 1 - second_decay)
         if state["step"] % group["every"] == 1:
             for name in ("rows", "columns"):
-                _turn(state, name)
+                moment, basis = state[name].double(), state[f"{name}_basis"].double()
+                # at first by diagonalisation, later by a step of the power method
+                first = state["step"] == 1
+                basis = torch.linalg.eigh(moment).eigenvectors.flip(-1) if first else torch.linalg.qr(moment @ basis).Q
+                state[f"{name}_basis"] = basis.to(gradient.dtype)
         rows, columns = state["rows_basis"], state["columns_basis"]
         state["second"].lerp_((rows.mT @ gradient @ columns) ** 2, 1 - second_decay)
         first = rows.mT @ state["first"] @ columns / (1 - first_decay ** state["step"])
         second = state["second"] / (1 - second_decay ** state["step"])
         update = rows @ (first / (second.sqrt() + group["eps"])) @ columns.mT
         parameter.sub_(group["lr"] * update.reshape(parameter.shape))
-
-
-def _turn(state: dict, name: str) -> None:
-    """Turn the eigenbasis of a second moment: at first by diagonalisation, later by a step of the power method."""
-    moment, basis = state[name].double(), state[f"{name}_basis"].double()
-    first = state["step"] == 1
-    basis = torch.linalg.eigh(moment).eigenvectors.flip(-1) if first else torch.linalg.qr(moment @ basis).Q
-    state[f"{name}_basis"] = basis.to(state[name].dtype)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -57,18 +58,12 @@ def whole_flow(flow: Flow, action: Action, settings: TrainingConfig, choose_beta
         reason = f"{action} has none" if action.beta is None else "the flow is trained at all its couplings"
         raise InvalidInput(f"beta_start = {settings.beta_start} anneals beta, but {reason}; leave beta_start out")
 
-    def start(world: World) -> Gradient:
-        def gradient(step: int, draw: Callable[[Draw], Tensor], common: torch.Generator):
-            if choose_beta is not None:
-                beta: float | None = choose_beta(step, common)
-            else:
-                beta = annealed_beta(step, action.beta, settings)
-            there = action if beta is None or beta == action.beta else action.at(beta)
-            return estimate(flow, there, draw(flow.sample_prior), world), learning_rate(step, settings), beta
+    def gradient(world: World, step: int, draw: Callable[[Draw], Tensor], common: torch.Generator):
+        beta = choose_beta(step, common) if choose_beta else annealed_beta(step, action.beta, settings)
+        there = action if beta is None or beta == action.beta else action.at(beta)
+        return estimate(flow, there, draw(flow.sample_prior), world), learning_rate(step, settings), beta
 
-        return gradient
-
-    return Stage("flow", settings.steps, settings.batch, flow.parameters, start)
+    return Stage("flow", settings.steps, settings.batch, flow.parameters, lambda world: partial(gradient, world))
 
 
 def total_steps(stages: Iterable[Stage]) -> int:

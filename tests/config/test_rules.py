@@ -8,8 +8,7 @@ from typing import Literal
 import pytest
 
 from lattice_flows.config import Settings
-from lattice_flows.config.combine import combined
-from lattice_flows.config.rules import Count, Positive
+from lattice_flows.config.rules import Count, Positive, combined
 from lattice_flows.errors import InvalidInput
 
 

@@ -21,7 +21,7 @@ from lattice_flows.config import (
     load,
     loads,
 )
-from lattice_flows.config.combine import keys
+from lattice_flows.config.rules import keys
 from lattice_flows.errors import InvalidInput
 
 LATTICE = '[lattice]\ngroup = "SU(3)"\nextents = [8, 6]\n'

@@ -37,7 +37,7 @@ def test_round_trip(path):
 def test_truncated(path, fraction):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * fraction)])
-    with pytest.raises(InvalidInput, match="(truncated or something else|damaged, .*): restore it from a copy"):
+    with pytest.raises(InvalidInput, match=r"(truncated or something else|damaged, .*): restore it from a copy"):
         load_checkpoint(path)
 
 

@@ -207,8 +207,8 @@ def test_what_is_not_a_number_is_not_hidden(generator):
 def test_as_torch_sees_them(n, generator, monkeypatch):
     """As operators, without a derivative, compiled, and below a dispatch mode."""
     elements, staples, uniforms = inputs(n, 5, generator)
-    torch.library.opcheck(_heat_bath.call, (elements.mT, staples, 1.0, uniforms))
-    torch.library.opcheck(_over_relaxation.call, (elements, staples.mT))
+    torch.library.opcheck(_heat_bath, (elements.mT, staples, 1.0, uniforms))
+    torch.library.opcheck(_over_relaxation, (elements, staples.mT))
     torch._dynamo.reset()
     compiled = torch.compile(heat_bath, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(elements, staples, 1.0, uniforms), heat_bath(elements, staples, 1.0, uniforms))

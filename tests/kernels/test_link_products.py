@@ -193,8 +193,8 @@ def test_under_compilation(n, generator):
 def test_as_an_operator(n, generator):
     links, (table, forward) = field(n, generator), walks(1, 4, generator)
     for view in (links, links.mT):
-        torch.library.opcheck(_forward.call, (view, table, list(forward)))
-        torch.library.opcheck(_backward.call, (view, table, links[:, :4].mT, list(forward)))
+        torch.library.opcheck(_forward, (view, table, list(forward)))
+        torch.library.opcheck(_backward, (view, table, links[:, :4].mT, list(forward)))
 
 
 @some_n
@@ -221,7 +221,7 @@ def test_indices_that_are_not_of_links(n, index, generator):
     with pytest.raises(InvalidInput, match=message):
         link_products(links, table, forward)
     with pytest.raises(InvalidInput, match=message):
-        _backward.call(links, table, grad, forward)
+        _backward(links, table, grad, forward)
 
 
 LINKS, TABLE = torch.zeros(5, 3, 3, dtype=torch.complex64), torch.zeros(2, 4, dtype=torch.int64)

@@ -159,8 +159,8 @@ def test_as_torch_sees_them(n, generator, monkeypatch):
     links, (tables, forward) = field(n, generator), walks(2, 3, 4, generator)
     flat, active = [step for walk in forward for step in walk], tables[0, 0]
     for view in (links, links.mT):
-        torch.library.opcheck(_sums.call, (view, tables, flat))
-        torch.library.opcheck(_forces.call, (view, tables, flat, active))
+        torch.library.opcheck(_sums, (view, tables, flat))
+        torch.library.opcheck(_forces, (view, tables, flat, active))
     expected = link_sums(links, tables, forward)
     torch._dynamo.reset()
     assert torch.equal(torch.compile(link_sums, fullgraph=True, backend="aot_eager")(links, tables, forward), expected)

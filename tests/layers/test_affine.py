@@ -8,9 +8,8 @@ import torch
 from lattice_flows import ScalarField
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
-from lattice_flows.flows.affine import AFFINE, AffineSettings, affine
-from lattice_flows.layers.affine import RANGE, AffineCoupling
-from lattice_flows.layers.free_field import FreeField
+from lattice_flows.flows.coupling_flows import AFFINE, AffineSettings, affine
+from lattice_flows.layers.affine import RANGE, AffineCoupling, FreeField
 from lattice_flows.testing import assert_invertible, assert_logdet
 
 LATTICES = [(4, 6), (5, 4), (4, 2, 6), (3, 2, 5), (2, 4, 2, 4)]

@@ -10,7 +10,7 @@ from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import closed_path, rectangle
 from lattice_flows.observables import wilson_loop, wilson_loops
-from lattice_flows.observables.wilson_loops import _ahead
+from lattice_flows.observables.loops import _ahead
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.planar.exact_samples import exact_samples
 from lattice_flows.statistics import estimate

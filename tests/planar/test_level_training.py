@@ -10,7 +10,7 @@ import torch
 from lattice_flows import SU, U1, GaugeField, flows
 from lattice_flows.actions import Wilson
 from lattice_flows.config import TrainingConfig
-from lattice_flows.config.combine import combined
+from lattice_flows.config.rules import combined
 from lattice_flows.errors import InvalidInput
 from lattice_flows.planar import level_training
 from lattice_flows.planar.level_training import LevelTraining, level_stages

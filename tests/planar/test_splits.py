@@ -8,7 +8,7 @@ import torch
 
 from lattice_flows import SU, U1, GaugeField
 from lattice_flows.actions import Wilson
-from lattice_flows.config.combine import combined
+from lattice_flows.config.rules import combined
 from lattice_flows.config.sections import TrainingConfig
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import rectangle

@@ -105,13 +105,13 @@ def test_acceptance_of_a_cycle_is_that_of_the_steps_that_can_reject(tmp_path):
     state = chains.begin(streams, tmp_path)
     for _ in range(5):
         state, info = chains.sampler.step(state, streams)
-        acceptance, proposals = chains.outcome(info)
-        assert proposals is None
-        assert torch.equal(acceptance, (info.steps[1].acceptance.double() + info.steps[2].acceptance) / 2)
+        outcome = chains.outcome(info)
+        assert outcome.keys() == {"acceptance"}
+        assert torch.equal(outcome["acceptance"], (info.steps[1].acceptance.double() + info.steps[2].acceptance) / 2)
     alone = config(beta=1.0, updates=("heatbath",), thermalise=0)
     chains = Chains(alone, build_action(alone, "x")[1])
     _, info = chains.sampler.step(chains.begin(Streams(0, 1), tmp_path), Streams(0, 1))
-    assert chains.outcome(info)[0] == 1
+    assert chains.outcome(info)["acceptance"] == 1
 
 
 def test_chains_are_the_same_whichever_run_beside_them(tmp_path):

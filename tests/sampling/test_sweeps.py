@@ -12,7 +12,7 @@ from lattice_flows import SU, U1, GaugeField, Lattice
 from lattice_flows.actions import LoopAction, Symanzik, Wilson
 from lattice_flows.actions.local import link_cells
 from lattice_flows.errors import InvalidInput
-from lattice_flows.groups import von_mises
+from lattice_flows.groups.u1 import ATTEMPTS, argument
 from lattice_flows.lattice.paths import lay, rectangle
 from lattice_flows.sampling import Cycle, HeatBath, Metropolis, OverRelaxation, Streams, start
 from lattice_flows.statistics import estimate
@@ -74,7 +74,7 @@ def test_over_relaxation_keeps_the_action_and_moves_every_link(theory, dtype):
 
 
 @pytest.mark.parametrize("k", [0.0, 0.01, 0.7, 3.0, 40.0, 1000.0])
-@pytest.mark.parametrize("attempts", [1, von_mises.ATTEMPTS])
+@pytest.mark.parametrize("attempts", [1, ATTEMPTS])
 @by_dtype
 def test_von_mises(k, attempts, dtype):
     """<cos> = I_1(k) / I_0(k) about the phase of S; one attempt, after which angles stay, leaves that as it is."""
@@ -82,9 +82,9 @@ def test_von_mises(k, attempts, dtype):
     phase = 2.0
     sums = torch.polar(torch.full((1, n), k / 1.5), torch.full((1, n), -phase)).to(dtype.to_complex())
     # many attempts from angles that are not of the density
-    angles = von_mises.heat_bath(torch.zeros(1, n, dtype=dtype), sums, 1.5, streams.rand(n, 30, 2, dtype=dtype))
+    angles = U1().heat_bath(torch.zeros(1, n, dtype=dtype), sums, 1.5, streams.rand(n, 30, 2, dtype=dtype))
     if attempts == 1:
-        before, angles = angles, von_mises.heat_bath(angles, sums, 1.5, streams.rand(n, 1, 2, dtype=dtype))
+        before, angles = angles, U1().heat_bath(angles, sums, 1.5, streams.rand(n, 1, 2, dtype=dtype))
         assert k < 0.1 or 0.05 < (before == angles).double().mean() < 0.4
     assert U1().defect(angles).max() == 0
     assert angles.dtype == dtype
@@ -97,9 +97,7 @@ def test_von_mises(k, attempts, dtype):
 def test_argument(dtype, generator):
     z = torch.randn(1000, generator=generator, dtype=dtype.to_complex())
     z = torch.cat((z, torch.tensor([1, -1, 1j, -1j, 0, 1e-3 - 1, -1 - 1e-7j], dtype=z.dtype)))
-    torch.testing.assert_close(
-        U1().compose(von_mises.argument(z), -z.angle()), torch.zeros_like(z.real), atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(U1().compose(argument(z), -z.angle()), torch.zeros_like(z.real), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("theory", [*sampler_cases.THEORIES[::2], sampler_cases.SCALARS[0]], ids=str)

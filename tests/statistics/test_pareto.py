@@ -9,7 +9,7 @@ from scipy.stats import genpareto
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.statistics import pareto_tail
-from lattice_flows.statistics.pareto import fit_generalised_pareto
+from lattice_flows.statistics.weights import fit_generalised_pareto
 
 SHAPES = [-0.3, 0.0, 0.3, 0.7, 1.2]
 

@@ -13,7 +13,7 @@ from lattice_flows.actions import Wilson
 from lattice_flows.actions.phi4 import Phi4
 from lattice_flows.config import TrainingConfig
 from lattice_flows.errors import InvalidInput, NumericalFailure
-from lattice_flows.flows.affine import affine
+from lattice_flows.flows import affine
 from lattice_flows.training import TrainingState, learning_rate, select_device, total_steps, train, whole_flow
 
 SETTINGS = TrainingConfig(steps=30, batch=64, learning_rate=0.02, warmup=3)

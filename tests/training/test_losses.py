@@ -10,7 +10,7 @@ from lattice_flows import SU, U1
 from lattice_flows.actions import Wilson
 from lattice_flows.actions.phi4 import Phi4
 from lattice_flows.errors import InvalidInput
-from lattice_flows.flows.affine import affine
+from lattice_flows.flows import affine
 from lattice_flows.training import ESTIMATORS, forward_path, likelihood, path, reinforce, reparametrisation
 
 
