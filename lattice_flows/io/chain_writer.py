@@ -195,8 +195,8 @@ class ChainWriter:
         if moved:
             configurations, chain, update = zip(*moved, strict=True)
             _extend(self._configurations, torch.stack(configurations).numpy())
-            for name, rows in (("chain", chain), ("update", update), ("multiplicity", [0] * len(chain))):
-                _extend(self._file[name], rows)
+            for name, column in (("chain", chain), ("update", update), ("multiplicity", [0] * len(chain))):
+                _extend(self._file[name], column)
             # copies, because parts would keep whole blocks of configurations in memory
             self._last = {k: last.clone() for k, last in self._last.items()}
         self._count(len(moved))

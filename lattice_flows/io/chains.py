@@ -73,6 +73,9 @@ class ChainFile:
     A reader is a snapshot: updates that a writer adds meanwhile are not seen, but for `end`. It needs no lock. What it
     reads has been compared with checksums, but for files of version 3.
 
+    Args:
+        updates: the snapshot after the first so many.
+
     Attributes:
         attributes: those of the run, `field` and `every`.
         dataset: the name of the dataset of configurations, `links` or `scalars`.
@@ -105,10 +108,15 @@ class ChainFile:
         ((3, 2), [[1], [3]])
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, updates: int | None = None) -> None:
         self.path = Path(path)
         self._identity: tuple[int, int] | None = None
+        self.n_updates = 0
         self._get("attributes", self._begin)
+        if updates is not None and updates < self.n_updates:
+            self.n_updates = updates
+            reached = self._get("update", lambda file: file["update"][:])
+            self.n_distinct = int(np.searchsorted(reached, updates, "right"))
 
     def _begin(self, file: h5py.File) -> None:
         self.attributes: dict[str, Any] = dict(file.attrs)
@@ -116,7 +124,7 @@ class ChainFile:
         found = self.attributes.pop("format", None), VERSION if self.version == 3 else self.version
         files.check_format("an ensemble", found, (FORMAT, VERSION), self.path, "is another HDF5 file")
         self.every = int(self.attributes["every"])
-        field = self.attributes.get("field", "gauge")
+        field = str(self.attributes.get("field", "gauge"))
         self.dataset = DATASETS.get(field, field)
         self.n_updates, self.chains = file["action"].shape
         self.n_distinct = len(file[self.dataset])

@@ -87,17 +87,21 @@ def make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[None]:
     """Hold the folder for this process; the system releases it however the process ends.
+
+    Args:
+        name: of the file that is locked.
+        wait: for another process that holds it, instead of an error.
 
     Raises:
         LatticeFlowsError: another process holds it.
     """
     with writing(folder):
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             holder = os.read(lock, 200).decode(errors="replace") or "unknown"
             raise LatticeFlowsError(

@@ -215,9 +215,12 @@ class TransactionFile(io.RawIOBase):
 
     def _content(self, start: int, stop: int) -> bytes | bytearray:
         """Return whole pages, with zeros behind the end."""
-        data = os.pread(self._file, max(0, min(stop, self._end) - start), start).ljust(stop - start, b"\0")
-        for page in self._pages.keys() & set(range(start // PAGE, stop // PAGE)):
-            data = data if isinstance(data, bytearray) else bytearray(data)
+        stored = os.pread(self._file, max(0, min(stop, self._end) - start), start).ljust(stop - start, b"\0")
+        changed = self._pages.keys() & set(range(start // PAGE, stop // PAGE))
+        if not changed:
+            return stored
+        data = bytearray(stored)
+        for page in changed:
             data[page * PAGE - start : (page + 1) * PAGE - start] = self._pages[page]
         return data
 
@@ -229,7 +232,7 @@ class TransactionFile(io.RawIOBase):
                 self._verify(page, data)
         return data
 
-    def _verify(self, first: int, data: bytes | bytearray) -> None:
+    def _verify(self, first: int, data: bytes | bytearray | memoryview) -> None:
         """Refuse pages that do not fit their checksums; those in memory were checked before."""
         found = page_checksums(data)
         for page in np.flatnonzero(found != self._table[first : first + len(found)]).tolist():

@@ -25,6 +25,6 @@ from lattice_flows.runs.train import train_run
 
 __all__ = [
     "compare_runs", "comparison_table", "demo", "export_all", "export_configuration", "export_run",
-    "import_configuration", "load_model", "load_run", "measure_configurations", "measure_ensemble", "measure_run", "measure_start",
-    "sample_run", "show_run", "start_run", "train_run", "trained_model", "training_progress",
+    "import_configuration", "load_model", "load_run", "measure_configurations", "measure_ensemble", "measure_run",
+    "measure_start", "sample_run", "show_run", "start_run", "train_run", "trained_model", "training_progress",
 ]  # fmt: skip

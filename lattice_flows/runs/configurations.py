@@ -98,7 +98,7 @@ def export_all(folder: str | Path, path: str | Path, form: str | None = None) ->
         about = {"descr": descr, "fortran_order": False, "shape": (*rows.shape, *first.shape[1:])}
         np.lib.format.write_array_header_1_0(header, about)
         blocks = (_taken(chains, rows[start : start + size]) for start in range(0, len(rows), size))
-        files.write_parts(path, itertools.chain([header.getvalue()], (memoryview(block).cast("B") for block in blocks)))
+        files.write_parts(path, itertools.chain([header.getvalue()], (block.tobytes() for block in blocks)))
         return rows.size
     files.make_folder(path)
     for t, row in enumerate(rows):

@@ -13,7 +13,7 @@ from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, ChainWriter, MetricsFile, create_chains, files, read_metrics
-from lattice_flows.io.checkpoints import load_checkpoint, save_checkpoint
+from lattice_flows.io.tensors import load_checkpoint, save_checkpoint
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.words import action_settings
 from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, write_config
@@ -109,13 +109,14 @@ class Keeper:
             stored = ChainFile(self.path)
             self._check({**stored.attributes, "config": stored.config}, self.path)
             state, streams = stored.end()
-            progress = _tuned(stored.attributes, self.config), self.config.sampling.dropped, stored.n_updates
+            tuned, dropped = _tuned(stored.attributes, self.config), self.config.sampling.dropped
+            updates: int | None = stored.n_updates
         elif self.thermalisation.exists():
-            content = load_checkpoint(self.thermalisation)
+            content, updates = load_checkpoint(self.thermalisation), None
             try:
                 self._check(content["attributes"], self.thermalisation)
                 state, streams = ChainState(**content["state"]), content["streams"]
-                progress = content["tuned"], content["dropped"], None
+                tuned, dropped = content["tuned"], content["dropped"]
             except (AttributeError, KeyError, TypeError) as error:
                 raise InvalidInput(
                     f"the state of a thermalisation is expected, {error} is missing or wrong: "
@@ -123,7 +124,8 @@ class Keeper:
                 ) from error
         else:
             return None, None
-        return (state, streams), Place(*progress, 0 if state.offered is None else int(state.offered[0]))
+        offered = 0 if state.offered is None else int(state.offered[0])
+        return (state, streams), Place(tuned, dropped, updates, offered)
 
     def _check(self, attributes: dict[str, Any], path: Path) -> None:
         """Refuse chains that cannot go on with these settings."""

@@ -1,7 +1,7 @@
 """The measurements of a run's ensemble: its tables and figures."""
 
+import contextlib
 import zlib
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
+from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, files, read_metrics, write_report
 from lattice_flows.models import build_action
 from lattice_flows.observables import standard_observables
@@ -21,11 +22,14 @@ from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow
 from lattice_flows.reports.words import label
 from lattice_flows.runs.folder import ENSEMBLE, METRICS, REPORT, load_run, sampled
 
+REPORT_LOCK = ".report.lock"
+"""Held while a report is written; who measures needs no lock of the chains."""
+
 
 def measure_run(
     folder: str | Path, loops: tuple[int, int] | None = None, wilson_flow: float | None = None, world: World = SERIAL
 ) -> Report:
-    """Measure the ensemble of a run; write report.json, report.txt and the figures.
+    """Measure the ensemble of a run as it is now, also beside a job; write report.json, report.txt and the figures.
 
     Args:
         loops: R and T of the largest Wilson loops, for the static potential.
@@ -40,9 +44,9 @@ def measure_run(
     folder = Path(folder)
     load_run(folder)
     path = sampled(folder)
-    with files.locked(folder) if world.first else nullcontext():
-        config, chains, series, report = _measured(path, loops, wilson_flow, world)
-        if world.first:
+    config, chains, series, report = _measured(path, loops, wilson_flow, world)
+    if world.first:
+        with files.locked(folder, REPORT_LOCK, wait=True):
             _write(folder, config, chains, series, report)
     return report
 
@@ -87,11 +91,15 @@ def _measured(
     path: Path, loops: tuple[int, int] | None, wilson_flow: float | None, world: World = SERIAL
 ) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
     chains = ChainFile(path)
+    # one snapshot for all ranks, the one of rank 0
+    if (updates := world.broadcast(len(chains))) != len(chains):
+        chains = ChainFile(path, updates)
     config, action = build_action(loads(chains.config, str(path)), str(path))
     space = action.space
     verify_sample(chains, action)
     series = observe(chains, standard_observables(space), world)
     report = make_report(config, chains, series)
+    report["chains_go_on"] = None
     if loops is not None:
         report["loops"] = measure_loops(chains, config, *loops, world)
     if wilson_flow is not None:
@@ -99,7 +107,19 @@ def _measured(
         report["flow"] = flow_averages(flowed, wilson_flow, space.dim)
         if "topological_charge" in flowed:
             series["flowed_charge"] = flowed["topological_charge"][..., -1]
+    if world.first:
+        report["chains_go_on"] = _going_on(chains, config)
     return config, chains, series, report
+
+
+def _going_on(chains: ChainFile, config: Config) -> str | None:
+    """Say whether the chains are longer by now, or are to become longer."""
+    read = f"{len(chains)} updates were committed when this was read"
+    with contextlib.suppress(InvalidInput):  # it may be moved away by now
+        if (now := len(ChainFile(chains.path))) > len(chains):
+            return f"the chains go on: {read}, {now} are by now"
+    total = config.sampling.n * config.sampling.every
+    return f"the chains are to go on: {read}, {total} are asked for" if len(chains) < total else None
 
 
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
@@ -130,4 +150,5 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
 
 def _text(config: Config, report: Report) -> str:
     parts = {"loops": loops_table, "flow": flow_table}
-    return "\n".join([table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)])
+    tables = [table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)]
+    return "\n".join([*tables, *([f"{going}\n"] if (going := report["chains_go_on"]) else [])])

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 
 import h5py
 import numpy as np
@@ -485,3 +486,73 @@ def test_a_reader_is_a_snapshot(tmp_path):
         ]
         assert len(ChainFile(path)) > len(before)
         assert all(map(np.array_equal, seen, after))
+
+
+WRITER = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+import test_ensembles as own
+os.fsync = lambda file: None
+for n in own.go_on(sys.argv[1], own.CASES[0], 10**9, 5):
+    print(n, flush=True)
+"""
+
+
+def test_a_reader_beside_a_writer_sees_a_consistent_prefix(tmp_path):
+    """While another process commits in a loop, each reader reads all, as if nobody wrote: no lock, no other process."""
+    case = CASES[0]
+    path = create(tmp_path / "ensemble.h5", case)
+    state, streams, actions, fields = begin(case), Streams(0, CHAINS), [], []
+
+    def history(updates):
+        nonlocal state
+        while len(actions) < updates:
+            state, _, _ = update(case, state, streams)
+            actions.append(state.action.double())
+            fields.append(state.x)
+        return torch.stack(actions[:updates]).numpy(), torch.stack(fields[:updates])
+
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), os.path.dirname(__file__)], stdout=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        readers, seen, until = 0, set(), time.monotonic() + float(os.environ.get("READ_SECONDS", "3"))
+        try:
+            while time.monotonic() < until:
+                file = ChainFile(path)
+                time.sleep(0.001 * (readers % 5))
+                expected, x = history(len(file))
+                np.testing.assert_array_equal(file.series("action"), expected)
+                if len(file):
+                    assert torch.equal(torch.from_numpy(file.expand(torch.cat(list(file.configurations())).numpy())), x)
+                end = file.end()[0]
+                expected, _ = history(len(ChainFile(path)))
+                assert (expected[max(0, len(file) - 1) :] == end.action.double().numpy()).all(1).any()
+                readers, seen = readers + 1, seen | {len(file)}
+        finally:
+            writer.kill()
+    print(f"{readers} readers of {len(seen)} states, {max(seen)} updates")
+    assert len(seen) > 3
+
+
+def test_a_reader_says_that_another_ensemble_took_the_place(tmp_path):
+    case = CASES[0]
+    path, other = create(tmp_path / "ensemble.h5", case), create(tmp_path / "other.h5", case)
+    list(go_on(path, case, 3))
+    file = ChainFile(path)
+    os.replace(other, path)
+    with pytest.raises(InvalidInput, match="another ensemble took the place of this one: read it again"):
+        file.series("action")
+
+
+def test_a_snapshot_can_be_that_of_another_reader(tmp_path):
+    case = CASES[2]
+    path = create(tmp_path / "ensemble.h5", case)
+    files_ = []
+    for _ in go_on(path, case, 12, 4):
+        files_.append(ChainFile(path))
+    again = ChainFile(path, len(files_[0]))
+    assert (len(again), again.n_distinct) == (4, files_[0].n_distinct)
+    for k in range(CHAINS):
+        for one, two in zip(again.rows(k), files_[0].rows(k), strict=True):
+            np.testing.assert_array_equal(one, two)

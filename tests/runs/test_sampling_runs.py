@@ -14,11 +14,12 @@ from lattice_flows import SU, U1, GaugeField, cli, runs
 from lattice_flows.actions import Wilson
 from lattice_flows.config import Config, load
 from lattice_flows.errors import Interrupted, InvalidInput
-from lattice_flows.io import ChainFile, read_configuration, read_metrics, write_configuration
+from lattice_flows.io import ChainFile, ChainWriter, files, read_configuration, read_metrics, write_configuration
 from lattice_flows.models import build_action
 from lattice_flows.observables import action_density, clover_charge, flow_observables, wilson_flow
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.words import bracketed
+from lattice_flows.runs import measure
 from lattice_flows.runs.samplers import Chains
 from lattice_flows.sampling import Streams
 from lattice_flows.signals import Stop
@@ -384,6 +385,34 @@ class After(Stop):
     def asked(self):
         self.looks -= 1
         return self.looks < 0
+
+
+def test_chains_that_go_on_are_measured_as_they_are(tmp_path, monkeypatch, capsys):
+    """Beside a job, which holds the folder; and the table says that there is more to come."""
+    monkeypatch.chdir(tmp_path)
+    settings = config(updates=("heatbath",), n=20, thermalise=2)
+    line = "the chains {}: {} updates were committed when this was read, {}"
+    with pytest.raises(Interrupted):
+        runs.sample_run("run", config=settings, stop=After(8))
+    n = len(ChainFile("run/ensemble.h5"))
+    assert 1 < n < 20
+    path = Path("run", "ensemble.h5")
+    with files.locked(Path("run")):
+        for source in ("run", "run/ensemble.h5"):
+            assert line.format("are to go on", n, "20 are asked for\n") in out(capsys, "measure", source)
+    real = measure.observe
+
+    def meanwhile(chains, *arguments):
+        state, streams = chains.end()
+        with ChainWriter(path) as writer:
+            writer.append(state, torch.zeros(len(state.x)))
+            writer.commit(streams)
+        return real(chains, *arguments)
+
+    monkeypatch.setattr(measure, "observe", meanwhile)
+    report = runs.measure_run("run")
+    assert report["chains_go_on"] == line.format("go on", n, f"{n + 1} are by now")
+    assert report["updates"] == n
 
 
 def test_stopped_and_gone_on_at_any_moment(tmp_path):

@@ -125,8 +125,8 @@ def kill(code, folder, moment):
 
 def test_a_run_is_one_folder(finished):
     assert sorted(os.listdir(finished)) == [
-        ".lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "metrics.jsonl", "report.json", "report.txt",
-        "sampling.jsonl",
+        ".lock", ".report.lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "metrics.jsonl",
+        "report.json", "report.txt", "sampling.jsonl",
     ]  # fmt: skip
     assert sorted(os.listdir(finished / "figures")) == [
         "autocorrelation.png", "charge.png", "history.png", "training.png", "weights.png",
