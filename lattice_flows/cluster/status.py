@@ -122,7 +122,7 @@ def _progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
         return Progress(0, total)
     stored = ChainFile(path)
     if "config" in stored.attributes:  # the settings of the chains: those in the config of a model's run may differ
-        total = loads(stored.attributes["config"], str(path)).sampling.n * stored.every
+        total = loads(stored.config, str(path)).sampling.n * stored.every
     recent = [record for record in read_metrics(folder / COSTS) if record["made"]][-5:]
     seconds = sum(record.get("seconds", record["cpu_seconds"] / ranks) for record in recent)
     rate = sum(record["made"] for record in recent) / seconds if seconds > 0 else math.nan

@@ -375,6 +375,6 @@ def test_broken_pieces(run):
 
 
 def test_folder_in_use(run):
-    for use in (runs.sample_run, runs.measure_run, lambda folder: runs.train_run(CONFIG, folder)):
+    for use in (runs.sample_run, lambda folder: runs.train_run(CONFIG, folder)):
         with files.locked(run), pytest.raises(LatticeFlowsError, match="is in use by another process"):
             use(run)
