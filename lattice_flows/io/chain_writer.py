@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import checksums, files
-from lattice_flows.io.chains import (
+from lattice_flows.io.chain_layout import (
     DATASETS,
     DESCRIPTIONS,
     FORMAT,
@@ -20,11 +20,11 @@ from lattice_flows.io.chains import (
     PROPOSALS,
     ROWS,
     VERSION,
-    ChainFile,
     multiplicities,
     names_of_numbers,
     row_bytes,
 )
+from lattice_flows.io.chains import ChainFile
 from lattice_flows.io.transactions import TransactionFile
 from lattice_flows.sampling import ChainState
 

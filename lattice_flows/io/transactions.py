@@ -4,7 +4,7 @@ New data of HDF5 go to the disk at once, behind the committed end, where nothing
 the committed part stay in memory. A commit makes the new part durable and appends the changed pages as a journal with
 a checksum. It makes the journal durable, writes the pages to their places, and cuts the journal off:
 
-    committed part | new part | changed pages, each behind its number | magic, pages, new end, CRC-32
+    committed part | new part | journal
 
 A file that ends in a whole journal has been committed, and readers here see the pages in place. A killed process leaves
 any other end. Pages are put in place from the last to the first, the one that names the state of the file
@@ -19,7 +19,6 @@ Source: the redo log of databases: J. Gray, A. Reuter, Transaction Processing (1
 import contextlib
 import io
 import os
-import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,10 +29,8 @@ import numpy as np
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 from lattice_flows.io.checksums import ENTRIES, PAGE, State, page_checksums, pages
+from lattice_flows.io.journal import pack_journal, read_journal, write_all
 
-_ENTRY = struct.Struct(f"<Q{PAGE}s")
-_TRAILER = struct.Struct("<8sQQI")
-_MAGIC = b"journal\n"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -143,14 +140,13 @@ class TransactionFile(io.RawIOBase):
                 raise self.error
             self._drop_unchanged()
             os.fsync(self._file)
-            entries = b"".join(_ENTRY.pack(page, data) for page, data in self._pages.items())
-            trailer = _TRAILER.pack(_MAGIC, len(self._pages), self._end, zlib.crc32(entries))
+            journal = pack_journal(self._pages, self._end)
             # behind every page, so that putting pages in place never touches it
             start = pages(max(self._end, self._committed)) * PAGE
             try:
-                _write_all(self._file, entries + trailer, start)
+                write_all(self._file, journal, start)
                 os.fsync(self._file)
-                self._committed, self._kept = self._end, start + len(entries) + len(trailer)
+                self._committed, self._kept = self._end, start + len(journal)
                 self._checked, self._head = pages(self._end), bytes(self._pages[0])
                 self._put_in_place()
             except OSError as error:  # whatever comes now must not touch the journal
@@ -195,7 +191,7 @@ class TransactionFile(io.RawIOBase):
         kept = min(len(source), max(0, pages(self._committed) * PAGE - start))
         if self.error is None:
             try:
-                _write_all(self._file, source[kept:], start + kept)
+                write_all(self._file, source[kept:], start + kept)
             except OSError as error:
                 self.error = error
         if self.error is not None:
@@ -258,9 +254,10 @@ class TransactionFile(io.RawIOBase):
             stop = min(page + ENTRIES, total)
             self._table[page:stop] = page_checksums(self._content(page * PAGE, stop * PAGE))
         self._table[list(self._own)] = 0
+        parts = {page // ENTRIES for page in changed}
         for place, entries in self.state.parts():
             for first in range(entries.start, entries.stop, ENTRIES):
-                if not changed.isdisjoint(range(first, first + ENTRIES)):
+                if first // ENTRIES in parts:
                     self.seek(place + 4 * (first - entries.start))
                     self.write(self._table[first : first + ENTRIES].tobytes())
         table = zlib.crc32(self._table.tobytes())
@@ -270,7 +267,7 @@ class TransactionFile(io.RawIOBase):
 
     def _put_in_place(self) -> None:
         for page in sorted(self._pages, reverse=True):
-            _write_all(self._file, self._pages[page], page * PAGE)
+            write_all(self._file, self._pages[page], page * PAGE)
         os.fsync(self._file)
         os.ftruncate(self._file, self._committed)
         self._pages, self._kept = {}, self._committed
@@ -286,20 +283,8 @@ def broken(why: str, path: Path) -> InvalidInput:
 
 def _state(file: int) -> tuple[dict[int, bytearray], bytes]:
     """Return the pages in the journal at the end of a file, and the page that names its state."""
-    journal = _journal(file, os.fstat(file).st_size)
+    journal = read_journal(file)
     return journal, bytes(journal[0]) if 0 in journal else os.pread(file, PAGE, 0)
-
-
-def _journal(file: int, size: int) -> dict[int, bytearray]:
-    """Return the pages in the journal at the end of a file, if that is a whole one."""
-    data = os.pread(file, _TRAILER.size, max(0, size - _TRAILER.size))
-    if len(data) < _TRAILER.size or not data.startswith(_MAGIC):
-        return {}
-    _, count, _, crc = _TRAILER.unpack(data)
-    start = size - _TRAILER.size - count * _ENTRY.size
-    if start < 0 or zlib.crc32(entries := os.pread(file, count * _ENTRY.size, start)) != crc:
-        return {}
-    return {page: bytearray(data) for page, data in _ENTRY.iter_unpack(entries)}
 
 
 def _pieces(start: int, size: int) -> Iterator[tuple[int, slice, slice]]:
@@ -308,10 +293,3 @@ def _pieces(start: int, size: int) -> Iterator[tuple[int, slice, slice]]:
         at = page * PAGE
         first, last = max(start, at), min(start + size, at + PAGE)
         yield page, slice(first - at, last - at), slice(first - start, last - start)
-
-
-def _write_all(file: int, data, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file, rest, offset)
-        rest, offset = rest[written:], offset + written

@@ -343,7 +343,7 @@ def test_a_disk_that_fails_while_pages_are_put_in_place(tmp_path, monkeypatch):
     """The journal is whole by then: the commit is there, though it raised."""
     case = CASES[0]
     path = create(tmp_path / "ensemble.h5", case)
-    calls, real = [], transactions._write_all
+    calls, real = [], transactions.write_all
 
     def failing(file, data, offset):
         if offset == 0:
@@ -351,7 +351,7 @@ def test_a_disk_that_fails_while_pages_are_put_in_place(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
         real(file, data, offset)
 
-    monkeypatch.setattr(transactions, "_write_all", failing)
+    monkeypatch.setattr(transactions, "write_all", failing)
     with pytest.raises(LatticeFlowsError, match=r"cannot write .*: Input/output error"):
         list(go_on(path, case, 5, 5))
     monkeypatch.undo()
