@@ -23,9 +23,12 @@ appends to it in transactions. Files of version 3 have neither multiplicities no
 """
 
 import math
+from pathlib import Path
 
 import h5py
 import numpy as np
+
+from lattice_flows.errors import InvalidInput
 
 FORMAT = "lattice_flows ensemble"
 VERSION = 4
@@ -57,11 +60,20 @@ def multiplicities(chain: np.ndarray, update: np.ndarray, updates: int, every: i
     """Return the numbers of stored updates that rows stand for, after so many updates; the rows reach to the end."""
     order = np.argsort(chain, kind="stable")
     own, start = chain[order], update[order]
-    following = np.append(start[1:], 0)
-    following[np.append(own[1:] != own[:-1], True)[: len(own)]] = updates // every * every + every
-    counts = np.empty_like(update)
-    counts[order] = (following[: len(own)] - start) // every
+    stop = np.full_like(start, updates // every * every + every)
+    same = own[1:] == own[:-1]
+    stop[:-1][same] = start[1:][same]
+    counts = np.empty_like(start)
+    counts[order] = (stop - start) // every
     return counts
+
+
+def broken(why: str, path: Path) -> InvalidInput:
+    """Return the error that says what is wrong with a file."""
+    return InvalidInput(
+        f"an ensemble of lattice_flows is expected, this file is {why}: "
+        f"restore it from a copy, or remove it to sample from the start ({path})"
+    )
 
 
 def names_of_numbers(file: h5py.File) -> list[str]:
@@ -70,4 +82,5 @@ def names_of_numbers(file: h5py.File) -> list[str]:
 
 
 def row_bytes(data: h5py.Dataset | np.ndarray) -> int:
+    """Return the bytes of a row."""
     return data.dtype.itemsize * math.prod(data.shape[1:])

@@ -85,7 +85,7 @@ def create_chains(
             file[name].attrs["description"] = DESCRIPTIONS["x" if name == configurations else name]
         file.attrs.update({**attributes, "format": FORMAT, "version": VERSION, "every": every})
         place = checksums.enlarge(file, file.id.get_filesize())
-    files.write(path, checksums.sealed(buffer.getvalue(), (place,)))
+    files.write(path, checksums.sealed(buffer.getvalue(), place))
     return path
 
 

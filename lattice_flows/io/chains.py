@@ -16,11 +16,12 @@ from lattice_flows.io.chain_layout import (
     FORMAT,
     NUMBERS,
     VERSION,
+    broken,
     multiplicities,
     names_of_numbers,
     row_bytes,
 )
-from lattice_flows.io.transactions import TransactionFile, broken
+from lattice_flows.io.transactions import TransactionFile
 from lattice_flows.sampling import ChainState
 
 # the bytes of configurations that are read at a time

@@ -10,7 +10,7 @@ with zeros.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Self
 
 import h5py
@@ -58,16 +58,64 @@ class State(NamedTuple):
         """The number of pages that the table has room for."""
         return ENTRIES * sum(count for _, count in self.places)
 
-    def parts(self) -> Iterator[tuple[int, slice]]:
-        """Yield the place in the file of each part of the table, and its entries."""
-        start = 0
-        for first, count in self.places:
-            yield first * PAGE, slice(start, start := start + count * ENTRIES)
+
+class Table:
+    """The checksums of all pages, and what has changed in them.
+
+    Args:
+        places: those of the table in the file.
+        data: its content there.
+    """
+
+    def __init__(self, places: Iterable[tuple[int, int]], data: bytes):
+        # of the table itself page after page, and of the first page, which have no entries of their own
+        self._places = [page for first, count in places for page in range(first, first + count)]
+        self._own = {0, *self._places}
+        self._entries = np.frombuffer(bytearray(data), "<u4")
+        self._changed: set[int] = set()
+
+    def grow(self, place: tuple[int, int]) -> None:
+        """Add a part."""
+        first, count = place
+        self._places += range(first, first + count)
+        self._own.update(range(first, first + count))
+        self._entries = np.concatenate([self._entries, np.zeros(count * ENTRIES, "<u4")])
+
+    def wrong(self, first: int, data: bytes | bytearray | memoryview) -> list[int]:
+        """Return which of these pages, the first of which has this number, do not fit their checksums."""
+        found = page_checksums(data)
+        differ = np.flatnonzero(found != self._entries[first : first + len(found)]) + first
+        return [page for page in differ.tolist() if page not in self._own]
+
+    def take(self, first: int, data: bytes | bytearray) -> None:
+        """Take the checksums of these pages."""
+        for page, found in enumerate(page_checksums(data), first):
+            if page not in self._own and page < len(self._entries):
+                self._entries[page] = found
+                self._changed.add(page // ENTRIES)
+
+    def changed(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the place in the file and the content of each page of the table that has changed."""
+        for part in sorted(self._changed):
+            yield self._places[part] * PAGE, self._entries[part * ENTRIES : (part + 1) * ENTRIES].tobytes()
+        self._changed.clear()
+
+    def checksum(self) -> int:
+        """Return the checksum of the table itself."""
+        return zlib.crc32(self._entries.tobytes())
 
 
 def pages(size: int) -> int:
     """Return the number of pages that hold so many bytes."""
     return -(-size // PAGE)
+
+
+def pieces(start: int, size: int) -> Iterator[tuple[int, slice, slice]]:
+    """Split a range into its parts in single pages: page, place in the page, place in the range."""
+    for page in range(start // PAGE, pages(start + size) if size else 0):
+        at = page * PAGE
+        first, last = max(start, at), min(start + size, at + PAGE)
+        yield page, slice(first - at, last - at), slice(first - start, last - start)
 
 
 def page_checksums(data: bytes | bytearray | memoryview) -> np.ndarray:
@@ -90,14 +138,12 @@ def enlarge(file: h5py.File, size: int) -> tuple[int, int]:
     return pages(data.id.get_offset()), count
 
 
-def sealed(data: bytes, places: tuple[tuple[int, int], ...]) -> bytes:
+def sealed(data: bytes, place: tuple[int, int]) -> bytes:
     """Return a new file with its table and its first page."""
-    state = State(1, len(data), 0, places)
-    table = np.zeros(state.capacity, "<u4")
-    table[: pages(len(data))] = page_checksums(data)
+    table = Table([place], bytes(place[1] * PAGE))
+    table.take(0, data)
     content = bytearray(data)
-    for place, entries in state.parts():
-        part = table[entries].tobytes()
-        content[place : place + len(part)] = part
-    content[:PAGE] = state._replace(table=zlib.crc32(table.tobytes())).pack(content[:PAGE])
+    for start, part in table.changed():
+        content[start : start + PAGE] = part
+    content[:PAGE] = State(1, len(data), table.checksum(), (place,)).pack(content[:PAGE])
     return bytes(content)

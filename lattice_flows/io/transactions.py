@@ -20,15 +20,13 @@ import contextlib
 import io
 import os
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
-from lattice_flows.io.checksums import ENTRIES, PAGE, State, page_checksums, pages
+from lattice_flows.io.chain_layout import broken
+from lattice_flows.io.checksums import ENTRIES, PAGE, State, Table, pages, pieces
 from lattice_flows.io.journal import pack_journal, read_journal, write_all
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -86,9 +84,7 @@ class TransactionFile(io.RawIOBase):
         if self.state is None and (self._writable or not self._head.startswith(_HDF5)):
             raise broken("truncated or something else", self._path)
         self._end = self._committed = self._kept = self.state.end if self.state else status.st_size
-        # pages that are checked, and among them those of the table
-        self._checked, self._own = 0, {0}
-        self._table = np.zeros(0, "<u4")
+        self._checked, self._table = 0, Table((), b"")
         if self.state is None:
             return
         if status.st_size < self._committed:
@@ -98,9 +94,8 @@ class TransactionFile(io.RawIOBase):
             self._pages[0] = bytearray(self._head)
         if zlib.crc32(table) != self.state.table:
             raise broken("damaged in the table of its checksums", self._path)
-        self._table = np.frombuffer(bytearray(table), "<u4")
+        self._table = Table(self.state.places, table)
         self._checked = pages(self._committed)
-        self._own |= {page for first, count in self.state.places for page in range(first, first + count)}
         if self._writable and self._pages:
             self._put_in_place()
         elif self._writable:
@@ -119,8 +114,7 @@ class TransactionFile(io.RawIOBase):
         """Take a further part of the table, from `checksums.enlarge`."""
         assert self.state is not None
         self.state = self.state._replace(places=(*self.state.places, place))
-        self._table = np.concatenate([self._table, np.zeros(self.state.capacity - len(self._table), "<u4")])
-        self._own |= set(range(place[0], sum(place)))
+        self._table.grow(place)
 
     def commit(self) -> None:
         """Make everything written so far the state of the file, durably; an error leaves the last commit.
@@ -196,7 +190,7 @@ class TransactionFile(io.RawIOBase):
                 self.error = error
         if self.error is not None:
             kept = len(source)
-        for page, own, there in _pieces(start, kept):
+        for page, own, there in pieces(start, kept):
             if page not in self._pages:
                 self._pages[page] = self._page(page)
             self._pages[page][own] = source[there]
@@ -230,10 +224,9 @@ class TransactionFile(io.RawIOBase):
 
     def _verify(self, first: int, data: bytes | bytearray | memoryview) -> None:
         """Refuse pages that do not fit their checksums; those in memory were checked before."""
-        found = page_checksums(data)
-        for page in np.flatnonzero(found != self._table[first : first + len(found)]).tolist():
-            if first + page not in self._own and first + page not in self._pages:
-                place = f"bytes {(first + page) * PAGE} to {(first + page + 1) * PAGE - 1}"
+        for page in self._table.wrong(first, data):
+            if page not in self._pages:
+                place = f"bytes {page * PAGE} to {(page + 1) * PAGE - 1}"
                 self.error = broken(f"damaged: {place} do not fit their checksum", self._path)
                 raise self.error
 
@@ -247,20 +240,14 @@ class TransactionFile(io.RawIOBase):
         """Write the checksums of changed and new pages, and the first page."""
         assert self.state is not None
         total = pages(self._end)
-        changed = {*self._pages, *range(self._checked, total)} - self._own
-        for page in changed & self._pages.keys():
-            self._table[page] = zlib.crc32(self._pages[page])
+        for page, data in self._pages.items():
+            self._table.take(page, data)
         for page in range(self._checked, total, ENTRIES):
-            stop = min(page + ENTRIES, total)
-            self._table[page:stop] = page_checksums(self._content(page * PAGE, stop * PAGE))
-        self._table[list(self._own)] = 0
-        parts = {page // ENTRIES for page in changed}
-        for place, entries in self.state.parts():
-            for first in range(entries.start, entries.stop, ENTRIES):
-                if first // ENTRIES in parts:
-                    self.seek(place + 4 * (first - entries.start))
-                    self.write(self._table[first : first + ENTRIES].tobytes())
-        table = zlib.crc32(self._table.tobytes())
+            self._table.take(page, self._content(page * PAGE, min(page + ENTRIES, total) * PAGE))
+        for place, part in self._table.changed():
+            self.seek(place)
+            self.write(part)
+        table = self._table.checksum()
         self.state = self.state._replace(commits=self.state.commits + 1, end=self._end, table=table)
         self.seek(0)
         self.write(self.state.pack(self._content(0, PAGE)))
@@ -273,23 +260,7 @@ class TransactionFile(io.RawIOBase):
         self._pages, self._kept = {}, self._committed
 
 
-def broken(why: str, path: Path) -> InvalidInput:
-    """Return the error that says what is wrong with a file."""
-    return InvalidInput(
-        f"an ensemble of lattice_flows is expected, this file is {why}: "
-        f"restore it from a copy, or remove it to sample from the start ({path})"
-    )
-
-
 def _state(file: int) -> tuple[dict[int, bytearray], bytes]:
     """Return the pages in the journal at the end of a file, and the page that names its state."""
     journal = read_journal(file)
     return journal, bytes(journal[0]) if 0 in journal else os.pread(file, PAGE, 0)
-
-
-def _pieces(start: int, size: int) -> Iterator[tuple[int, slice, slice]]:
-    """Split a range into its parts in single pages: page, place in the page, place in the range."""
-    for page in range(start // PAGE, pages(start + size) if size else 0):
-        at = page * PAGE
-        first, last = max(start, at), min(start + size, at + PAGE)
-        yield page, slice(first - at, last - at), slice(first - start, last - start)
