@@ -158,11 +158,12 @@ def show(arguments: argparse.Namespace) -> str:
 
 
 def export(arguments: argparse.Namespace) -> str:
-    """Write the trained model of a run, or a configuration, to one file.
+    """Write the trained model of a run, or its configurations, to files.
 
     The file of a model holds weights, config, training cost, and the ESS of N fresh proposals. It is loaded by
     lattice_flows.load(FILE), and sampled by lattice-flows sample --model FILE. With --format it is that of a
-    four-dimensional SU(N) configuration.
+    four-dimensional SU(N) configuration. With --all it is an array (n, chains, ...) of every configuration for
+    numpy.load, or with --format the folder of a file for each.
 
     example: lattice-flows export runs/su2 su2.safetensors
     """
@@ -170,8 +171,14 @@ def export(arguments: argparse.Namespace) -> str:
     from lattice_flows.reports import report
 
     words, file = "", arguments.file
+    single = arguments.chain is not None or arguments.update is not None
+    if arguments.all:
+        if single or arguments.n is not None:
+            raise InvalidInput("--all writes every configuration: leave -n, --chain and --update out")
+        number = runs.export_all(arguments.run, file, arguments.format)
+        return f"{file}: {number} configurations, every chain after each stored update\n"
     if arguments.format is None:
-        if arguments.chain is not None or arguments.update is not None:
+        if single:
             raise InvalidInput("--chain and --update name a configuration: say with --format how it is to be written")
         model = runs.export_run(arguments.run, file, 10_000 if arguments.n is None else arguments.n)
         words = f"{report.in_words(model.name, model.facts)}\n"

@@ -131,7 +131,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     export = command(commands.export)
     export.add_argument("run", metavar="RUN", help="folder of the run")
-    export.add_argument("file", metavar="FILE", help="the file; of a model its name ends in .safetensors")
+    export.add_argument("file", metavar="FILE", help="the file; a model ends in .safetensors, an array in .npy")
+    export.add_argument("--all", action="store_true", help="every configuration in order, repeated as the chain was")
     export.add_argument("-n", metavar="N", type=int, help="proposals for the ESS of the model (default: 10000)")
     export.add_argument("--format", choices=FORMATS, help="of the configuration")
     export.add_argument("--chain", metavar="K", type=int, help="which chain it is of (default: 0)")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from lattice_flows.cluster import jobs
 from lattice_flows.cluster.jobs import Job, Queued
+from lattice_flows.config import loads
 from lattice_flows.errors import InvalidInput, SomeFailed
 from lattice_flows.io import ChainFile, read_metrics
 from lattice_flows.reports.columns import columns
@@ -124,8 +125,10 @@ def _progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
     if not path.exists():
         return Progress(0, total)
     stored = ChainFile(path)
+    if "config" in stored.attributes:  # the settings of the chains: those in the config of a model's run may differ
+        total = loads(stored.config, str(path)).sampling.n * stored.every
     costs = read_metrics(folder / COSTS)
-    if costs:  # as the last command wanted them: the config may say otherwise
+    if costs:  # as the last command wanted them
         total = costs[-1].get("wanted", total)
     recent = [record for record in costs if record["made"]][-5:]
     seconds = sum(record.get("seconds", record["cpu_seconds"] / ranks) for record in recent)

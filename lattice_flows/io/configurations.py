@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lattice_flows.config.text import read_bytes
 from lattice_flows.errors import InvalidInput, naming
-from lattice_flows.io import files
+from lattice_flows.io import checksums, files
 from lattice_flows.io.gauge import base, hirep, ildg, milc, nersc, openqcd, raw
 from lattice_flows.io.gauge.base import GaugeFile, Given
 
@@ -51,7 +51,7 @@ def read_gauge_file(path: str | Path, given: Given = NOTHING_GIVEN) -> GaugeFile
     head = read_bytes(path, "configuration", HEAD)
     reader = next((reader.read for reader in READERS if reader.recognises(head)), None)
     if reader is None and given.extents is None:
-        if head.startswith(HDF5):
+        if head.startswith((HDF5, checksums.MAGIC)):
             raise InvalidInput(
                 f"one configuration is expected, this HDF5 file is an ensemble: measure it alone ({path})"
             )

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
@@ -37,7 +37,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
-    """Replace a file durably, all or nothing.
+    """Replace a file durably, all or nothing; as `write_parts`."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Replace a file durably, all or nothing, with parts that are made one after the other.
 
     A process that is killed leaves a partial file under a fixed name, and the next writer overwrites it. Writers of one
     path must exclude each other (`locked`).
@@ -49,7 +54,8 @@ def write(path: Path, data: bytes | memoryview) -> None:
     with writing(path):
         try:
             partial.unlink(missing_ok=True)
-            partial.write_bytes(data)
+            with open(partial, "wb") as file:
+                file.writelines(parts)
             sync(partial)
             os.replace(partial, path)
             sync(path.parent)
@@ -74,22 +80,26 @@ def make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[None]:
     """Hold the folder for this process; the system releases it however the process ends.
+
+    Args:
+        name: of the file that is locked.
+        wait: for another process that holds it, instead of an error.
 
     Raises:
         LatticeFlowsError: another process holds it.
     """
     with writing(folder):
         try:
-            lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+            lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:  # of another user; in a folder that is not writable there is none
             if not os.access(folder, os.W_OK):
                 raise
-            lock = os.open(folder / ".lock", os.O_RDONLY)
+            lock = os.open(folder / name, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             holder = os.read(lock, 200).decode(errors="replace") or "unknown"
             raise LatticeFlowsError(

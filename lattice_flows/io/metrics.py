@@ -1,26 +1,77 @@
-"""Metrics: JSON lines, one object a step, that survive a kill at any moment."""
+"""Metrics: JSON lines, one object a step, that survive a kill at any moment; and reports, one JSON object a file.
+
+Each line ends in `crc32`, the CRC-32 of the lines before it and of its own text up to there, so that no line can change
+or be missing unseen. Lines without are those of earlier versions, and come first. A report ends in that of its content.
+"""
 
 import json
 import math
 import os
+import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from lattice_flows.config.text import TEXT_LIMIT, parse_json, read_bytes
+from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
+
+_LINE = re.compile(rb'(.*), "crc32": (\d{1,10})}', re.DOTALL)
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Return the records in the file, without a last line that a kill cut short; none where there is no file.
 
     Raises:
-        InvalidInput: a line is no JSON object, or something else has the name of the file.
+        InvalidInput: a line is damaged or no JSON object, or something else has the name of the file.
     """
     if not os.path.lexists(path):
         return []
     lines = read_bytes(path, "metrics", limit=TEXT_LIMIT).split(b"\n")[:-1]
-    return [parse_json(line, "metrics must be one JSON object a line", path) for line in lines]
+    _checksum(lines, path)
+    records = [parse_json(line, "metrics must be one JSON object a line", path) for line in lines]
+    for record in records:
+        record.pop("crc32", None)
+    return records
+
+
+def _checksum(lines: list[bytes], path: str | Path) -> int:
+    """Return the checksum of lines after they have been compared with theirs."""
+    checksum: int | None = None
+    for number, line in enumerate(lines, 1):
+        found = _LINE.fullmatch(line)
+        if found:
+            checksum = zlib.crc32(found[1], checksum or 0)
+        if (found or checksum is not None) and not (found and int(found[2]) == checksum):
+            raise InvalidInput(f"line {number} is damaged or missing: restore the file from a copy ({path})")
+    return checksum or 0
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON with its checksum, durably, all or nothing; numbers that are not finite become null."""
+    content = finite(dict(report))
+    files.write(path, (json.dumps({**content, "crc32": _of(content)}, indent=2) + "\n").encode())
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Return the report that `write_report` wrote.
+
+    Raises:
+        InvalidInput: the file is missing, damaged or something else.
+    """
+    try:
+        content = json.loads(read_bytes(path, "report"))
+        stored = content.pop("crc32", None)
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        content = stored = None
+    if content is None or stored != _of(content):
+        raise InvalidInput(f"the report is damaged, or of an earlier version: measure again ({path})")
+    return content
+
+
+def _of(content: Any) -> int:
+    return zlib.crc32(json.dumps(content).encode())
 
 
 def finite(value: Any) -> Any:
@@ -52,6 +103,7 @@ class MetricsFile:
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  # closed by __exit__
             self._file.seek(0)
             kept = self._file.read().split(b"\n")[:-1][:keep]
+            self._checksum = _checksum(kept, path)
             self._end = sum(len(line) + 1 for line in kept)
             self._file.truncate(self._end)
 
@@ -61,7 +113,9 @@ class MetricsFile:
         Raises:
             LatticeFlowsError: the disk is full; no part of the record is then in the file.
         """
-        line = json.dumps(finite(dict(record))).encode() + b"\n"
+        own = json.dumps(finite(dict(record))).encode()[:-1]
+        checksum = zlib.crc32(own, self._checksum)
+        line = own + f', "crc32": {checksum}}}\n'.encode()
         with files.writing(self._path):
             try:
                 rest = line
@@ -70,7 +124,7 @@ class MetricsFile:
             except OSError:
                 os.ftruncate(self._file.fileno(), self._end)
                 raise
-        self._end += len(line)
+        self._end, self._checksum = self._end + len(line), checksum
 
     def sync(self) -> None:
         """Make the appended records durable; call this before writing the checkpoint that counts on them."""

@@ -70,7 +70,7 @@ class _Pass:
         counts = [chains.rows(k) for k in range(chains.chains)]
         wanted = np.zeros(chains.n_distinct, bool)
         wanted[np.concatenate([rows[count > 0] for rows, count in counts])] = True
-        chain, update = chains.places()
+        chain, update = chains.places(np.arange(chains.n_distinct))
         action = chains.series("action")[update - 1, chain]
         # one for each row of the file, with values to come
         self.entries = Entries(chain, update, action, np.empty(chains.n_distinct))

@@ -15,7 +15,12 @@ In an MPI world, rank 0 alone reads and writes in the folder, and sends the othe
 
 from lattice_flows.reports.configurations import measure_configurations, verify_configurations
 from lattice_flows.runs.compare import compare_runs, comparison_table
-from lattice_flows.runs.configurations import convert_configuration, export_configuration, import_configuration
+from lattice_flows.runs.configurations import (
+    convert_configuration,
+    export_all,
+    export_configuration,
+    import_configuration,
+)
 from lattice_flows.runs.demo import demo
 from lattice_flows.runs.folder import load_model, load_run, trained_model
 from lattice_flows.runs.measure import Wishes, measure_ensemble, measure_run, measure_start, measure_table
@@ -26,8 +31,9 @@ from lattice_flows.runs.train import train_run
 from lattice_flows.runs.trained import read_trained
 
 __all__ = [
-    "Wishes", "compare_runs", "comparison_table", "convert_configuration", "demo", "export_configuration",
-    "export_run", "import_configuration", "load_model", "load_run", "measure_configurations", "measure_ensemble",
-    "measure_run", "measure_start", "measure_table", "read_trained", "sample_run", "sampled_in_words", "show_run",
-    "start_run", "train_run", "trained_model", "training_progress", "verify_configurations",
+    "Wishes", "compare_runs", "comparison_table", "convert_configuration", "demo", "export_all",
+    "export_configuration", "export_run", "import_configuration", "load_model", "load_run",
+    "measure_configurations", "measure_ensemble", "measure_run", "measure_start", "measure_table", "read_trained",
+    "sample_run", "sampled_in_words", "show_run", "start_run", "train_run", "trained_model", "training_progress",
+    "verify_configurations",
 ]  # fmt: skip

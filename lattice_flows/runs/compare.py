@@ -1,18 +1,21 @@
 """Samplers side by side: the cost of an independent configuration, training included and not."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lattice_flows.config import loads
-from lattice_flows.config.text import parse_json, read_text
-from lattice_flows.io import ChainFile, read_metrics
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import ChainFile, read_metrics, read_report
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.report import tau_in_words
 from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import bracketed, label, number, sampler_in_words, system
 from lattice_flows.runs.folder import COSTS, REPORT, load_run, name_of, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
+
+log = logging.getLogger(__name__)
 
 Comparison = dict[str, Any]
 
@@ -60,7 +63,7 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
 def _row(folder: Path) -> Comparison:
     load_run(folder)
     chains = ChainFile(sampled(folder))
-    config = loads(chains.attributes["config"], str(chains.path))
+    config = loads(chains.config, str(chains.path))
     report = _report(folder, chains)
     entries = report["observables"].items()
     costs = read_metrics(folder / COSTS)
@@ -90,10 +93,14 @@ def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
     path = folder / REPORT
     # an older one may be of an ensemble that stood here before
     if path.exists() and path.stat().st_mtime >= chains.path.stat().st_mtime:
-        report = parse_json(read_text(path, "report"), "a report must be a JSON object", path)
         own = {"updates": chains.n_updates, "chains": chains.chains, "every": chains.every}  # not thinned
-        if {key: report.get(key) for key in own} == own and "distinct" in report:  # which earlier versions lack
-            return report
+        try:
+            report = read_report(path)
+        except InvalidInput as error:
+            log.warning("%s", error)
+        else:
+            if {key: report.get(key) for key in own} == own:
+                return report
     return measure_run(folder)
 
 

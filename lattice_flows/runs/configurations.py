@@ -1,14 +1,18 @@
 """Configurations of other programs: a run that starts from one, and files written from the ensemble of a run."""
 
+import io
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lattice_flows.config import Config, loads
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, Given, files, read_configuration, write_configuration
+from lattice_flows.io.chains import BLOCK
 from lattice_flows.io.configurations import NOTHING_GIVEN
 from lattice_flows.models import build_action, build_space
 from lattice_flows.reports.configurations import space_of
@@ -95,16 +99,65 @@ def export_configuration(
         InvalidInput: nothing is sampled, no such configuration, or one that the format cannot hold.
         LatticeFlowsError: the disk is full or the folder not writable.
     """
-    folder = Path(folder)
-    links_of(load_run(folder), "gauge files hold")
-    chains = ChainFile(sampled(folder))
-    config = loads(chains.attributes["config"], str(chains.path))
+    config, name, chains = _exported(Path(folder), gauge=True)
     number = chains.n_updates // chains.every * chains.every if update is None else update
-    name = name_of(folder)
-    words = {
+    write_configuration(path, chains.configuration(chain, update), form, _words(config, name, chain, number))
+
+
+def export_all(folder: str | Path, path: str | Path, form: str | None = None) -> int:
+    """Write all configurations of a run's ensemble in order, each as often as the chains held it; return their number.
+
+    Args:
+        path: of one array `(n, chains, *shape)` for `numpy.load`, whose name ends in .npy. With a format, it is the
+            folder of a file CHAIN.UPDATE for each configuration.
+        form: a format of `write_configuration`.
+
+    Raises:
+        InvalidInput: nothing is sampled, another ending, or configurations that the format cannot hold.
+        LatticeFlowsError: the disk is full or the folder not writable.
+    """
+    path = Path(path)
+    if form is None and path.suffix != ".npy":
+        raise InvalidInput(f"one array of all configurations ends in .npy, got {path}; --format makes single files")
+    config, name, chains = _exported(Path(folder), gauge=form is not None)
+    rows = chains.expand(np.arange(chains.n_distinct))  # (n, chains)
+    if form is None:
+        size = max(1, BLOCK // (chains.chains * chains.row_bytes))
+        first = chains.read(np.arange(0))
+        header = io.BytesIO()
+        descr = np.lib.format.dtype_to_descr(first.numpy().dtype)
+        about = {"descr": descr, "fortran_order": False, "shape": (*rows.shape, *first.shape[1:])}
+        np.lib.format.write_array_header_1_0(header, about)
+        blocks = (_taken(chains, rows[start : start + size]) for start in range(0, len(rows), size))
+        files.write_parts(path, itertools.chain([header.getvalue()], (block.tobytes() for block in blocks)))
+        return rows.size
+    files.make_folder(path)
+    for t, row in enumerate(rows):
+        for chain, links in enumerate(_taken(chains, row)):
+            number = (t + 1) * chains.every
+            words = _words(config, name, chain, number)
+            write_configuration(path / f"{chain}.{number}", torch.from_numpy(links), form, words)
+    return rows.size
+
+
+def _exported(folder: Path, gauge: bool) -> tuple[Config, str, ChainFile]:
+    """Return the config of an ensemble, the name of its run, and the ensemble."""
+    if gauge:
+        links_of(load_run(folder), "gauge files hold")
+    chains = ChainFile(sampled(folder))
+    return loads(chains.config, str(chains.path)), name_of(folder), chains
+
+
+def _taken(chains: ChainFile, rows: np.ndarray) -> np.ndarray:
+    """Return the configurations `(*rows.shape, *shape)` of rows in any order."""
+    distinct, places = np.unique(rows, return_inverse=True)
+    return chains.read(distinct).numpy()[places.reshape(rows.shape)]
+
+
+def _words(config: Config, name: str, chain: int, number: int) -> dict[str, Any]:
+    return {
         "ensemble_id": name,
         "ensemble_label": ", ".join(f"{key} {short(value)}" for key, value in action_settings(config).items()),
         "sequence_number": number,
         "lfn": f"{name}.{chain}.{number}",
     }
-    write_configuration(path, chains.configuration(chain, update), form, words)

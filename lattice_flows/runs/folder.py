@@ -1,6 +1,7 @@
 """The folder of a run: its config, its first weights, and its present ones."""
 
 import dataclasses
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from lattice_flows.io import files, load_checkpoint, read_metrics
 from lattice_flows.models import Facts, Model, build_run, carried, digest
 from lattice_flows.models.store import check_weights
 from lattice_flows.runs.trained import read_trained
+
+log = logging.getLogger(__name__)
 
 CONFIG = "config.toml"
 CHECKPOINT = "checkpoint.pt"
@@ -159,13 +162,17 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     state = checkpoint["training"]
     try:  # the weights alone: the random streams of the caller are not those of the training
         flow.load_state_dict(state["flow"])
-    except (KeyError, RuntimeError) as error:
+        step = int(state["step"])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"the checkpoint belongs to another flow, train in another folder: {reason}") from error
     # runs of earlier versions have no cpu_seconds
-    records = read_metrics(folder / METRICS)[: state["step"]]
+    records = read_metrics(folder / METRICS)[:step]
+    if len(records) < step:
+        message = "%s has %d of %d steps: the cost of training is that of these alone"
+        log.warning(message, folder / METRICS, len(records), step)
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
-    facts = Facts(version=provenance()["version"], step=state["step"], training_cpu_minutes=minutes)
+    facts = Facts(version=provenance()["version"], step=step, training_cpu_minutes=minutes)
     end = read_trained(folder)
     if end is not None and end.weights == digest(flow):
         facts = dataclasses.replace(facts, proposals=end.samples, ess=end.ess, ess_error=end.ess_error)

@@ -121,17 +121,25 @@ class Keeper:
     def _read(self) -> tuple[tuple[ChainState, Tensor] | None, Place | None]:
         if self.path.exists():
             stored = ChainFile(self.path)
-            self._check(stored.attributes, self.path)
+            self._check({**stored.attributes, "config": stored.config}, self.path)
             state, streams = stored.end()
-            progress = read_tuned(stored.attributes, self.config), self.config.sampling.dropped, stored.n_updates
+            tuned, dropped = read_tuned(stored.attributes, self.config), self.config.sampling.dropped
+            updates: int | None = stored.n_updates
         elif self.thermalisation.exists():
-            content = load_checkpoint(self.thermalisation)
-            self._check(content["attributes"], self.thermalisation)
-            state, streams = ChainState(**content["state"]), content["streams"]
-            progress = content["tuned"], content["dropped"], None
+            content, updates = load_checkpoint(self.thermalisation), None
+            try:
+                self._check(content["attributes"], self.thermalisation)
+                state, streams = ChainState(**content["state"]), content["streams"]
+                tuned, dropped = content["tuned"], content["dropped"]
+            except (AttributeError, KeyError, TypeError) as error:
+                raise InvalidInput(
+                    f"the state of a thermalisation is expected, {error} is missing or wrong: "
+                    f"restore it from a copy, or remove it to start again ({self.thermalisation})"
+                ) from error
         else:
             return None, None
-        return (state, streams), Place(*progress, 0 if state.offered is None else int(state.offered[0]))
+        offered = 0 if state.offered is None else int(state.offered[0])
+        return (state, streams), Place(tuned, dropped, updates, offered)
 
     def _check(self, attributes: dict[str, Any], path: Path) -> None:
         """Refuse chains that cannot go on with these settings."""

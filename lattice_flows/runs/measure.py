@@ -1,12 +1,11 @@
 """The measurements of a run's ensemble: its tables and figures."""
 
 import contextlib
-import json
 import logging
 import math
 import os
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +14,9 @@ import numpy as np
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, LatticeFlowsError, SomeFailed
-from lattice_flows.io import ChainFile, files, read_metrics
+from lattice_flows.io import ChainFile, files, read_metrics, write_report
 from lattice_flows.io.measurements import Measurements
-from lattice_flows.io.metrics import finite
-from lattice_flows.models import build_action, build_space
+from lattice_flows.models import build_action
 from lattice_flows.observables import Smearing, standard_observables
 from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.reports.export import export_series, writer
@@ -26,6 +24,7 @@ from lattice_flows.reports.observe import Session, observe
 from lattice_flows.reports.polyakov import measure_polyakov, polyakov_averages, polyakov_table
 from lattice_flows.reports.potential import loops_averages, loops_table, measure_loops
 from lattice_flows.reports.report import Report, log_weights, make_report, moves_of, table
+from lattice_flows.reports.verify import verify_sample
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table, flow_times
 from lattice_flows.reports.words import label
 from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, METRICS, REPORT, load_run, name_of, sampled
@@ -58,11 +57,14 @@ class Wishes(NamedTuple):
 
 log = logging.getLogger(__name__)
 
+REPORT_LOCK = ".report.lock"
+"""Held while a report is written; who measures needs no lock of the chains."""
+
 
 def measure_run(
     folder: str | Path, wishes: Wishes | None = None, world: World = SERIAL, stop: Stop | None = None
 ) -> Report:
-    """Measure the ensemble of a run; write report.json, report.txt and the figures.
+    """Measure the ensemble of a run as it is now, also beside a job; write report.json, report.txt and the figures.
 
     What is measured is kept in measurements.h5, and is not measured again. Nothing is written in a folder of somebody
     else that is read-only.
@@ -144,15 +146,15 @@ def _measured_run(folder: Path, wishes: Wishes, world: World, stop: Stop | None)
     writes = world.first and os.access(folder, os.W_OK)
     if world.first and not writes:
         log.warning("%s cannot be written to: the results are shown, and kept where a copy of it is measured", folder)
-    with files.locked(folder) if writes else nullcontext():
-        config, chains, series, report = _measured(path, wishes, world, stop)
-        if world.first:
-            _export(chains, series, name_of(folder), wishes)
-        if writes:
-            try:
+    config, chains, series, report = _measured(path, wishes, world, stop)
+    if world.first:
+        _export(chains, series, name_of(folder), wishes)
+    if writes:
+        try:
+            with files.locked(folder, REPORT_LOCK, wait=True):
                 _write(folder, config, chains, series, report)
-            except LatticeFlowsError as error:
-                raise SomeFailed(_text(config, report), [error]) from error
+        except LatticeFlowsError as error:
+            raise SomeFailed(_text(config, report), [error]) from error
     return config, report
 
 
@@ -164,17 +166,20 @@ def _measured(
         writer(export)  # a wrong ending is said before the work
     if wishes.smear is not None and wishes.loops is None and not wishes.polyakov:
         raise InvalidInput(f"{wishes.smear} smears links for Wilson or Polyakov loops: add --loops or --polyakov")
-    chains = _thinned(ChainFile(path), wishes)
-    if "config" not in chains.attributes:
-        raise InvalidInput(f"an ensemble that lattice-flows sample made is expected, this one has no config ({path})")
-    config = loads(chains.attributes["config"], str(path))
+    chains = ChainFile(path)
+    # one snapshot for all ranks, the one of rank 0
+    if (updates := world.broadcast(len(chains))) != len(chains):
+        chains = ChainFile(path, updates)
+    chains = _thinned(chains, wishes)
+    config, action = build_action(loads(chains.config, str(path)), str(path))
+    space = action.space
+    verify_sample(chains, action)
     session = Session(Measurements(_beside(path)) if world.first else None, world, stop or Stop())
-    space = build_space(config)
     series = observe(chains, standard_observables(space), session)
     report = make_report(config, chains, series)
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)
-        report["polyakov_loops"] = polyakov_averages(polyakov, build_action(config, str(path))[1], wishes.smear)
+        report["polyakov_loops"] = polyakov_averages(polyakov, action, wishes.smear)
         for mu, own in enumerate(np.moveaxis(polyakov, -1, 0)):
             series |= {f"polyakov_loop_{mu}_re": own.real, f"polyakov_loop_{mu}_im": own.imag}
     if wishes.loops is not None:
@@ -187,7 +192,18 @@ def _measured(
         report["flow"] = flow_averages(flowed, wishes.wilson_flow, space.dim)
         for name, own in flowed.items():
             series |= {f"{name}_at_{t:g}": own[..., i] for i, t in enumerate(flow_times(wishes.wilson_flow))}
+    report["chains_go_on"] = _going_on(chains, config) if world.first else None
     return config, chains, series, report
+
+
+def _going_on(chains: ChainFile, config: Config) -> str | None:
+    """Say whether the chains are longer by now, or are to become longer."""
+    read = f"{len(chains)} updates were committed when this was read"
+    with contextlib.suppress(InvalidInput):  # it may be moved away by now
+        if (now := len(ChainFile(chains.path))) > len(chains):
+            return f"the chains go on: {read}, {now} are by now"
+    total = config.sampling.n * config.sampling.every
+    return f"the chains are to go on: {read}, {total} are asked for" if len(chains) < total else None
 
 
 def _beside(path: Path) -> Path:
@@ -212,8 +228,9 @@ def _export(chains: ChainFile, series: dict[str, np.ndarray], ensemble: str, wis
 
 
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
-    files.write(folder / REPORT, (json.dumps(finite(report), indent=2) + "\n").encode())
-    files.write(folder / "report.txt", _text(config, report).encode())
+    text = _text(config, report).encode()
+    files.write(folder / "report.txt", text)
+    write_report(folder / REPORT, {**report, "table_crc32": zlib.crc32(text)})
     metrics = read_metrics(folder / METRICS)
     with drawing(folder):
         draw_training(folder, metrics)
@@ -245,4 +262,5 @@ def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report
 
 def _text(config: Config, report: Report) -> str:
     parts = {"polyakov_loops": polyakov_table, "loops": loops_table, "flow": flow_table}
-    return "\n".join([table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)])
+    tables = [table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)]
+    return "\n".join([*tables, *([f"{going}\n"] if (going := report["chains_go_on"]) else [])])

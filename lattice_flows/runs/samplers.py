@@ -15,7 +15,7 @@ from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import read_configuration
-from lattice_flows.io.chains import PROPOSALS
+from lattice_flows.io.chain_layout import PROPOSALS
 from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.tuning import Tuned

@@ -1,18 +1,20 @@
 """A run in words: its theory, its progress, and its report."""
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lattice_flows import training
 from lattice_flows.config import Config
-from lattice_flows.config.text import read_text
-from lattice_flows.io import ChainFile, read_metrics
+from lattice_flows.config.text import read_bytes
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import ChainFile, read_metrics, read_report
 from lattice_flows.models import build_action
 from lattice_flows.reports.report import in_words
 from lattice_flows.reports.words import ess_in_words, sampler_in_words, stage_in_words, system
-from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, Beginning, beginning, load_run, training_stages
+from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, REPORT, Beginning, beginning, load_run, training_stages
 from lattice_flows.runs.measure import draw_training, drawing
 from lattice_flows.runs.train import progress_in_words
 from lattice_flows.runs.trained import Trained, read_trained, unfinished
@@ -39,8 +41,19 @@ def show_run(folder: str | Path) -> str:
         each = f" of each of {chains.chains} chains" if chains.chains > 1 else ""
         made = f"{chains.n_updates // chains.every} configurations{each}"
     lines.append(f"ensemble: {made}")
-    shown = f"\n{read_text(report, 'report')}" if report.exists() else ""
+    shown = f"\n{_table(folder, report)}" if report.exists() else ""
     return "\n".join(lines) + "\n" + shown
+
+
+def _table(folder: Path, path: Path) -> str:
+    """Return the table of a report, if it is the one that was written."""
+    text = read_bytes(path, "report")
+    try:
+        if read_report(folder / REPORT).get("table_crc32") == zlib.crc32(text):
+            return text.decode()
+    except InvalidInput:
+        pass
+    return f"damaged, or of an earlier version: lattice-flows measure {folder} writes it again ({path})\n"
 
 
 class TrainingProgress(NamedTuple):

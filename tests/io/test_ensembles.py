@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 
 import h5py
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 from lattice_flows import SU, U1, GaugeField
 from lattice_flows.errors import InvalidInput, LatticeFlowsError
 from lattice_flows.io import chains, transactions
-from lattice_flows.io.chains import ChainFile, ChainWriter, create_chains
+from lattice_flows.io.chain_writer import ChainWriter, create_chains
+from lattice_flows.io.chains import ChainFile
 from lattice_flows.lattice import ScalarField
 from lattice_flows.sampling import ChainState, Streams, start
 
@@ -55,6 +57,17 @@ def create(path, case):
     space, _, every, proposals = case
     attributes = {"beta": 2.0, **space.facts}
     return create_chains(path, begin(case), streams.get_state(), attributes, every=every, proposals=proposals)
+
+
+def strip(path):
+    """Copy the content of an ensemble to a plain HDF5 file, without checksums."""
+    plain = path.with_suffix(".plain")
+    with h5py.File(path, "r") as old, h5py.File(plain, "w", libver=("v108", "v108")) as new:
+        for name in old:
+            if name != "checksums":
+                old.copy(name, new)
+        new.attrs.update(old.attrs)
+    plain.replace(path)
 
 
 def go_on(path, case, updates, commit_every=1):
@@ -112,7 +125,30 @@ def test_holds_the_chains(tmp_path, case, monkeypatch):
         name = {"gauge": "links", "scalar": "scalars"}[plain.attrs["field"]]
         assert {"links", "scalars"} & plain.keys() == {name} == {file.dataset}
         assert plain[name].shape == distinct.shape
-        assert plain.attrs["version"] == 3
+        assert plain.attrs["version"] == 4
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_row_has_its_weight_after_every_commit(tmp_path, case):
+    """What any HDF5 tool averages is what the chains did; every dataset says what it is."""
+    path = create(tmp_path / "ensemble.h5", case)
+    for commit_every in (1, 5):
+        for _ in go_on(path, case, 20, commit_every):
+            file = ChainFile(path)
+            with h5py.File(path) as plain:
+                rows, weights = plain[file.dataset][:], plain["multiplicity"][:]
+                names = []
+                plain.visititems(lambda name, item, names=names: names.append((name, dict(item.attrs))))
+            assert weights.sum() == len(file) // file.every * CHAINS
+            if len(rows):
+                stored = file.expand(rows)
+                average = np.tensordot(weights / weights.sum(), rows, 1)
+                np.testing.assert_allclose(average, stored.mean((0, 1)), atol=1e-6)
+            assert all(
+                attributes.get("description")
+                for name, attributes in names
+                if name not in ("proposals", "end", "checksums")
+            )
 
 
 def test_what_was_not_committed_is_gone(tmp_path):
@@ -307,7 +343,7 @@ def test_a_disk_that_fails_while_pages_are_put_in_place(tmp_path, monkeypatch):
     """The journal is whole by then: the commit is there, though it raised."""
     case = CASES[0]
     path = create(tmp_path / "ensemble.h5", case)
-    calls, real = [], transactions._write_all
+    calls, real = [], transactions.write_all
 
     def failing(file, data, offset):
         if offset == 0:
@@ -315,7 +351,7 @@ def test_a_disk_that_fails_while_pages_are_put_in_place(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
         real(file, data, offset)
 
-    monkeypatch.setattr(transactions, "_write_all", failing)
+    monkeypatch.setattr(transactions, "write_all", failing)
     with pytest.raises(LatticeFlowsError, match=r"cannot write .*: Input/output error"):
         list(go_on(path, case, 5, 5))
     monkeypatch.undo()
@@ -385,7 +421,7 @@ def test_refused(tmp_path, monkeypatch):
     for data in (b"", whole[:100], whole[: len(whole) // 2], whole[:-1], b"not HDF5" * 1000):
         path.write_bytes(data)
         for make in (ChainFile, ChainWriter):
-            with pytest.raises(InvalidInput, match="truncated or something else: restore it from a copy"):
+            with pytest.raises(InvalidInput, match=r"this file is truncated.*: restore it from a copy"):
                 make(path)
         assert path.read_bytes() == data
     with h5py.File(path, "w") as file:
@@ -396,14 +432,15 @@ def test_refused(tmp_path, monkeypatch):
     for field in ("action", "end"):
         with pytest.raises(InvalidInput, match=f"the field of an ensemble must not be called '{field}'"):
             create_chains(tmp_path / "new.h5", begin(case), Streams(0, CHAINS).get_state(), {"field": field})
-    monkeypatch.setattr(chains, "VERSION", 4)
-    with pytest.raises(InvalidInput, match="version 4 is expected, got version 3"):
+    monkeypatch.setattr(chains, "VERSION", 5)
+    with pytest.raises(InvalidInput, match="version 5 is expected, got version 4"):
         ChainFile(path)
 
 
 @pytest.mark.parametrize("version", [1, 2, None])
 def test_other_versions_are_refused(tmp_path, version):
     path = create(tmp_path / "ensemble.h5", CASES[0])
+    strip(path)
     with h5py.File(path, "r+") as file:
         del file.attrs["version"]
         if version is not None:
@@ -412,7 +449,7 @@ def test_other_versions_are_refused(tmp_path, version):
         with pytest.raises(InvalidInput) as error:
             make(path)
         assert str(error.value) == (
-            f"an ensemble of version 3 is expected, got version {version}: use the lattice_flows that wrote it ({path})"
+            f"an ensemble of version 4 is expected, got version {version}: use the lattice_flows that wrote it ({path})"
         )
 
 
@@ -449,3 +486,73 @@ def test_a_reader_is_a_snapshot(tmp_path):
         ]
         assert len(ChainFile(path)) > len(before)
         assert all(map(np.array_equal, seen, after))
+
+
+WRITER = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+import test_ensembles as own
+os.fsync = lambda file: None
+for n in own.go_on(sys.argv[1], own.CASES[0], 10**9, 5):
+    print(n, flush=True)
+"""
+
+
+def test_a_reader_beside_a_writer_sees_a_consistent_prefix(tmp_path):
+    """While another process commits in a loop, each reader reads all, as if nobody wrote: no lock, no other process."""
+    case = CASES[0]
+    path = create(tmp_path / "ensemble.h5", case)
+    state, streams, actions, fields = begin(case), Streams(0, CHAINS), [], []
+
+    def history(updates):
+        nonlocal state
+        while len(actions) < updates:
+            state, _, _ = update(case, state, streams)
+            actions.append(state.action.double())
+            fields.append(state.x)
+        return torch.stack(actions[:updates]).numpy(), torch.stack(fields[:updates])
+
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), os.path.dirname(__file__)], stdout=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        readers, seen, until = 0, set(), time.monotonic() + float(os.environ.get("READ_SECONDS", "3"))
+        try:
+            while time.monotonic() < until:
+                file = ChainFile(path)
+                time.sleep(0.001 * (readers % 5))
+                expected, x = history(len(file))
+                np.testing.assert_array_equal(file.series("action"), expected)
+                if len(file):
+                    assert torch.equal(torch.from_numpy(file.expand(torch.cat(list(file.configurations())).numpy())), x)
+                end = file.end()[0]
+                expected, _ = history(len(ChainFile(path)))
+                assert (expected[max(0, len(file) - 1) :] == end.action.double().numpy()).all(1).any()
+                readers, seen = readers + 1, seen | {len(file)}
+        finally:
+            writer.kill()
+    print(f"{readers} readers of {len(seen)} states, {max(seen)} updates")
+    assert len(seen) > 3
+
+
+def test_a_reader_says_that_another_ensemble_took_the_place(tmp_path):
+    case = CASES[0]
+    path, other = create(tmp_path / "ensemble.h5", case), create(tmp_path / "other.h5", case)
+    list(go_on(path, case, 3))
+    file = ChainFile(path)
+    os.replace(other, path)
+    with pytest.raises(InvalidInput, match="another ensemble took the place of this one: read it again"):
+        file.series("action")
+
+
+def test_a_snapshot_can_be_that_of_another_reader(tmp_path):
+    case = CASES[2]
+    path = create(tmp_path / "ensemble.h5", case)
+    files_ = []
+    for _ in go_on(path, case, 12, 4):
+        files_.append(ChainFile(path))
+    again = ChainFile(path, len(files_[0]))
+    assert (len(again), again.n_distinct) == (4, files_[0].n_distinct)
+    for k in range(CHAINS):
+        for one, two in zip(again.rows(k), files_[0].rows(k), strict=True):
+            np.testing.assert_array_equal(one, two)

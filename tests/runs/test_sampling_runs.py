@@ -14,11 +14,12 @@ from lattice_flows import SU, U1, GaugeField, cli, runs
 from lattice_flows.actions import Wilson
 from lattice_flows.config import Config, load
 from lattice_flows.errors import Interrupted, InvalidInput
-from lattice_flows.io import ChainFile, read_configuration, read_metrics, write_configuration
+from lattice_flows.io import ChainFile, ChainWriter, files, read_configuration, read_metrics, write_configuration
 from lattice_flows.models import build_action
 from lattice_flows.observables import action_density, clover_charge, flow_observables, wilson_flow
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.words import bracketed
+from lattice_flows.runs import measure
 from lattice_flows.runs.samplers import Chains
 from lattice_flows.sampling import Streams
 from lattice_flows.signals import Stop
@@ -174,6 +175,16 @@ def test_from_a_config_to_files_of_others_and_back(here, capsys):
         links, _ = read_configuration(form)
         wanted = stored.read(stored.rows(chain)[0])[(update or 36) // 3 - 1]
         torch.testing.assert_close(links, wanted, atol=1e-6 if form == "nersc-short" else 0, rtol=0)
+    words = "24 configurations, every chain after each stored update"
+    assert out(capsys, "export", "run", "all.npy", "--all") == f"all.npy: {words}\n"
+    assert out(capsys, "export", "run", "all", "--all", "--format", "ildg") == f"all: {words}\n"
+    array = np.load("all.npy", mmap_mode="r")
+    assert array.shape == (12, 2, 4, 2, 2, 2, 2, 3, 3)
+    assert len(os.listdir("all")) == 24
+    for chain in (0, 1):
+        for t in (0, 11):
+            assert np.array_equal(array[t, chain], stored.configuration(chain, 3 * (t + 1)))
+            assert np.array_equal(array[t, chain], read_configuration(f"all/{chain}.{3 * (t + 1)}")[0])
     rows = out(capsys, "measure", "nersc", "ildg").splitlines()
     assert [row.split()[0] for row in rows] == ["file", "nersc", "ildg"]
     plaquette = read_configuration("ildg")[1]["plaquette"]
@@ -353,6 +364,8 @@ def test_bad_input_is_one_line(here, capsys):
         ("compare", "run", "none"): "a folder made by lattice-flows train or sample is expected",
         ("export", "run", "lat", "--format", "ildg", "--update", "4"): "a multiple of 3 from 3 to 24, got 4",
         ("export", "run", "lat", "--format", "ildg", "--chain", "2"): "chain must be from 0 to 1, got 2",
+        ("export", "run", "all", "--all"): "one array of all configurations ends in .npy, got all",
+        ("export", "run", "all.npy", "--all", "--chain", "1"): "leave -n, --chain and --update out",
         ("import", "text", "--out", "new", "action.beta=4"): "a gauge file is expected",
         ("import", "none", "--out", "new", "action.beta=4"): "cannot read the configuration",
     }
@@ -380,6 +393,34 @@ class After(Stop):
     def asked(self):
         self.looks -= 1
         return self.looks < 0
+
+
+def test_chains_that_go_on_are_measured_as_they_are(tmp_path, monkeypatch, capsys):
+    """Beside a job, which holds the folder; and the table says that there is more to come."""
+    monkeypatch.chdir(tmp_path)
+    settings = config(updates=("heatbath",), n=20, thermalise=2)
+    line = "the chains {}: {} updates were committed when this was read, {}"
+    with pytest.raises(Interrupted):
+        runs.sample_run("run", config=settings, stop=After(8))
+    n = len(ChainFile("run/ensemble.h5"))
+    assert 1 < n < 20
+    path = Path("run", "ensemble.h5")
+    with files.locked(Path("run")):
+        for source in ("run", "run/ensemble.h5"):
+            assert line.format("are to go on", n, "20 are asked for\n") in out(capsys, "measure", source)
+    real = measure.observe
+
+    def meanwhile(chains, *arguments):
+        state, streams = chains.end()
+        with ChainWriter(path) as writer:
+            writer.append(state, torch.zeros(len(state.x)))
+            writer.commit(streams)
+        return real(chains, *arguments)
+
+    monkeypatch.setattr(measure, "observe", meanwhile)
+    report = runs.measure_run("run")
+    assert report["chains_go_on"] == line.format("go on", n, f"{n + 1} are by now")
+    assert report["updates"] == n
 
 
 def test_stopped_and_gone_on_at_any_moment(tmp_path):

@@ -126,8 +126,8 @@ def kill(code, folder, moment):
 
 def test_a_run_is_one_folder(finished):
     assert sorted(os.listdir(finished)) == [
-        ".lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "metrics.jsonl", "report.json", "report.txt",
-        "sampling.jsonl", "trained.json",
+        ".lock", ".report.lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "metrics.jsonl",
+        "report.json", "report.txt", "sampling.jsonl", "trained.json",
     ]  # fmt: skip
     assert sorted(os.listdir(finished / "figures")) == [
         "autocorrelation.png", "charge.png", "history.png", "training.png", "weights.png",
@@ -372,14 +372,14 @@ def test_broken_pieces(run):
     for name, use in (("checkpoint.pt", runs.sample_run), ("ensemble.h5", runs.measure_run)):
         data = (run / name).read_bytes()
         (run / name).write_bytes(data[:-100])
-        with pytest.raises(InvalidInput, match="truncated or something else"):
+        with pytest.raises(InvalidInput, match="this file is truncated"):
             use(run)
         assert (run / name).stat().st_size == len(data) - 100
-    with pytest.raises(InvalidInput, match="truncated or something else"):
+    with pytest.raises(InvalidInput, match="this file is truncated"):
         runs.train_run(CONFIG, run)
 
 
 def test_folder_in_use(run):
-    for use in (runs.sample_run, runs.measure_run, lambda folder: runs.train_run(CONFIG, folder)):
+    for use in (runs.sample_run, lambda folder: runs.train_run(CONFIG, folder)):
         with files.locked(run), pytest.raises(LatticeFlowsError, match="is in use by another process"):
             use(run)
