@@ -69,8 +69,8 @@ def tuning_warnings(tuned: Tuned) -> list[str]:
     """Name the samplers that have not reached what was asked for, and the remedy.
 
     Example:
-        >>> tuning_warnings({"hmc": {"steps": 3, "asked": 0.8, "reached": 0.105}})
-        ['hmc: acceptance 0.10, not the 0.8 that was asked for: tune it longer, with a larger sampling.thermalise']
+        >>> tuning_warnings({"local": {"spread": 0.5, "asked": 0.5, "reached": 0.105}})
+        ['local: acceptance 0.10, not the 0.5 that was asked for: tune it longer, with a larger sampling.thermalise']
     """
     warnings = []
     for name, own in tuned.items():
