@@ -9,6 +9,7 @@ draws figure.png and writes the table of README.md from it. `--betas 1,2` and `-
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -81,10 +82,10 @@ def run(kind: str, beta: int, updates: int, seed: int = 5) -> dict:
         "updates": updates,
         "acceptance": round(accepted, 4),
         "changes_of_q": tunnelled,
-        "frozen": topology.frozen,
+        "frozen": len(topology.frozen) == chains,
         "reliable": topology.reliable,
-        "tau_int": None if topology.frozen else round(topology.tau_int, 4),
-        "tau_int_error": None if topology.frozen else round(topology.tau_int_error, 4),
+        "tau_int": None if math.isnan(topology.tau_int) else round(topology.tau_int, 4),
+        "tau_int_error": None if math.isnan(topology.tau_int) else round(topology.tau_int_error, 4),
         "charge_squared": [squared.value, squared.error, exact_value("topological_charge_squared", action)],
         "plaquette": [mean.value, mean.error, exact_value("plaquette", action)],
         "cpu_seconds_per_update": spent / (updates * chains),

@@ -91,7 +91,7 @@ def log_weights(chains: ChainFile) -> Tensor:
 
 def table(config: Config, report: Report) -> str:
     """Write the report as text, with errors in brackets: 0.5978(3)."""
-    several = report["chains"] > 1
+    several, every = report["chains"] > 1, report["every"]
     forms = {"exact": ".7g", "pull": "+.2f", "n_eff": ".0f", "r_hat": ".3f"}
     rows = [["observable", "value", "exact", "pull", "tau_int", "n_eff", *(["R-hat"] if several else [])]]
     for name, entry in report["observables"].items():
@@ -114,8 +114,8 @@ def table(config: Config, report: Report) -> str:
         "",
         columns(rows, right=True),
         *([columns(facts)] if facts else []),
-        "pull = (value - exact) / error; tau_int in updates, 0.5 where they are independent; "
-        + ("n_eff = n / (2 tau_int)" if report["every"] == 1 else f"n_eff = {report['every']} n / (2 tau_int)"),
+        f"pull = (value - exact) / error; tau_int in updates, {every / 2:g} where they are independent; "
+        f"n_eff = {'n' if every == 1 else f'{every} n'} / (2 tau_int)",
         *_warnings(report),
         *tuning_warnings(report["tuning"]),
     ]

@@ -1,6 +1,8 @@
 """The effective sample size of independent weights, with an error, or with the reason why there is none."""
 
+import itertools
 import math
+import operator
 
 import numpy as np
 import torch
@@ -56,6 +58,7 @@ def _mean_square(logs: Tensor, k: float) -> float:
     square = float(np.exp(2 * logs.numpy()).mean()) / mean**2
     psi = np.polynomial.Polynomial([-1, 2, -1 / square])
     # E x^r = r! sigma^r / ((1 - k) ... (1 - r k)) of x = w - w_0
-    moments = np.cumprod([1.0] + [r * sigma / (1 - r * k) for r in range(1, 5)])
+    moments = itertools.accumulate((r * sigma / (1 - r * k) for r in range(1, 5)), operator.mul, initial=1.0)
     beyond = (psi**2)(np.polynomial.Polynomial([start / mean, 1])).coef
-    return float(((psi(w) ** 2).sum() + len(excess) * np.dot(beyond, moments)) / len(logs))
+    of_tail = sum(float(factor) * moment for factor, moment in zip(beyond, moments, strict=True))
+    return (float((psi(w) ** 2).sum()) + len(excess) * of_tail) / len(logs)

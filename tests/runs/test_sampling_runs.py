@@ -162,7 +162,7 @@ def test_from_a_config_to_files_of_others_and_back(here, capsys):
     table = out(capsys, "measure", "run")
     assert "24 configurations of 2 chains by heat bath, 2 over-relaxation" in table
     assert "R-hat" in table
-    assert "tau_int in updates, 0.5 where they are independent; n_eff = 3 n / (2 tau_int)" in table
+    assert "tau_int in updates, 1.5 where they are independent; n_eff = 3 n / (2 tau_int)" in table
     assert out(capsys, "measure", "run/ensemble.h5") == table
     shown = out(capsys, "show", "run")
     assert "updates: heat bath, 2 over-relaxation\nensemble: 12 configurations of each of 2 chains\n" in shown

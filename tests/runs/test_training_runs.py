@@ -150,7 +150,7 @@ def test_report(finished):
     observables = report["observables"]
     entry = observables["plaquette"]
     assert entry.keys() >= {"value", "error", "tau_int", "tau_int_error", "n_eff", "exact", "pull", "frozen", "r_hat"}
-    assert entry["n_eff"] == pytest.approx(600 / (2 * entry["tau_int"]))
+    assert entry.keys() >= {"reliable", "reason"}
     tail = pareto_tail(log_weights(ChainFile(finished / "ensemble.h5")))
     assert (report["pareto_k"], report["pareto_warning"]) == (tail.k, tail.warning)
     trained = runs.read_trained(finished)
@@ -159,7 +159,13 @@ def test_report(finished):
     assert observables["polyakov_loop"]["exact"] is None
     assert observables["polyakov_loop"]["pull"] is None
     for name in ("plaquette", "wilson_loop_2x2", "topological_charge_squared"):
-        assert abs(observables[name]["pull"]) < 5
+        entry = observables[name]
+        if entry["error"] is None:  # hardly trained, so the chain may be stuck
+            assert entry["reason"].startswith("stuck: ")
+            assert entry["pull"] is entry["n_eff"] is None
+        else:
+            assert abs(entry["pull"]) < 5
+            assert entry["n_eff"] == pytest.approx(600 / (2 * entry["tau_int"]))
     text = (finished / "report.txt").read_text()
     assert all(words in text for words in ("W(2,2)", "<Q^2>", "ESS", "Pareto k", "longest rejection run"))
     assert (tail.warning or "the weights can be trusted") in text
