@@ -15,10 +15,14 @@ import pytest
 import torch
 from launcher import MPIEXEC, missing_mpi
 
+from lattice_flows import SU, GaugeField, runs
+from lattice_flows.config import Config
 from lattice_flows.distributed import World, world
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, load_checkpoint, read_metrics
 from lattice_flows.io.measurements import Measurements
+from lattice_flows.observables import average_plaquette, polyakov_loops
+from lattice_flows.reports.observe import Session, observe
 from lattice_flows.training.shards import Shards
 
 needs_mpi = pytest.mark.skipif(missing_mpi() is not None, reason=str(missing_mpi()))
@@ -367,9 +371,9 @@ from lattice_flows.io.measurements import Measurements
 from lattice_flows.observables import average_plaquette, polyakov_loops
 from lattice_flows.reports import observe
 
-folder, step = Path(sys.argv[1]), int(sys.argv[2])
+folder = Path(sys.argv[1])
 observe.PART, observe.COMMIT_SECONDS = 3000, 0.0
-world, space, chains = distributed.world(), GaugeField(SU(2), (4, 4)), ChainFile(folder / "ensemble.h5").thinned(step)
+world, space, chains = distributed.world(), GaugeField(SU(2), (4, 4)), ChainFile(folder / "ensemble.h5")
 session = observe.Session(Measurements(folder / "kept.h5") if world.first else None, world)
 series = observe.observe(chains, {"P": average_plaquette(space), "L": polyakov_loops(space)}, session)
 np.savez(folder / f"rank{world.rank}.npz", **series)
@@ -378,20 +382,22 @@ np.savez(folder / f"rank{world.rank}.npz", **series)
 
 @needs_mpi
 def test_ranks_share_the_parts_of_a_measurement(tmp_path):
-    """Each rank has the series of one process; what one number of ranks has kept, another goes on with."""
-    config = tmp_path / "heatbath.toml"
-    config.write_text(
-        '[lattice]\ngroup = "SU(2)"\nextents = [4, 4]\n[action]\nbeta = 1.5\n'
-        '[sampling]\nupdates = ["heatbath"]\nchains = 2\nn = 15\nthermalise = 2\n'
+    """Each rank has the series of one process, and they go on with what one process has kept."""
+    settings = Config.of(
+        lattice={"group": "SU(2)", "extents": (4, 4)},
+        action={"beta": 1.5},
+        training={"device": "cpu"},
+        sampling={"updates": ("heatbath",), "chains": 2, "n": 15, "thermalise": 2},
     )
-    for name in ("one", "many"):
-        launch(1, "sample", config, "--out", tmp_path / name)
-    launch(1, "-c", MEASURES, tmp_path / "one", 1)
-    launch(3, "-c", MEASURES, tmp_path / "many", 4, LATTICE_FLOWS_RANKS="3")
-    assert len(Measurements(tmp_path / "many" / "kept.h5").entries["L"].values) == 6
-    launch(2, "-c", MEASURES, tmp_path / "many", 1, LATTICE_FLOWS_RANKS="2")
-    expected = np.load(tmp_path / "one" / "rank0.npz")
+    runs.sample_run(tmp_path, config=settings)
+    chains, space = ChainFile(tmp_path / "ensemble.h5"), GaugeField(SU(2), (4, 4))
+    observables = {"P": average_plaquette(space), "L": polyakov_loops(space)}
+    observe(chains.thinned(4), observables, Session(Measurements(tmp_path / "kept.h5")))
+    assert len(Measurements(tmp_path / "kept.h5").entries["L"].values) == 6
+    launch(2, "-c", MEASURES, tmp_path, LATTICE_FLOWS_RANKS="2")
+    assert len(Measurements(tmp_path / "kept.h5").entries["L"].values) == 30
+    expected = observe(chains, observables)
     for rank in range(2):
-        series = np.load(tmp_path / "many" / f"rank{rank}.npz")
-        for name in ("P", "L"):
-            np.testing.assert_array_equal(series[name], expected[name])
+        series = np.load(tmp_path / f"rank{rank}.npz")
+        for name in observables:
+            np.testing.assert_allclose(series[name], expected[name], rtol=1e-13, atol=1e-15)
