@@ -89,6 +89,8 @@ class TransactionFile(io.RawIOBase):
             return
         if status.st_size < self._committed:
             raise broken(f"truncated, {status.st_size} bytes of {self._committed}", self._path)
+        if any(first + count > pages(self._committed) for first, count in self.state.places):
+            raise broken("damaged in the place of its checksums", self._path)
         table = b"".join(self._content(first * PAGE, (first + count) * PAGE) for first, count in self.state.places)
         if not self._writable:  # of this state, also when a commit has replaced it
             self._pages[0] = bytearray(self._head)
