@@ -6,11 +6,12 @@ from typing import Any
 
 from lattice_flows.config import loads
 from lattice_flows.config.text import parse_json, read_text
-from lattice_flows.io import ChainFile, read_metrics
+from lattice_flows.io import ChainFile
+from lattice_flows.io.metrics import is_number
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.report import tau_in_words
 from lattice_flows.reports.words import bracketed, label, number, sampler_in_words, system
-from lattice_flows.runs.folder import COSTS, REPORT, load_run, name_of, sampled, trained_model
+from lattice_flows.runs.folder import REPORT, load_run, name_of, read_costs, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
 
 Comparison = dict[str, Any]
@@ -60,7 +61,7 @@ def _row(folder: Path) -> Comparison:
     config = loads(chains.attributes["config"], str(chains.path))
     report = _report(folder, chains)
     entries = report["observables"].items()
-    costs = read_metrics(folder / COSTS)
+    costs = read_costs(folder)
     spent = sum(record["cpu_seconds"] for record in costs)
     made = [record for record in costs if record["updates"]]
     updates = sum(record["made"] for record in made) * chains.chains
@@ -87,9 +88,25 @@ def _report(folder: Path, chains: ChainFile) -> dict[str, Any]:
     # an older one may be of an ensemble that stood here before
     if path.exists() and path.stat().st_mtime >= chains.path.stat().st_mtime:
         report = parse_json(read_text(path, "report"), "a report must be a JSON object", path)
-        if report.get("updates") == chains.n_updates and report.get("chains") == chains.chains:
+        if report.get("updates") == chains.n_updates and report.get("chains") == chains.chains and _whole(report):
             return report
     return measure_run(folder)
+
+
+def _whole(report: dict[str, Any]) -> bool:
+    """Return whether a report has the numbers of the comparison; one that was changed by hand is made anew."""
+    entries = report.get("observables")
+    return (
+        is_number(report.get("acceptance"))
+        and isinstance(entries, dict)
+        and all(
+            isinstance(entry, dict)
+            and all(is_number(entry.get(key)) for key in ("value", "error"))
+            and (entry.get("frozen") or all(is_number(entry.get(key)) for key in ("tau_int", "tau_int_error", "n_eff")))
+            and all(isinstance(entry.get(key), bool) for key in ("frozen", "reliable"))
+            for entry in entries.values()
+        )
+    )
 
 
 def _observable(entry: dict[str, Any], every: int, each: float | None, spent: float) -> dict[str, Any]:
@@ -98,5 +115,7 @@ def _observable(entry: dict[str, Any], every: int, each: float | None, spent: fl
         **{key: entry[key] for key in ("value", "error", "frozen", "reliable")},
         **{key: entry[key] * every if known else None for key in ("tau_int", "tau_int_error")},
         "cpu_seconds_per_independent": 2 * entry["tau_int"] * every * each if known and each else None,
-        "cpu_seconds_per_independent_all_included": spent / entry["n_eff"] if known and each else None,
+        "cpu_seconds_per_independent_all_included": spent / entry["n_eff"]
+        if known and each and entry["n_eff"]
+        else None,
     }

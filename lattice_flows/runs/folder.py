@@ -53,6 +53,16 @@ def name_of(folder: Path) -> str:
     return printable(folder.resolve().name)
 
 
+def read_steps(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the training of a run."""
+    return read_metrics(folder / METRICS, ("step", "seconds"), ("loss", "ess", "grad_norm"))
+
+
+def read_costs(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the costs of a run's chains."""
+    return read_metrics(folder / COSTS, ("updates", "made", "cpu_seconds"))
+
+
 def sampled(folder: Path) -> Path:
     """Return the path of the ensemble of a run; raise InvalidInput if there is none yet."""
     path = folder / ENSEMBLE
@@ -144,7 +154,7 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
     except (KeyError, RuntimeError) as error:
         raise InvalidInput(f"the checkpoint belongs to another flow: {str(error).splitlines()[0]}") from error
     # runs of earlier versions have no cpu_seconds
-    records = read_metrics(folder / METRICS)[: state["step"]]
+    records = read_steps(folder)[: state["step"]]
     minutes = sum(record.get("cpu_seconds", record["seconds"]) for record in records) / 60
     facts = Facts(version=provenance()["version"], step=state["step"], training_cpu_minutes=minutes)
     if begun is not None:

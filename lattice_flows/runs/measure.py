@@ -14,7 +14,7 @@ import numpy as np
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, LatticeFlowsError, SomeFailed
-from lattice_flows.io import ChainFile, files, read_metrics
+from lattice_flows.io import ChainFile, files
 from lattice_flows.io.metrics import finite
 from lattice_flows.models import build_space
 from lattice_flows.observables import standard_observables
@@ -24,7 +24,7 @@ from lattice_flows.reports.potential import loops_table, measure_loops
 from lattice_flows.reports.report import Report, log_weights, make_report, table
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table
 from lattice_flows.reports.words import label
-from lattice_flows.runs.folder import ENSEMBLE, METRICS, REPORT, load_run, sampled
+from lattice_flows.runs.folder import ENSEMBLE, REPORT, load_run, read_steps, sampled
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _measured(
 def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np.ndarray], report: Report) -> None:
     files.write(folder / REPORT, (json.dumps(finite(report), indent=2) + "\n").encode())
     files.write(folder / "report.txt", _text(config, report).encode())
-    metrics = read_metrics(folder / METRICS)
+    metrics = read_steps(folder)
     with drawing(folder):
         draw_training(folder, metrics)
         _draw(folder, chains, series, report)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from lattice_flows import training
 from lattice_flows.config import Config
 from lattice_flows.config.text import read_text
-from lattice_flows.io import ChainFile, read_metrics
+from lattice_flows.io import ChainFile
 from lattice_flows.models import build_action
 from lattice_flows.reports.report import in_words
 from lattice_flows.reports.words import sampler_in_words, system
-from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, Beginning, beginning, load_run
+from lattice_flows.runs.folder import CONFIG, ENSEMBLE, Beginning, beginning, load_run, read_steps
 from lattice_flows.runs.measure import draw_training, drawing
 from lattice_flows.runs.train import training_stages
 
@@ -25,7 +25,7 @@ def show_run(folder: str | Path) -> str:
     """
     folder = Path(folder)
     config, _ = build_action(load_run(folder), str(folder / CONFIG))
-    metrics, report = read_metrics(folder / METRICS), folder / "report.txt"
+    metrics, report = read_steps(folder), folder / "report.txt"
     lines = [str(folder), f"theory: {system(config)}"]
     if config.sampling.uses_flow or metrics:
         lines += _training_in_words(folder, config, metrics)
