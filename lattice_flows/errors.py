@@ -8,9 +8,16 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LONGEST = 4000
+"""The characters of the longest error."""
+
 
 class LatticeFlowsError(Exception):
     """An error that input can cause; the command line prints it as one line, without a traceback."""
+
+    def __str__(self) -> str:
+        words = super().__str__()
+        return words if len(words) <= LONGEST else f"{words[:LONGEST]}..."
 
 
 class InvalidInput(LatticeFlowsError, ValueError):

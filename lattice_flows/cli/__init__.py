@@ -19,8 +19,6 @@ from lattice_flows.signals import INTERRUPTED, end_all
 __all__ = ["main"]
 
 OUT_OF_MEMORY = "take a smaller batch, fewer chains, a smaller lattice, or several ranks"
-LONGEST = 4000
-"""The characters of the longest error that is printed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _error_line(error: Exception) -> str:
-    return f"lattice-flows: error: {printable(' '.join(str(error).split())[:LONGEST])}"
+    return f"lattice-flows: error: {printable(' '.join(str(error).split()))}"
 
 
 def _out_of_memory(error: Exception) -> bool:

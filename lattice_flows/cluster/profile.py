@@ -142,7 +142,9 @@ def load_profile(path: str | Path | None = None) -> Profile:
         if name not in sections:
             home = next((section for section, kind in sections.items() if name in keys(kind)), None)
             remedy = f"; {name} belongs to [{home}]" if home else ""
-            raise InvalidInput(f"unknown section {name!r}, valid sections: {', '.join(sections)}{remedy} ({source})")
+            raise InvalidInput(
+                f"unknown section {shown(name)}, valid sections: {', '.join(sections)}{remedy} ({source})"
+            )
         if not isinstance(table, dict):
             raise InvalidInput(f"{name} must be a section [{name}], got {shown(table)} ({source}: {name})")
         settings = sections[name].from_table(table, within(name, lambda key: f"{source}: {key}"))

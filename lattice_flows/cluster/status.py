@@ -9,10 +9,20 @@ from lattice_flows.cluster import jobs
 from lattice_flows.cluster.jobs import Job, Queued
 from lattice_flows.config import loads
 from lattice_flows.errors import InvalidInput, SomeFailed
-from lattice_flows.io import ChainFile, read_metrics
+from lattice_flows.io import ChainFile
 from lattice_flows.reports.columns import columns
 from lattice_flows.runs import training_progress
-from lattice_flows.runs.folder import CHECKPOINT, CONFIG, COSTS, ENSEMBLE, METRICS, REPORT, beginning, load_run
+from lattice_flows.runs.folder import (
+    CHECKPOINT,
+    CONFIG,
+    ENSEMBLE,
+    METRICS,
+    REPORT,
+    beginning,
+    load_run,
+    read_costs,
+    read_steps,
+)
 from lattice_flows.runs.trained import read_trained
 
 
@@ -118,7 +128,7 @@ def _progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
         return None
     config = load_run(folder)
     if kind == "train":
-        found = training_progress(read_metrics(folder / METRICS), beginning(folder, config), read_trained(folder))
+        found = training_progress(read_steps(folder), beginning(folder, config), read_trained(folder))
         rate = 1 / found.seconds if found.seconds > 0 else math.nan
         return Progress(found.steps, found.total, rate, found.ess)
     path, total = folder / ENSEMBLE, config.sampling.n * config.sampling.every
@@ -127,7 +137,7 @@ def _progress(folder: Path, kind: str, ranks: int = 1) -> Progress | None:
     stored = ChainFile(path)
     if "config" in stored.attributes:  # the settings of the chains: those in the config of a model's run may differ
         total = loads(stored.config, str(path)).sampling.n * stored.every
-    costs = read_metrics(folder / COSTS)
+    costs = read_costs(folder)
     if costs:  # as the last command wanted them
         total = costs[-1].get("wanted", total)
     recent = [record for record in costs if record["made"]][-5:]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from lattice_flows.config.registry import ACTIONS, ARCHITECTURES, SAMPLERS, Registry
 from lattice_flows.config.rules import Settings, combined, keys, within
 from lattice_flows.config.sections import ActionConfig, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig
+from lattice_flows.config.text import shown
 from lattice_flows.errors import InvalidInput, naming
 
 Table = Mapping[str, Any]
@@ -49,7 +50,7 @@ class SectionKind(NamedTuple):
         """The words for a key that does not belong to the section where it names these entries."""
         if owners := self.owners(key):
             return f"{key} belongs to {', '.join(owners)}, not to {', '.join(names) or 'any of them'}; valid keys"
-        return f"unknown key {key!r}, valid keys"
+        return f"unknown key {shown(key)}, valid keys"
 
 
 SECTIONS = {
@@ -161,7 +162,7 @@ def configured(given: Tables, changes: Tables, place: Callable[[str], str], impo
     merged = {section: {**given.get(section, {}), **changes.get(section, {})} for section in (*given, *changes)}
     for name in merged:
         if name not in SECTIONS:
-            raise InvalidInput(f"unknown section {name!r}, valid sections: {', '.join(SECTIONS)} ({place(name)})")
+            raise InvalidInput(f"unknown section {shown(name)}, valid sections: {', '.join(SECTIONS)} ({place(name)})")
     chosen = before = _chosen(merged, place)
     with contextlib.suppress(InvalidInput):  # the tables alone may be no config
         before = _chosen(given, place)

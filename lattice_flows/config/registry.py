@@ -63,7 +63,7 @@ class Registry:
             InvalidInput: there is none, or the module of another package that has it cannot be imported.
         """
         if name not in self:
-            raise InvalidInput(f"unknown {self.kind} {name!r}; available: {', '.join(self)}")
+            raise InvalidInput(f"unknown {self.kind} {shown(name)}; available: {', '.join(self)}")
         entry = self._entries[name]
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")

@@ -91,7 +91,7 @@ class Settings:
         cls,
         table: Mapping[str, Any],
         where: Callable[[str], str],
-        unknown: Callable[[str], str] = lambda name: f"unknown key {name!r}, valid keys",
+        unknown: Callable[[str], str] = lambda name: f"unknown key {shown(name)}, valid keys",
     ) -> Any:
         """The settings in a TOML table.
 

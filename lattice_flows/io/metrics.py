@@ -9,22 +9,26 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from lattice_flows.config.text import TEXT_LIMIT, parse_json, read_bytes
+from lattice_flows.config.text import TEXT_LIMIT, parse_json, read_bytes, shown
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 
 _LINE = re.compile(rb'(.*), "crc32": (\d{1,10})}', re.DOTALL)
 
 
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+def read_metrics(path: str | Path, numbers: Sequence[str] = (), maybe: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the records in the file, without a last line that a kill cut short; none where there is no file.
 
+    Args:
+        numbers: keys that every record has, with a number.
+        maybe: keys that every record has, with a number or null.
+
     Raises:
-        InvalidInput: a line is damaged or no JSON object, or something else has the name of the file.
+        InvalidInput: a line is damaged, no JSON object or without a number, or something else has the name of the file.
     """
     if not os.path.lexists(path):
         return []
@@ -33,6 +37,10 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     records = [parse_json(line, "metrics must be one JSON object a line", path) for line in lines]
     for record in records:
         record.pop("crc32", None)
+        for key in (*numbers, *maybe, *(key for key in record if key.endswith("_seconds"))):
+            value = record.get(key, "nothing")
+            if not (key in maybe if value is None else is_number(value)):
+                raise InvalidInput(f"{key} must be a number in every line, got {shown(value)} ({path})")
     return records
 
 
@@ -72,6 +80,11 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def _of(content: Any) -> int:
     return zlib.crc32(json.dumps(content).encode())
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number, and no larger than one that is measured."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
 def finite(value: Any) -> Any:

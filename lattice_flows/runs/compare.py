@@ -7,12 +7,12 @@ from typing import Any
 
 from lattice_flows.config import loads
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import ChainFile, read_metrics, read_report
+from lattice_flows.io import ChainFile, read_report
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.report import tau_in_words
 from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import bracketed, label, number, sampler_in_words, system
-from lattice_flows.runs.folder import COSTS, REPORT, load_run, name_of, sampled, trained_model
+from lattice_flows.runs.folder import REPORT, load_run, name_of, read_costs, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def _row(folder: Path) -> Comparison:
     config = loads(chains.config, str(chains.path))
     report = _report(folder, chains)
     entries = report["observables"].items()
-    costs = read_metrics(folder / COSTS)
+    costs = read_costs(folder)
     spent = sum(record["cpu_seconds"] for record in costs)
     made = [record for record in costs if record["updates"]]
     updates = sum(record["made"] for record in made) * chains.chains

@@ -59,6 +59,16 @@ def name_of(folder: Path) -> str:
     return printable(folder.resolve().name)
 
 
+def read_steps(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the training of a run."""
+    return read_metrics(folder / METRICS, ("step", "seconds"), ("loss", "ess", "grad_norm"))
+
+
+def read_costs(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the costs of a run's chains."""
+    return read_metrics(folder / COSTS, ("updates", "made", "cpu_seconds"))
+
+
 def sampled(folder: Path) -> Path:
     """Return the path of the ensemble of a run; raise InvalidInput if there is none yet."""
     path = folder / ENSEMBLE
@@ -167,7 +177,7 @@ def trained_model(folder: str | Path, config: Config | None = None, device: torc
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"the checkpoint belongs to another flow, train in another folder: {reason}") from error
     # runs of earlier versions have no cpu_seconds
-    records = read_metrics(folder / METRICS)[:step]
+    records = read_steps(folder)[:step]
     if len(records) < step:
         message = "%s has %d of %d steps: the cost of training is that of these alone"
         log.warning(message, folder / METRICS, len(records), step)

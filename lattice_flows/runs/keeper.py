@@ -22,13 +22,20 @@ from lattice_flows.io import (
     create_chains,
     files,
     load_checkpoint,
-    read_metrics,
     save_checkpoint,
 )
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.tuning import Tuned, read_tuned, tuned_attributes
 from lattice_flows.reports.words import action_settings
-from lattice_flows.runs.folder import COSTS, ENSEMBLE, REPORT, THERMALISATION, check_same_run, write_config
+from lattice_flows.runs.folder import (
+    COSTS,
+    ENSEMBLE,
+    REPORT,
+    THERMALISATION,
+    check_same_run,
+    read_costs,
+    write_config,
+)
 from lattice_flows.sampling import ChainState
 
 
@@ -78,7 +85,7 @@ class Keeper:
             self.state, self.place = self._read()
             if is_new:
                 write_config(folder, config)
-            keep = 0 if self.place is None else len(read_metrics(folder / COSTS))
+            keep = 0 if self.place is None else len(read_costs(folder))
             self._costs = held.enter_context(MetricsFile(folder / COSTS, keep=keep))
             self._held = held.pop_all()
 

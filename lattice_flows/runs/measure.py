@@ -14,7 +14,7 @@ import numpy as np
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, LatticeFlowsError, SomeFailed
-from lattice_flows.io import ChainFile, files, read_metrics, write_report
+from lattice_flows.io import ChainFile, files, write_report
 from lattice_flows.io.measurements import Measurements
 from lattice_flows.models import build_action
 from lattice_flows.observables import Smearing, standard_observables
@@ -27,7 +27,7 @@ from lattice_flows.reports.report import Report, log_weights, make_report, moves
 from lattice_flows.reports.verify import verify_sample
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table, flow_times
 from lattice_flows.reports.words import label
-from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, METRICS, REPORT, load_run, name_of, sampled
+from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, REPORT, load_run, name_of, read_steps, sampled
 from lattice_flows.signals import Stop
 
 
@@ -231,7 +231,7 @@ def _write(folder: Path, config: Config, chains: ChainFile, series: dict[str, np
     text = _text(config, report).encode()
     files.write(folder / "report.txt", text)
     write_report(folder / REPORT, {**report, "table_crc32": zlib.crc32(text)})
-    metrics = read_metrics(folder / METRICS)
+    metrics = read_steps(folder)
     with drawing(folder):
         draw_training(folder, metrics)
         _draw(folder, chains, series, report)

@@ -10,11 +10,20 @@ from lattice_flows import training
 from lattice_flows.config import Config
 from lattice_flows.config.text import read_bytes
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import ChainFile, read_metrics, read_report
+from lattice_flows.io import ChainFile, read_report
 from lattice_flows.models import build_action
 from lattice_flows.reports.report import in_words
 from lattice_flows.reports.words import ess_in_words, sampler_in_words, stage_in_words, system
-from lattice_flows.runs.folder import CONFIG, ENSEMBLE, METRICS, REPORT, Beginning, beginning, load_run, training_stages
+from lattice_flows.runs.folder import (
+    CONFIG,
+    ENSEMBLE,
+    REPORT,
+    Beginning,
+    beginning,
+    load_run,
+    read_steps,
+    training_stages,
+)
 from lattice_flows.runs.measure import draw_training, drawing
 from lattice_flows.runs.train import progress_in_words
 from lattice_flows.runs.trained import Trained, read_trained, unfinished
@@ -28,7 +37,7 @@ def show_run(folder: str | Path) -> str:
     """
     folder = Path(folder)
     config, _ = build_action(load_run(folder), str(folder / CONFIG))
-    metrics, report = read_metrics(folder / METRICS), folder / "report.txt"
+    metrics, report = read_steps(folder), folder / "report.txt"
     lines = [str(folder), f"theory: {system(config)}"]
     if config.sampling.uses_flow or metrics:
         lines += _training_in_words(folder, config, metrics)

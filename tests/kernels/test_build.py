@@ -158,7 +158,7 @@ def nobody(*_):
         ),
         (
             "ctypes.CDLL = Refusing",
-            r"those in \S+ do not load \(failed to map segment from shared object\); remove them",
+            r"those in \S+ do not load \(failed to map segment .*\); remove them",
         ),
         (
             "pwd.getpwuid = nobody; [os.environ.pop(name, 0) for name in ('HOME', 'XDG_CACHE_HOME')]",
