@@ -133,7 +133,8 @@ class HMC(Tunable):
         change = (_erfc_inv(target) / _erfc_inv(rate)) ** 0.5
         if self.about is None:
             most = max(1, int(gain**1.5 * self.steps))  # that the number may change: in the end 1 of 8
-            wanted = math.ceil(self.steps / gained(change, 1, 3) - 1e-6)
+            # near the edge of stability the acceptance falls faster, and too few steps are worse than too many
+            wanted = math.ceil(self.steps / gained(change, 1 if change < 1 else max(gain, 0.5), 3) - 1e-6)
             steps, length = max(1, self.steps - most, min(self.steps + most, wanted)), self.trajectory
         else:
             size = self.trajectory / self.steps * gained(change, gain, 3)
