@@ -24,7 +24,7 @@ from lattice_flows.signals import Stop
 
 log = logging.getLogger(__name__)
 
-PART = 2**22
+PART = 2**20
 """The bytes of configurations that are measured at a time."""
 COMMIT_SECONDS, LINE_SECONDS = 30.0, 60.0
 """The time between two commits, and between two lines on the progress where there is no terminal."""
