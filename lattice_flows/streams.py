@@ -64,7 +64,7 @@ def _fresh_state() -> np.ndarray:
     state = torch.Generator().manual_seed(0).get_state().numpy()
     expected = np.zeros(632, np.uint64)
     expected[1] = 2**32 + 1  # seeded, and to be advanced before the next number
-    expected[_MT19937] = np.random.RandomState(0).get_state()[1]
+    expected[_MT19937] = np.random.RandomState(0).get_state(legacy=False)["state"]["key"]
     if state.tobytes() != expected.tobytes():
         raise LatticeFlowsError(
             f"torch {torch.__version__} does not keep the state of its CPU generators as torch 2.13 does, so that no "

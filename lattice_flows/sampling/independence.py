@@ -16,7 +16,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import Space
 from lattice_flows.sampling.base import ChainState, Context, Proposal, Sampler, SamplerEntry, choose, count, stand_at
 from lattice_flows.sampling.batching import mapped
-from lattice_flows.streams import Streams
+from lattice_flows.streams import Key, Streams
 
 
 class IndependenceInfo(NamedTuple):
@@ -77,7 +77,7 @@ class IndependenceMetropolis(Sampler):
                 f"action and proposal must be of one space, got {' and '.join(map(str, spaces)) or None}"
             )
         self.space = spaces[0]
-        self._blocks: dict[tuple[tuple[int, ...], int], ProposalBlock] = {}
+        self._blocks: dict[tuple[tuple[Key, ...], int], ProposalBlock] = {}
 
     def init(self, x: Tensor) -> ChainState:
         state = stand_at(self.space.check(x), self.action)
