@@ -67,7 +67,7 @@ def _training_in_words(folder: Path, config: Config, metrics: list[dict[str, Any
     line = f"training: {progress.steps} of {progress.total} steps"
     if metrics:
         line += f", now loss {progress.loss:.5g}, ESS {progress.ess:.3f}, {progress.seconds:.3g} s a step"
-        line += f", {sum(record['skipped'] for record in metrics)} skipped"
+        line += f", {sum(bool(record.get('skipped')) for record in metrics)} skipped"
     model = begun.model
     return [str(begun.flow), *([f"begins from: {in_words(model.name, model.facts)}"] if model else []), line]
 
