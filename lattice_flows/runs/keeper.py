@@ -12,15 +12,8 @@ from torch import Tensor
 from lattice_flows.config import Config, loads, resume_conflicts, to_toml
 from lattice_flows.config.provenance import provenance
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import (
-    ChainFile,
-    ChainWriter,
-    MetricsFile,
-    create_chains,
-    files,
-    load_checkpoint,
-    save_checkpoint,
-)
+from lattice_flows.io import ChainFile, ChainWriter, MetricsFile, create_chains, files
+from lattice_flows.io.tensors import load_checkpoint, save_checkpoint
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.words import action_settings
 from lattice_flows.runs.folder import COSTS, ENSEMBLE, THERMALISATION, check_same_run, read_costs, write_config
