@@ -106,7 +106,7 @@ def _training_in_words(folder: Path, config: Config, metrics: list[dict[str, Any
     line = f"training: {steps} of {total} steps" + (f" in {stages} stages" if stages > 1 else "")
     if metrics:
         line += f", now {progress_in_words(metrics)}, {seconds:.3g} s a step"
-        line += f", {sum(record['skipped'] for record in metrics)} skipped"
+        line += f", {sum(bool(record.get('skipped')) for record in metrics)} skipped"
     lines.append(line)
     if end is not None and end.step == steps:
         early = f"ended after {steps} steps, " if steps < total else ""
