@@ -50,7 +50,7 @@ def test_config_and_commands_work(tmp_path, monkeypatch, capsys):
         assert cli.main([verb, *arguments, *(small if verb == "train" else [])]) == 0
     assert "Wilson loop W(2,2)" in capsys.readouterr().out
     assert load("runs/su2/config.toml").lattice.group == loads(text, "README.md").lattice.group
-    listed = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE)[:7]))
+    listed = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE)[:8]))
     assert listed[0] == "config.toml"
     assert listed[-1] == "figures/"
     assert [name for name in listed if not Path("runs/su2", name).exists()] == []
