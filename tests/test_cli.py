@@ -232,14 +232,7 @@ def test_bad_models_are_one_line_and_leave_nothing(config, tmp_path, capsys, mon
         ("sample", "--model", "u1.safetensors", "run", *out): "an override is section.key=value, got 'run'",
         ("sample", "--model", "u1.safetensors", "action.beta=3", *out): "only [sampling] and training.device can",
         ("sample", "--model", "u1.safetensors", "--sites", "8", *out): "2, 3 or 4 integer extents >= 2, got (8,)",
-        (
-            "sample",
-            "--model",
-            "u1.safetensors",
-            "--extents",
-            "4,4,4",
-            *out,
-        ): "are for two dimensions, got lattice 4x4x4",
+        ("sample", "--model", "u1.safetensors", "--extents", "4,4,4", *out): "for two dimensions, got lattice 4x4x4",
         ("sample", "--model", "u1.safetensors", "--out", "run-u1"): "run-u1 holds another run than that of the model: "
         "it was trained further; lattice-flows sample run-u1 goes on with it, --out takes another folder",
         (
