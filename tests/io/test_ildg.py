@@ -212,7 +212,7 @@ REFUSED = {
     "no extent": (edited("ildg-format", "i:ly", "i:lq"), "must state ly as a number, got nothing"),
     "two extents": (edited("ildg-format", "</i:ly>", "</i:ly><ly>5</ly>"), "must state ly .* got 'two values'"),
     "many digits": (edited("ildg-format", " 3 ", "3" * 5000), "must state ly as a number, got '3{40}'"),
-    "overflow": (edited("ildg-format", " 3 ", "999999999"), "bytes of links are expected on 2x999999999x2x4 sites"),
+    "overflow": (edited("ildg-format", " 3 ", "999999999"), "a lattice of at most 2,147,483,648 sites is expected"),
     "precision": (edited("ildg-format", ">64<", ">32<"), "13824 bytes of links are expected .* got 27648"),
     "half": (edited("ildg-format", ">64<", ">16<"), "su3gauge in 32 or 64 bits"),
     "group": (edited("ildg-format", "su3", "su2"), "12288 bytes of links are expected"),

@@ -129,7 +129,7 @@ REFUSED = {
     "two values": (edited("DIMENSION_2", "3\nDIMENSION_2 = 4"), "must state DIMENSION_2 as a number, got 'two values'"),
     "many digits": (edited("DIMENSION_2", "3" * 5000), "must state DIMENSION_2 as a number, got '3{40}'"),
     "underscore": (edited("DIMENSION_2", "0_3"), "must state DIMENSION_2 as a number, got '0_3'"),
-    "overflow": (edited("DIMENSION_2", "999999999"), "bytes of links are expected on 2x999999999x2x4 sites"),
+    "overflow": (edited("DIMENSION_2", "999999999"), "a lattice of at most 2,147,483,648 sites is expected"),
     "endless header": (GOOD[: END - 11] + b"A = 1\n" * 20_000 + GOOD[END - 11 :], "in the first 65536 bytes"),
     "line feeds": (b"BEGIN_HEADER" + b"\n" * 1_000_000, "in the first 65536 bytes"),
     "no checksum": (edited("CHECKSUM", None), "CHECKSUM is missing in the file"),
