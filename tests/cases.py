@@ -1,6 +1,7 @@
 """The case tables: adding a group, an action or a layer here runs every law on it."""
 
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -10,6 +11,20 @@ from lattice_flows.flows import checkerboard, stripes
 from lattice_flows.layers import ConvContext, GaugeCoupling, LinkPartition, SpectralMap
 from lattice_flows.planar.hierarchical import hierarchical
 from lattice_flows.planar.perceptron import BoundaryContext
+
+
+class Mean(NamedTuple):
+    """A mean and its error."""
+
+    value: float
+    error: float
+
+
+def mean_of_chains(series):
+    """The mean of a series `(chains, n)` with the error of independent chains, however long these stay where they are."""
+    means = series.double().mean(1)
+    return Mean(means.mean().item(), means.std().item() / len(means) ** 0.5)
+
 
 GROUPS = [U1(), SU(2), SU(3), SU(4), SU(5)]
 LATTICES = [(4, 6), (4, 2, 6), (2, 4, 4, 2)]

@@ -89,7 +89,6 @@ def test_what_is_no_file_is_no_part_of_a_run(config, tmp_path, capsys):
     device = "a regular file is expected, this is a device or pipe"
     commands = {
         "report.txt": ("show", "run"),
-        "report.json": ("compare", "run"),
         "metrics.jsonl": ("show", "run"),
         "jobs.jsonl": ("status", "run"),
         "checkpoint.pt": ("sample", "run", "-n", "30"),

@@ -127,7 +127,7 @@ def test_a_report_that_cannot_be_written_is_shown(run):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
     code, out, error = command("measure", run, code=limit)
     assert (code, "plaquette" in out) == (2, True)
-    assert re.fullmatch(r"lattice-flows: error: cannot write \S+report.json: File too large\n", error)
+    assert re.fullmatch(r"lattice-flows: error: cannot write \S+report.txt: File too large\n", error)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

@@ -59,7 +59,7 @@ def test_config_and_commands_work(tmp_path, monkeypatch, capsys):
     exec(average, found)
     np.testing.assert_allclose(found["mean"], np.load("all.npy").trace(axis1=-2, axis2=-1).real.mean(), rtol=1e-5)
     assert load("runs/su2/config.toml").lattice.group == loads(text, "README.md").lattice.group
-    listed = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE)[:8]))
+    listed = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE)[:9]))
     assert listed[0] == "config.toml"
     assert listed[-1] == "figures/"
     assert [name for name in listed if not Path("runs/su2", name).exists()] == []

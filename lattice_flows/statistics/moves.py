@@ -14,7 +14,7 @@ from lattice_flows.statistics.series import Array, to_numpy
 LEAST_DISTINCT = 50
 """Chains that repeat themselves and have fewer distinct states are stuck."""
 LONGEST_SHARE, SHARE_OF_ALL = 1 / 20, 1 / 50
-"""A chain that spends a larger part at one state is stuck, if these are more than 10, and a larger part of all."""
+"""A chain that spends a larger part at one state is stuck, if it is a larger part of all measurements too."""
 LEAST_EFFECTIVE = 200
 """States of very different duration are too few below this effective number."""
 
@@ -77,11 +77,11 @@ class Moves:
         """Why no error can be given, or an empty string.
 
         The chains have fewer than 50 distinct states in more than twice as many measurements; or one of them spends a
-        twentieth of its length, a fiftieth of all measurements, and more than 10 of them, at one state.
+        twentieth of its length, a fiftieth of all measurements, and more than 50 of them, at one state.
         """
         if self.distinct < LEAST_DISTINCT and 2 * self.distinct < sum(self.lengths):
             return f"stuck: {self.distinct} distinct configurations"
-        least = max(10, SHARE_OF_ALL * sum(self.lengths))
+        least = max(LEAST_DISTINCT, SHARE_OF_ALL * sum(self.lengths))
         for chain, own in enumerate(self.stays):
             share = own.max() / own.sum()
             if own.max() > least and share > LONGEST_SHARE:

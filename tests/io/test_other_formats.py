@@ -170,7 +170,7 @@ REFUSED = {
     "MILC, a list of sites": (
         changed("milc", 84, b"\1")[:96] + bytes(4 * VOLUME) + FOREIGN["milc"][96:], "sites in the natural order"),
     "MILC, five links": (FOREIGN["milc"] + bytes(72 * VOLUME), "27648 bytes of links are expected .* got 34560"),
-    "MILC, overflow": (changed("milc", 4, struct.pack("<4i", *4 * (2**31 - 1,))), "a lattice of at most 2,147,483,648 sites"),
+    "MILC, overflow": (changed("milc", 4, struct.pack("<4i", *4 * (2**31 - 1,))), "a lattice of at most 2,147,483,648"),
     "MILC, no extents": (changed("milc", 4, bytes(16)), "integer extents >= 2"),
     "openQCD, plaquette": (changed("openqcd", 16, struct.pack("<d", 1.5)), "plaquette is 0.5 in the file"),
     "openQCD, truncated": (FOREIGN["openqcd"][:-1], "bytes of links are expected"),

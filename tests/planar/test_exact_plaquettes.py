@@ -1,7 +1,5 @@
 """Every sampler against exact values on small tori, and against each other where there are none."""
 
-from typing import NamedTuple
-
 import cases
 import pytest
 import torch
@@ -34,11 +32,6 @@ CONVENTIONAL = {
 }
 
 
-class Mean(NamedTuple):
-    value: float
-    error: float
-
-
 def untrained(action, dtype):
     """A flow whose acceptance the accept step alone makes right."""
     return IndependenceMetropolis(cases.flow(action.space.group, LATTICE, layers=2, dtype=dtype), action, batch=50)
@@ -57,8 +50,7 @@ def plaquettes(sampler, chains, n, skip, dtype=torch.float64, seed=0):
         state, _ = sampler.step(state, streams)
         if step >= skip:
             series.append(observable(state.x).double())
-    means = torch.stack(series, 1).mean(1)
-    return Mean(means.mean().item(), means.std().item() / chains**0.5)
+    return cases.mean_of_chains(torch.stack(series, 1))
 
 
 def points(k, dtypes):

@@ -361,7 +361,6 @@ def test_bad_input_is_one_line(here, capsys):
         ("measure", "text", "--loops", "1,2"): "--export need the ensemble of a run",
         ("measure", "run/ensemble.h5", "text"): "this HDF5 file is an ensemble: measure it alone",
         ("measure", "run", "text"): "one run at a time, or several configurations; compare shows runs side by side",
-        ("compare", "run", "none"): "a folder made by lattice-flows train or sample is expected",
         ("export", "run", "lat", "--format", "ildg", "--update", "4"): "a multiple of 3 from 3 to 24, got 4",
         ("export", "run", "lat", "--format", "ildg", "--chain", "2"): "chain must be from 0 to 1, got 2",
         ("export", "run", "all", "--all"): "one array of all configurations ends in .npy, got all",

@@ -126,8 +126,8 @@ def kill(code, folder, moment):
 
 def test_a_run_is_one_folder(finished):
     assert sorted(os.listdir(finished)) == [
-        ".lock", ".report.lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "metrics.jsonl",
-        "report.json", "report.txt", "sampling.jsonl", "trained.json",
+        ".lock", ".report.lock", "checkpoint.pt", "config.toml", "ensemble.h5", "figures", "measurements.h5",
+        "metrics.jsonl", "report.json", "report.txt", "sampling.jsonl", "trained.json",
     ]  # fmt: skip
     assert sorted(os.listdir(finished / "figures")) == [
         "autocorrelation.png", "charge.png", "history.png", "training.png", "weights.png",

@@ -180,15 +180,15 @@ def test_branches_of_the_streams_meet_proposals_of_their_own():
 def test_annealed_paths_are_proposals(group, layers):
     """A chain of weighted paths gives the exact plaquette, which its proposals alone miss by far."""
     space = GaugeField(group, (3, 4))
-    action, streams = Wilson(space, 0.6 * group.n), Streams(2, 4)
+    action, streams = Wilson(space, 0.6 * group.n), Streams(2, 16)
     schedule = [Metropolis(action.at(action.beta * share), hits=1) for share in (0.2, 0.45, 0.7)]
     schedule.append(HMC(action, 0.3, steps=2))
     flow = stirred(group) if layers else None
     annealing = Annealing(schedule, layers=[flow, None, None, None], dtype=torch.float64)
     sampler = IndependenceMetropolis(annealing, action, 100)
-    states, infos = run(sampler, sampler.begin(streams), streams, 300)
+    states, infos = run(sampler, sampler.begin(streams), streams, 80)
     plaquette = average_plaquette(space)
-    found = estimate(plaquette(torch.stack([state.x for state in states], 1)).numpy())
+    found = cases.mean_of_chains(plaquette(torch.stack([state.x for state in states], 1)))
     exact = exact_value("plaquette", action)
     assert abs(found.value - exact) < 4 * found.error
     assert 0.05 < torch.stack([info.acceptance for info in infos]).mean() < 0.95

@@ -12,7 +12,6 @@ from lattice_flows.config.registry import SAMPLERS
 from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling import Streams, start
 from lattice_flows.sampling.base import Context
-from lattice_flows.statistics import estimate
 
 by_pair = pytest.mark.parametrize(("name", "theory"), sampler_cases.PAIRS, ids=str)
 by_dtype = pytest.mark.parametrize("dtype", cases.DTYPES, ids=cases.names(cases.DTYPES))
@@ -96,7 +95,7 @@ def test_scalars_have_their_exact_square(name, theory):
     for _ in range(100):
         state, _ = sampler.step(state, streams)
         squares.append(state.x.square().flatten(1).mean(1))
-    found = estimate(torch.stack(squares, 1).numpy())
+    found = cases.mean_of_chains(torch.stack(squares, 1))
     assert abs(found.value - sampler.action.exact_square()) < 4 * found.error
     assert found.error < 0.03
 

@@ -100,7 +100,7 @@ def test_fresh_samples_have_streams_of_their_own():
     flow.sample_prior = lambda n, generator: seen.append(generator.initial_seed()) or flow.space.prior(n, generator)
     list(fresh_log_weights(flow, Wilson(flow.space, 1.0), SETTINGS))
     fresh = set(seen)
-    assert fresh == {keyed(SETTINGS.seed, FRESH, k).initial_seed() for k in range(16)}
+    assert fresh == {keyed(SETTINGS.seed, "shard", FRESH, k).initial_seed() for k in range(16)}
     seen.clear()
     list(train(TrainingState.start(flow, SETTINGS), Wilson(flow.space, 1.0), SETTINGS))
     assert len(seen) >= 30 * 16
