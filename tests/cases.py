@@ -21,7 +21,7 @@ class Mean(NamedTuple):
 
 
 def mean_of_chains(series):
-    """The mean of a series `(chains, n)` with the error of independent chains, however long these stay where they are."""
+    """The mean of a series `(chains, n)`, with the error of independent chains, which may stay where they are."""
     means = series.double().mean(1)
     return Mean(means.mean().item(), means.std().item() / len(means) ** 0.5)
 
