@@ -1,6 +1,7 @@
 """Reading an ensemble of many Markov chains, whose layout is in `lattice_flows.io.chain_layout`."""
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,14 +142,14 @@ class ChainFile:
         """
         if not 0 <= chain < self.chains:
             raise InvalidInput(f"chain must be from 0 to {self.chains - 1}, got {chain} ({self.path})")
-        n = self.n_distinct
-        chains, updates = self._get("update", lambda file: (file["chain"][:n], file["update"][:n]))
+        chains, updates = self._places
         rows = np.flatnonzero(chains == chain)
         return rows, multiplicities(chains[rows], updates[rows], self.n_updates, self.every)
 
     def places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the chains of rows that rise, and the updates at which these had reached them."""
-        return self._get("update", lambda file: (file["chain"][rows], file["update"][rows]))
+        """Return the chains of rows, and the updates at which these had reached them."""
+        chains, updates = self._places
+        return chains[rows], updates[rows]
 
     @property
     def config(self) -> str:
@@ -207,6 +208,12 @@ class ChainFile:
         stored = self._get("end", lambda file: {name: torch.from_numpy(file["end"][name][:]) for name in names})
         log_w, offered = (stored[name] if len(stored[name]) else None for name in ("log_w", "offered"))
         return ChainState(stored["x"], stored["action"], log_w, offered), stored["streams"]
+
+    @functools.cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The `places` of all rows, which every series of every chain needs."""
+        n = self.n_distinct
+        return self._get("update", lambda file: (file["chain"][:n], file["update"][:n]))
 
     def _get(self, part: str, read: Callable[[h5py.File], T]) -> T:
         """Return what is read from one state of the file, however often a writer changes it meanwhile."""
