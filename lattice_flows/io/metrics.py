@@ -69,11 +69,10 @@ def read_report(path: Path) -> dict[str, Any]:
         InvalidInput: the file is missing, damaged or something else.
     """
     try:
-        content = json.loads(read_bytes(path, "report"))
-        stored = content.pop("crc32", None)
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        content = stored = None
-    if content is None or stored != _of(content):
+        content = parse_json(read_bytes(path, "report"), "a JSON object is expected", path)
+    except InvalidInput:
+        content = {}
+    if content.pop("crc32", None) != _of(content):
         raise InvalidInput(f"the report is damaged, or of an earlier version: measure again ({path})")
     return content
 

@@ -30,6 +30,8 @@ from lattice_flows.reports.words import label
 from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, REPORT, load_run, name_of, read_steps, sampled
 from lattice_flows.signals import Stop
 
+log = logging.getLogger(__name__)
+
 
 class Wishes(NamedTuple):
     """What to measure beside the observables of every run, of which configurations, and where the series go.
@@ -55,8 +57,6 @@ class Wishes(NamedTuple):
     """Files for the series, see `export_series`."""
 
 
-log = logging.getLogger(__name__)
-
 REPORT_LOCK = ".report.lock"
 """Held while a report is written; who measures needs no lock of the chains."""
 
@@ -76,8 +76,7 @@ def measure_run(
     Raises:
         InvalidInput: nothing is sampled, a broken file, or wishes that do not fit the run.
         Interrupted: it was asked to stop, and has kept what is measured.
-        SomeFailed: the disk is full; its answer is the table.
-        LatticeFlowsError: the folder is in use.
+        SomeFailed: the report cannot be written; its answer is the table.
     """
     return _measured_run(Path(folder), wishes or Wishes(), world, stop)[1]
 

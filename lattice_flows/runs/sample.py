@@ -107,7 +107,7 @@ def sample_run(
 def sampled_in_words(folder: str | Path) -> str:
     """Describe the tuning of the samplers of a run's chains, with a warning where it has not reached what was asked."""
     chains = ChainFile(Path(folder) / ENSEMBLE)
-    tuned = tuning_of(loads(chains.attributes["config"], str(chains.path)), chains)
+    tuned = tuning_of(loads(chains.config, str(chains.path)), chains)
     return "".join(f"{line}\n" for line in (*tuning_in_words(tuned), *tuning_warnings(tuned)))
 
 
