@@ -63,13 +63,13 @@ def _spline(angle, params, stride, BINS: tl.constexpr, INVERSE: tl.constexpr):
 
 @jit
 def forward_kernel(
-    angles, params, steps, logdets, count, rows, outer_stride, row_stride, stride,
+    angles, numbers, steps, logdets, count, rows, outer_stride, row_stride, stride,
     BINS: tl.constexpr, INVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Steps and log-determinants of a block of angles."""
     lane, valid = block_of_lanes(count, BLOCK)
     angle = tl.load(angles + lane)
-    here = params + offsets(lane, rows, outer_stride, row_stride)
+    here = numbers + offsets(lane, rows, outer_stride, row_stride)
     path, shift = _spline(angle, here, stride, BINS, INVERSE)
     new = (2 * path[2] - 1) * PI
     if not INVERSE:
@@ -80,14 +80,14 @@ def forward_kernel(
 
 @jit
 def backward_kernel(
-    angles, params, grad_steps, grad_logdets, grad_angles, grad_params, count, rows,
+    angles, numbers, grad_steps, grad_logdets, grad_angles, grad_params, count, rows,
     outer_stride, row_stride, stride, grad_outer_stride, grad_row_stride, grad_stride,
     BINS: tl.constexpr, INVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gradients of a block of angles and of their parameters; the forward pass is computed anew."""
     lane, valid = block_of_lanes(count, BLOCK)
     angle, c_step = tl.load(angles + lane), tl.load(grad_steps + lane)
-    here = params + offsets(lane, rows, outer_stride, row_stride)
+    here = numbers + offsets(lane, rows, outer_stride, row_stride)
     grads = grad_params + offsets(lane, rows, grad_outer_stride, grad_row_stride)
     path, _ = _spline(angle, here, stride, BINS, INVERSE)
     c_x, cotangents = follow_back(path, c_step * TWO_PI, tl.load(grad_logdets + lane), None, None, BINS, INVERSE)

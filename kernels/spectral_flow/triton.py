@@ -130,13 +130,13 @@ def _su2_pieces(closing, inner, params, stride, BINS: tl.constexpr, INVERSE: tl.
 
 @jit
 def su2_forward(
-    ws, params, gs, logdets, count, rows, outer_stride, row_stride, stride,
+    ws, numbers, gs, logdets, count, rows, outer_stride, row_stride, stride,
     BINS: tl.constexpr, INVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """g and the log-determinants of a block of SU(2) matrices."""
     lane, valid = block_of_lanes(count, BLOCK)
     _, _, axis, closing, inner = _su2_phases(ws, lane)
-    here = params + offsets(lane, rows, outer_stride, row_stride)
+    here = numbers + offsets(lane, rows, outer_stride, row_stride)
     closing, inner, new_closing, new_inner, _, path = _su2_pieces(closing, inner, here, stride, BINS, INVERSE)
     logdet = path[4] + _log_sines(inner, closing, new_inner, new_closing)
     sine, cosine = sincos((new_inner - inner) / 2)
@@ -146,7 +146,7 @@ def su2_forward(
 
 @jit
 def su2_backward(
-    ws, params, grad_gs, grad_logdets, grad_ws, grad_params, count, rows,
+    ws, numbers, grad_gs, grad_logdets, grad_ws, grad_params, count, rows,
     outer_stride, row_stride, stride, grad_outer_stride, grad_row_stride, grad_stride,
     BINS: tl.constexpr, INVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -157,7 +157,7 @@ def su2_backward(
     """
     lane, valid = block_of_lanes(count, BLOCK)
     cosine, sine, n, raw_closing, raw_inner = _su2_phases(ws, lane)
-    here = params + offsets(lane, rows, outer_stride, row_stride)
+    here = numbers + offsets(lane, rows, outer_stride, row_stride)
     grads = grad_params + offsets(lane, rows, grad_outer_stride, grad_row_stride)
     closing, inner, new_closing, new_inner, stick, path = _su2_pieces(
         raw_closing, raw_inner, here, stride, BINS, INVERSE
@@ -282,14 +282,14 @@ def _su3_shifts(gaps, new_gaps):
 
 @jit
 def su3_forward(
-    ws, params, gs, logdets, count, rows, outer_stride, row_stride, stride,
+    ws, numbers, gs, logdets, count, rows, outer_stride, row_stride, stride,
     BINS: tl.constexpr, INVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """g and the log-determinants of a block of SU(3) matrices."""
     lane, valid = block_of_lanes(count, BLOCK)
     phases, v, winding = _su3_phases(ws, lane)
     gaps = _kept((phases[1] - phases[0], phases[2] - phases[1], phases[0] - phases[2] + TWO_PI))
-    here = params + offsets(lane, rows, outer_stride, row_stride)
+    here = numbers + offsets(lane, rows, outer_stride, row_stride)
     p = _pieces(gaps, winding)
     n, _, left, new_left, first, second = _su3_pieces(p, here, stride, BINS, INVERSE)
     logdet = first[4] + second[4] + tl.log(new_left / left)
@@ -374,7 +374,7 @@ def _crowded(gaps):
 
 @jit
 def su3_backward(
-    ws, params, grad_gs, grad_logdets, grad_ws, grad_params, count, rows,
+    ws, numbers, grad_gs, grad_logdets, grad_ws, grad_params, count, rows,
     outer_stride, row_stride, stride, grad_outer_stride, grad_row_stride, grad_stride, crowded,
     BINS: tl.constexpr, INVERSE: tl.constexpr, IN_DOUBLE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -393,7 +393,7 @@ def su3_backward(
     gaps = _kept(raw)
     if not IN_DOUBLE:
         tl.store(crowded + tl.program_id(0) + tl.zeros_like(lane), 1, mask=_crowded(gaps))
-    here = params + offsets(lane, rows, outer_stride, row_stride)
+    here = numbers + offsets(lane, rows, outer_stride, row_stride)
     grads = grad_params + offsets(lane, rows, grad_outer_stride, grad_row_stride)
     p = _pieces(gaps, winding)
     n, stick, left, new_left, first, second = _su3_pieces(p, here, stride, BINS, INVERSE)
