@@ -35,3 +35,26 @@ def project(x: Tensor) -> Tensor:
     x = (x - adjoint(x)) / 2
     trace = x.diagonal(dim1=-2, dim2=-1).mean(-1)
     return x - trace[..., None, None] * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+
+
+def orthonormal(m: Tensor) -> Tensor:
+    """The columns made orthonormal, one after the other: Q of m = Q R, where R has a positive diagonal.
+
+    The QR decomposition of small matrices on GPUs does one at a time. There it is Gram's and Schmidt's, twice.
+
+    Source: L. Giraud et al., Numer. Math. 101 (2005) 87, for the second time.
+    """
+    if m.device.type == "cpu":
+        q, r = torch.linalg.qr(m)
+        return q * torch.sgn(r.diagonal(dim1=-2, dim2=-1)).unsqueeze(-2)
+    return gram_schmidt(m)
+
+
+def gram_schmidt(m: Tensor) -> Tensor:
+    """What `orthonormal` says, column by column."""
+    found: list[Tensor] = []
+    for column in m.unbind(-1):
+        for other in 2 * found:
+            column = column - (other.conj_physical() * column).sum(-1, keepdim=True) * other
+        found.append(column / torch.linalg.vector_norm(column, dim=-1, keepdim=True))
+    return torch.stack(found, dim=-1)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lattice_flows.kernels.matrices import orthonormal
+
 SMALL = 1.3
 """The k above which drawing as Kennedy and Pendleton do is accepted more often than drawing from Haar's measure."""
 
@@ -71,8 +73,7 @@ def _pass(elements: Tensor, staples: Tensor, choose: Callable[[Tensor, Tensor, i
 
 def _restore(elements: Tensor) -> Tensor:
     """Matrices near SU(N) made orthonormal, row after row, and of determinant 1 by a phase of the last row."""
-    q, r = torch.linalg.qr(elements.mT)
-    rows = (q * torch.sgn(r.diagonal(dim1=-2, dim2=-1)).unsqueeze(-2)).mT
+    rows = orthonormal(elements.mT).mT
     phase = torch.sgn(torch.linalg.det(rows)).conj_physical()
     return torch.cat((rows[:, :-1], rows[:, -1:] * phase[:, None, None]), dim=1)
 

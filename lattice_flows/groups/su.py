@@ -11,6 +11,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.groups.base import Orientations
 from lattice_flows.groups.matrix import MatrixGroup
 from lattice_flows.kernels import heat_bath, link_forces, over_relaxation, spectral_flow, spectral_power, spectrum
+from lattice_flows.kernels.matrices import orthonormal
 from lattice_flows.kernels.spectral_flow import n_params
 
 ATTEMPTS = 4
@@ -56,8 +57,7 @@ class SU(MatrixGroup):
         """
         size = (*shape, *self.element_shape)
         ginibre = torch.randn(size, generator=generator, dtype=self.element_dtype(dtype), device=device)
-        q, r = torch.linalg.qr(ginibre)
-        q = q * torch.sgn(r.diagonal(dim1=-2, dim2=-1)).unsqueeze(-2)
+        q = orthonormal(ginibre)
         det = torch.linalg.det(q)
         return torch.cat((q[..., :-1], q[..., -1:] * torch.sgn(det).conj()[..., None, None]), dim=-1)
 
