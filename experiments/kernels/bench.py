@@ -38,6 +38,7 @@ TESTS = {
     "link_products": ("test_link_products.py",),
     "link_sums": ("test_link_sums.py",),
     "heat_bath": ("test_heat_bath.py",),
+    "periodic_conv": ("test_periodic_conv.py",),
 }
 HEADER = """
 | {op} | against | kernel | | other | | ratio | | of a copy | |

@@ -224,6 +224,17 @@ def _heat_bath(effort: Effort, generator: torch.Generator) -> Iterator[Compariso
             yield Comparison(name + which, kernel, {"reference": reference})
 
 
+def _periodic_conv(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
+    """Sixteen channels to sixteen, three sites wide; sites count."""
+    for sites in ((16, 16), (8, 8, 8), (4, 4, 4, 4)):
+        batch, volume = max(1, effort.many // 2 // math.prod(sites)), math.prod(sites)
+        for dtype in (torch.float32, torch.float64):
+            x = torch.randn(batch, 16, *sites, generator=generator, dtype=dtype)
+            weight = torch.randn(16, 16, *[3] * len(sites), generator=generator, dtype=dtype)
+            case = f"{'x'.join(map(str, sites))} {_short(dtype)}"
+            yield _against_reference(case, kernels.periodic_conv, x, weight, size=batch * volume)
+
+
 def _against_reference(case: str, function: Callable, *inputs: Tensor, size: int = 0) -> Comparison:
     inputs, size = tuple(x.requires_grad_() for x in inputs), size or len(inputs[0])
     reference = Subject(function, inputs, size, compiled=False)
@@ -239,6 +250,7 @@ OPS = {
     "link_products": _link_products,
     "link_sums": _link_sums,
     "heat_bath": _heat_bath,
+    "periodic_conv": _periodic_conv,
 }
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
+from lattice_flows.kernels import periodic_conv
 from lattice_flows.lattice.paths import follow
 from lattice_flows.layers.partition import LinkPartition
 
@@ -36,7 +36,7 @@ def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) 
 class PeriodicConv(nn.Module):
     """A convolution on a periodic lattice of 2, 3 or 4 dimensions, `(*batch, channels, *sites)`.
 
-    In four dimensions it is a sum of three-dimensional convolutions, one a place along the first axis.
+    The weights start as torch's do; in four dimensions every place along the first axis starts as three-dimensional.
 
     Args:
         kernel_size: the odd extent of the kernel in every direction.
@@ -51,50 +51,16 @@ class PeriodicConv(nn.Module):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise InvalidInput(f"kernel_size must be odd, got {kernel_size}")
         self.dim = dim
-        self.conv = (nn.Conv2d if dim == 2 else nn.Conv3d)(in_channels, out_channels, kernel_size)
-        self.taps = nn.ModuleList(
-            nn.Conv3d(in_channels, out_channels, kernel_size, bias=False) for _ in range(kernel_size - 1) if dim == 4
-        )
-        self.reach = kernel_size // 2
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *[kernel_size] * dim))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        largest = (in_channels * kernel_size ** min(dim, 3)) ** -0.5
+        nn.init.uniform_(self.weight, -largest, largest)
+        nn.init.uniform_(self.bias, -largest, largest)
 
     def forward(self, x: Tensor) -> Tensor:
-        lead, extents = x.shape[: -1 - self.dim], x.shape[-self.dim :]
-        x = x.reshape(-1, *x.shape[-1 - self.dim :])
-        if self.dim < 4:
-            return self.conv(self._pad(x, self.dim)).reshape(*lead, self.conv.out_channels, *extents)
-        # fold the first axis into the batch and convolve over the other three
-        rows = self._pad(x.movedim(2, 1).flatten(0, 1), 3)
-        total = self.conv(rows).unflatten(0, (len(x), extents[0]))
-        away = [step for step in range(-self.reach, self.reach + 1) if step]
-        for step, tap in zip(away, self.taps, strict=True):
-            total = total + torch.roll(tap(rows).unflatten(0, (len(x), extents[0])), -step, 1)
-        return total.movedim(1, 2).reshape(*lead, self.conv.out_channels, *extents)
-
-    def _pad(self, x: Tensor, dim: int) -> Tensor:
-        for axis in range(-dim, 0):
-            x = _Wrap.apply(x, axis, self.reach)
-        return x
-
-
-class _Wrap(torch.autograd.Function):
-    """Repeat `reach` sites of the other side at both ends of an axis; this is faster than torch's own pad."""
-
-    @staticmethod
-    def forward(ctx, x, axis, reach):
-        ctx.axis, ctx.reach, extent = axis, reach, x.shape[axis]
-        if reach > extent:
-            raise InvalidInput(f"a kernel of size {2 * reach + 1} needs extents >= {reach}, got {extent}")
-        return torch.cat((x.narrow(axis, extent - reach, reach), x, x.narrow(axis, 0, reach)), dim=axis)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        axis, reach = ctx.axis, ctx.reach
-        extent = grad.shape[axis] - 2 * reach
-        inner = grad.narrow(axis, reach, extent).clone()
-        inner.narrow(axis, extent - reach, reach).add_(grad.narrow(axis, 0, reach))
-        inner.narrow(axis, 0, reach).add_(grad.narrow(axis, extent + reach, reach))
-        return inner, None, None
+        lead, sites = x.shape[: -1 - self.dim], x.shape[-self.dim :]
+        y = periodic_conv(x.reshape(-1, *x.shape[-1 - self.dim :]), self.weight)
+        return (y + self.bias.reshape(-1, *[1] * self.dim)).reshape(*lead, len(self.weight), *sites)
 
 
 class ConvContext(nn.Module):

@@ -97,11 +97,13 @@ def assert_no_forward_mode(function, inputs):
 TABLE = torch.tensor([[0, 1, 2], [2, 3, 0]])
 PARAMS = {n: torch.linspace(-1, 1, 4 * n_params(n, 3), dtype=torch.float64).reshape(4, -1) for n in (2, 3, 4, 8, 9)}
 NUMBERS = torch.full((4, 36, 2, 4), 0.3, dtype=torch.float64)
+WEIGHTS = torch.linspace(-1, 1, 2 * 4 * 9, dtype=torch.float64).reshape(2, 4, 3, 3)
 CIRCULAR = torch.linspace(-1, 1, 4 * n_circular_params(3), dtype=torch.float64).reshape(4, -1)
 DERIVABLE = {
     "algebra_exp": lambda w: (kernels.algebra_exp(w - w.mH),),
     "circular_spline": lambda w: kernels.circular_spline(w[:, 0, 0].real, like(CIRCULAR, w), 3),
     "link_products": lambda w: (kernels.link_products(w, TABLE.to(w.device), (True, False)),),
+    "periodic_conv": lambda w: (kernels.periodic_conv(w.real[None], like(WEIGHTS, w)),),
     "spectral_flow": lambda w: kernels.spectral_flow(w, like(PARAMS[w.shape[-1]], w), 3),
     "spectral_flow of the adjoint": lambda w: kernels.spectral_flow(
         w.mH, like(PARAMS[w.shape[-1]], w), 3, inverse=True

@@ -1,0 +1,152 @@
+// periodic_conv for CPUs: output channels in lanes, and several sites at a time, so that a vector of weights serves all.
+#include <vector>
+
+#include "lanes.hpp"
+
+namespace {
+
+constexpr int SITES = BYTES == 64 ? 8 : 4;  // their sums, of two vectors each, stay in registers
+
+struct Shape {
+    int64_t batch, in, out, places, volume;
+};
+
+int64_t padded(int64_t channels) { return (channels + L - 1) / L * L; }
+
+// The sites that a site sees, (places, volume): places of the kernel, and sites, the last axis fastest.
+std::vector<int32_t> neighbours(const int64_t* extents, int64_t dim, int64_t size, const Shape& s) {
+    std::vector<int32_t> table(s.places * s.volume);
+    for (int64_t place = 0; place < s.places; place++) {
+        int32_t* seen = table.data() + place * s.volume;
+        int64_t known = 1, p = s.places;  // sites of the axes so far, of which each becomes a row along the next
+        for (int64_t axis = 0; axis < dim; axis++) {
+            p /= size;
+            const int64_t extent = extents[axis], step = place / p % size - size / 2;
+            const int64_t ahead = (step % extent + extent) % extent;
+            for (int64_t row = known - 1; row >= 0; row--)
+                for (int64_t x = extent - 1, base = seen[row] * extent; x >= 0; x--)
+                    seen[row * extent + x] = (int32_t)(base + x + ahead - (x + ahead >= extent ? extent : 0));
+            known *= extent;
+        }
+    }
+    return table;
+}
+
+// (batch, channels, volume) -> (batch, volume, padded channels), zeros behind the channels.
+std::vector<real> channels_last(const real* x, int64_t batch, int64_t channels, int64_t volume, int threads) {
+    const int64_t width = padded(channels);
+    std::vector<real> out(batch * volume * width);
+#pragma omp parallel for num_threads(threads) if (threads > 1 && batch > 1)
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t v = 0; v < volume; v++) out[(b * volume + v) * width + c] = x[(b * channels + c) * volume + v];
+    return out;
+}
+
+// The sums of a block of sites for W vectors of output channels: rows of x are `in` channels, `stride` apart.
+template <int W>
+INLINE void sum_block(const real* x, int64_t in, int64_t stride, const real* w, int64_t width, const int32_t* seen,
+                      const Shape& s, int64_t first, vec (&sum)[SITES][W]) {
+    for (int i = 0; i < SITES; i++)
+        for (int j = 0; j < W; j++) sum[i][j] = vec{};
+    for (int64_t place = 0; place < s.places; place++, seen += s.volume, w += in * width) {
+        const real* row[SITES];
+        for (int i = 0; i < SITES; i++) row[i] = x + seen[std::min(first + i, s.volume - 1)] * stride;
+        for (int64_t c = 0; c < in; c++) {
+            vec weight[W];
+            for (int j = 0; j < W; j++) weight[j] = load<vec>(w + c * width + j * L);
+            for (int i = 0; i < SITES; i++)
+                for (int j = 0; j < W; j++) sum[i][j] += row[i][c] * weight[j];
+        }
+    }
+}
+
+// The same, stored into out (channels, volume).
+template <int W>
+void store_block(const real* x, int64_t in, int64_t stride, const real* w, int64_t width, const int32_t* seen,
+                 const Shape& s, int64_t first, int64_t channels, real* out) {
+    vec sum[SITES][W];
+    sum_block<W>(x, in, stride, w, width, seen, s, first, sum);
+    for (int i = 0; i < SITES && first + i < s.volume; i++)
+        for (int64_t c = 0; c < std::min<int64_t>(W * L, channels); c++)
+            out[c * s.volume + first + i] = sum[i][c / L][c % L];
+}
+
+// Convolves x (batch, volume, padded in) with w (places, in, padded out) into y (batch, out, volume).
+void convolve(const real* x, const real* w, const int32_t* seen, const Shape& s, int64_t in, int64_t out, real* y,
+              int threads) {
+    const int64_t blocks = (s.volume + SITES - 1) / SITES, stride = padded(in), width = padded(out);
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t item = 0; item < s.batch * blocks; item++) {
+        const int64_t b = item / blocks, first = item % blocks * SITES;
+        for (int64_t o = 0; o < width; o += 2 * L) {
+            const auto store = o + 2 * L <= width ? store_block<2> : store_block<1>;
+            store(x + b * s.volume * stride, in, stride, w + o, width, seen, s, first, out - o,
+                  y + (b * out + o) * s.volume);
+        }
+    }
+}
+
+// The gradient of weights of one place, for SITES input channels from c on and W vectors of output channels from o on.
+template <int W>
+INLINE void weigh(const real* x, const real* g, const int32_t* seen, const Shape& s, int64_t c, int64_t o, real* out) {
+    const int64_t in = padded(s.in), width = padded(s.out);
+    vec total[SITES][W] = {};
+    for (int64_t b = 0; b < s.batch; b++, x += s.volume * in, g += s.volume * width) {
+        vec sum[SITES][W] = {};
+        for (int64_t v = 0; v < s.volume; v++) {
+            const real* row = x + seen[v] * in + c;
+            vec grad[W];
+            for (int j = 0; j < W; j++) grad[j] = load<vec>(g + v * width + o + j * L);
+            for (int i = 0; i < SITES; i++)
+                for (int j = 0; j < W; j++) sum[i][j] += row[i] * grad[j];
+        }
+        for (int i = 0; i < SITES; i++)
+            for (int j = 0; j < W; j++) total[i][j] += sum[i][j];
+    }
+    for (int64_t i = 0; i < std::min<int64_t>(SITES, s.in - c); i++)
+        for (int64_t k = 0; k < std::min<int64_t>(W * L, s.out - o); k++)
+            out[((o + k) * s.in + c + i) * s.places] = total[i][k / L][k % L];
+}
+
+}  // namespace
+
+extern "C" int64_t periodic_conv(const real* x, const real* weight, const int64_t* extents, int64_t dim, int64_t size,
+                                 int64_t batch, int64_t in, int64_t out, int64_t places, int64_t volume, real* y,
+                                 int64_t threads) {
+    const Shape s{batch, in, out, places, volume};
+    const auto seen = neighbours(extents, dim, size, s);
+    const int64_t width = padded(out);
+    std::vector<real> w(places * in * width);
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t c = 0; c < in; c++)
+            for (int64_t p = 0; p < places; p++) w[(p * in + c) * width + o] = weight[(o * in + c) * places + p];
+    convolve(channels_last(x, batch, in, volume, threads).data(), w.data(), seen.data(), s, in, out, y, threads);
+    return 0;
+}
+
+extern "C" int64_t periodic_conv_backward(const real* x, const real* weight, const real* grad, const int64_t* extents,
+                                          int64_t dim, int64_t size, int64_t batch, int64_t in, int64_t out,
+                                          int64_t places, int64_t volume, real* grad_x, real* grad_weight,
+                                          int64_t threads) {
+    const Shape s{batch, in, out, places, volume};
+    const auto seen = neighbours(extents, dim, size, s);
+    const auto g = channels_last(grad, batch, out, volume, threads);
+    // of x: the convolution of the gradient with the mirrored kernel
+    const int64_t width = padded(in);
+    std::vector<real> w(places * out * width);
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t c = 0; c < in; c++)
+            for (int64_t p = 0; p < places; p++)
+                w[((places - 1 - p) * out + o) * width + c] = weight[(o * in + c) * places + p];
+    convolve(g.data(), w.data(), seen.data(), s, out, in, grad_x, threads);
+    const auto rows = channels_last(x, batch, in, volume, threads);
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t p = 0; p < places; p++)
+        for (int64_t o = 0; o < out; o += 2 * L)
+            for (int64_t c = 0; c < in; c += SITES) {
+                const auto one = o + L >= out;
+                (one ? weigh<1> : weigh<2>)(rows.data(), g.data(), seen.data() + p * volume, s, c, o, grad_weight + p);
+            }
+    return 0;
+}
