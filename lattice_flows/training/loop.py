@@ -21,7 +21,10 @@ from lattice_flows.training.stages import Stage, whole_flow
 
 CHECK_EVERY = 100
 """The number of steps between two comparisons of the weights of all ranks."""
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "soap": SOAP}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": functools.partial(torch.optim.Adam, fused=True),
+    "soap": SOAP,
+}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioner."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 ROUNDING = 100
 """Entries of a rotated gradient count as rounding errors below this many epsilon of its norm."""
+LARGEST = 512
+"""Rows or columns of a weight up to this number are rotated: what more of them cost exceeds what they give."""
 
 
 class SOAP(torch.optim.Optimizer):
@@ -51,42 +53,80 @@ class SOAP(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("SOAP takes no closure")
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+            for parameters in self._alike(group["params"]):
+                self._update(parameters, group)
 
-    def _update(self, parameter: Tensor, gradient: Tensor, group: dict) -> None:
-        gradient = gradient.reshape(len(parameter) if parameter.ndim else 1, -1)
-        state = self.state[parameter]
-        new = not state
-        if new:
-            state["step"] = 0  # the number of gradients
-            state["first"], state["second"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-            for name, size in zip(("rows", "columns"), gradient.shape, strict=True):
-                state[name] = gradient.new_zeros(size, size)
+    def _alike(self, parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+        """Those with a gradient, in lists of one shape and number of steps, which are updated as one batch."""
+        found: dict[tuple, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            if parameter.grad is not None:
+                kind = (parameter.shape, parameter.dtype, parameter.device, self.state[parameter].get("step", 0))
+                found.setdefault(kind, []).append(parameter)
+        return list(found.values())
+
+    def _update(self, parameters: Sequence[nn.Parameter], group: dict) -> None:
+        gradient = _stack([_matrix(parameter.grad) for parameter in parameters if parameter.grad is not None])
+        step = self.state[parameters[0]].get("step", 0)  # the number of gradients before this one
+        sides = [(axis, name) for axis, name in ((1, "rows"), (2, "columns")) if gradient.shape[axis] <= LARGEST]
+        if step:
+            names = self.state[parameters[0]].keys() - {"step"}
+            state = {name: _stack([self.state[parameter][name] for parameter in parameters]) for name in names}
+        else:
+            state = {"first": torch.zeros_like(gradient), "second": torch.zeros_like(gradient)}
+            for axis, name in sides:
+                state[name] = gradient.new_zeros(len(gradient), *[gradient.shape[axis]] * 2)
+        _, second_decay = group["betas"]
+        for axis, name in sides:
+            moment = gradient @ gradient.mT if axis == 1 else gradient.mT @ gradient
+            state[name].lerp_(moment, 1 - second_decay)
+            if step % group["every"] == 0:
+                self._turn(state, axis, name)
+        if step:
+            self._move(parameters, gradient, state, step, group)
+        for k, parameter in enumerate(parameters):
+            self.state[parameter].update({name: stack[k] for name, stack in state.items()}, step=step + 1)
+
+    @staticmethod
+    def _turn(state: dict[str, Tensor], axis: int, name: str) -> None:
+        """Turn a basis by a step of the power method, largest first: what no gradient has met comes last, unmixed."""
+        moment, basis = state[name].double(), state.get(f"{name}_basis")
+        turned = moment @ (torch.linalg.eigh(moment).eigenvectors if basis is None else basis.double())
+        order = turned.norm(dim=1).argsort(descending=True)
+        turned = turned.gather(2, order[:, None].expand_as(turned))
+        state[f"{name}_basis"] = torch.linalg.qr(turned).Q.to(state[name].dtype)
+        places = order[:, :, None] if axis == 1 else order[:, None]
+        state["second"] = state["second"].gather(axis, places.expand_as(state["second"]))
+
+    @staticmethod
+    def _move(
+        parameters: Sequence[nn.Parameter], gradient: Tensor, state: dict[str, Tensor], step: int, group: dict
+    ) -> None:
+        """Make a step of Adam in the bases."""
+        rows, columns = state.get("rows_basis"), state.get("columns_basis")
+
+        def rotated(m: Tensor) -> Tensor:
+            m = m if rows is None else rows.mT @ m
+            return m if columns is None else m @ columns
+
         first_decay, second_decay = group["betas"]
-        state["rows"].lerp_(gradient @ gradient.mT, 1 - second_decay)
-        state["columns"].lerp_(gradient.mT @ gradient, 1 - second_decay)
-        if state["step"] % group["every"] == 0:
-            for axis, name in enumerate(("rows", "columns")):
-                moment = state[name].double()
-                basis = torch.linalg.eigh(moment).eigenvectors if new else state[f"{name}_basis"].double()
-                # a step of the power method, largest first: what no gradient has ever met comes last, unmixed
-                turned = moment @ basis
-                order = turned.norm(dim=0).argsort(descending=True)
-                state[f"{name}_basis"] = torch.linalg.qr(turned[:, order]).Q.to(gradient.dtype)
-                state["second"] = state["second"].index_select(axis, order)
-        state["step"] += 1
-        if new:
-            return
-        updates = state["step"] - 1
-        rows, columns = state["rows_basis"], state["columns_basis"]
         state["first"].lerp_(gradient, 1 - first_decay)
-        state["second"].lerp_((rows.mT @ gradient @ columns) ** 2, 1 - second_decay)
-        first = rows.mT @ state["first"] @ columns / (1 - first_decay**updates)
-        second = state["second"] / (1 - second_decay**updates)
+        state["second"].lerp_(rotated(gradient) ** 2, 1 - second_decay)
+        first = rotated(state["first"]) / (1 - first_decay**step)
+        second = state["second"] / (1 - second_decay**step)
         number = torch.finfo(gradient.dtype)
-        rounding = (ROUNDING * number.eps) ** 2 * second.sum()
+        rounding = (ROUNDING * number.eps) ** 2 * second.sum((1, 2), keepdim=True)
         signal = second / (second + rounding + number.tiny)
-        update = rows @ (signal * first / (second.sqrt() + group["eps"])) @ columns.mT
-        parameter.sub_(group["lr"] * update.reshape(parameter.shape))
+        update = signal * first / (second.sqrt() + group["eps"])
+        update = update if rows is None else rows @ update
+        update = update if columns is None else update @ columns.mT
+        for parameter, change in zip(parameters, update, strict=True):
+            parameter.sub_(group["lr"] * change.reshape(parameter.shape))
+
+
+def _matrix(gradient: Tensor) -> Tensor:
+    return gradient.reshape(len(gradient) if gradient.ndim else 1, -1)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tuple(tensors))

@@ -1,10 +1,12 @@
 """SOAP: the steps follow the gradient, not the rounding errors where it has no component."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from lattice_flows.training import SOAP
+from lattice_flows.training import SOAP, soap
 
 RATE = 0.01
 SHAPES = [(3, 2), (32, 4), (40, 40), (65,), (8, 4, 3, 3)]
@@ -68,9 +70,9 @@ def test_weights_without_a_gradient_stay(dtype, mixed, generator, monkeypatch):
 
 def mix(found, generator):
     """The eigenvectors, those of the eigenvalue 0 rotated among each other."""
-    dim = int((found.eigenvalues < 1e-6 * found.eigenvalues[-1]).sum())
+    dim = int((found.eigenvalues < 1e-6 * found.eigenvalues[..., -1]).sum())
     rotation = torch.linalg.qr(normal(dim, dim, generator=generator)).Q
-    vectors = torch.cat((found.eigenvectors[:, :dim] @ rotation, found.eigenvectors[:, dim:]), 1)
+    vectors = torch.cat((found.eigenvectors[..., :dim] @ rotation, found.eigenvectors[..., dim:]), -1)
     return torch.return_types.linalg_eigh((found.eigenvalues, vectors))
 
 
@@ -100,3 +102,31 @@ def test_rotations_of_the_weights_rotate_the_steps(every, generator):
     path = descend((4, 3), torch.float64, gradients, every=every)
     rotated = descend((4, 3), torch.float64, [rotation @ gradient for gradient in gradients], every=every)
     torch.testing.assert_close(rotated, rotation @ path, rtol=0, atol=1e-6 * RATE)
+
+
+def test_a_weight_moves_the_same_beside_others(generator):
+    """Weights of one shape are updated as a batch, those that wait for a gradient later or never."""
+    gradients = [[normal(4, 3, generator=generator) for _ in range(12)] for _ in range(3)]
+    alone = [descend((4, 3), torch.float64, some)[-1] for some in (gradients[0], gradients[1], gradients[2][3:])]
+    weights = [nn.Parameter(torch.zeros(4, 3, dtype=torch.float64)) for _ in range(4)]
+    optimizer = SOAP(weights, lr=RATE)
+    for step in range(12):
+        for k, some in enumerate(gradients):
+            weights[k].grad = some[step] if k < 2 or step >= 3 else None
+        optimizer.step()
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for weight, expected in zip(weights, [*alone, torch.zeros(4, 3)], strict=True):
+        torch.testing.assert_close(weight.detach(), expected.double(), rtol=0, atol=1e-12)
+
+
+def test_a_long_side_is_not_rotated(generator, monkeypatch):
+    """With neither side rotated it is Adam."""
+    monkeypatch.setattr(soap, "LARGEST", 2)
+    gradients = [normal(4, 3, generator=generator) for _ in range(12)]
+    path = descend((4, 3), torch.float64, gradients)
+    weight = nn.Parameter(torch.zeros(4, 3, dtype=torch.float64))
+    adam = torch.optim.Adam([weight], lr=RATE, betas=(0.95, 0.95))
+    for gradient in gradients[1:]:
+        weight.grad = gradient
+        adam.step()
+    torch.testing.assert_close(path[-1], weight.detach(), rtol=0, atol=1e-7)
