@@ -10,7 +10,7 @@ from torch.nn import functional
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
 from lattice_flows.kernels import periodic_conv
-from lattice_flows.lattice.paths import follow
+from lattice_flows.lattice.paths import Walk, follow
 from lattice_flows.layers.partition import LinkPartition
 
 
@@ -24,13 +24,26 @@ def frozen_features(flat_links: Tensor, partition: LinkPartition, group: Group) 
 
     Shapes: flat_links `(*batch, dim * V, *element)`.
     """
-    batch = flat_links.shape[: flat_links.ndim - 1 - len(group.element_shape)]
-    channels = [flat_links.real.new_zeros(*batch, 0, partition.lattice.volume)]
-    for walk, sites in partition.frozen_loops():
-        features = group.class_features(follow(flat_links, walk, group)).mT
-        empty = features.new_zeros(*batch, group.n_class_features, partition.lattice.volume)
-        channels.append(empty.index_copy(-1, sites, features))
-    return torch.cat(channels, dim=-2).unflatten(-1, partition.lattice.extents)
+    lattice, channels = partition.lattice, {}
+    alike: dict[tuple[bool, ...], list[int]] = {}  # loops of the same orientations, whose products are one call
+    for k, (walk, _) in enumerate(loops := partition.frozen_loops()):
+        alike.setdefault(walk.forward, []).append(k)
+    for forward, places in alike.items():
+        walks = Walk(torch.cat([loops[k][0].links for k in places], dim=1), forward)
+        features = group.class_features(follow(flat_links, walks, group)).mT
+        parts = features.split([len(loops[k][1]) for k in places], dim=-1)
+        channels.update({k: _laid(part, loops[k][1], lattice.volume) for k, part in zip(places, parts, strict=True)})
+    if not channels:
+        batch = flat_links.shape[: flat_links.ndim - 1 - len(group.element_shape)]
+        return flat_links.real.new_zeros(*batch, 0, *lattice.extents)
+    return torch.cat([channels[k] for k in range(len(loops))], dim=-2).unflatten(-1, lattice.extents)
+
+
+def _laid(features: Tensor, sites: Tensor, volume: int) -> Tensor:
+    """Features `(*batch, channels, n)` at their sites of a lattice, and 0 elsewhere."""
+    if len(sites) == volume:  # they are in order
+        return features
+    return features.new_zeros(*features.shape[:-1], volume).index_copy(-1, sites, features)
 
 
 class PeriodicConv(nn.Module):
