@@ -5,6 +5,7 @@ program can set before that what the package is to find. What Python reads when 
 the first process: tests of such variables start a Python.
 """
 
+import atexit
 import functools
 import json
 import os
@@ -54,7 +55,9 @@ def server():
     cache = tempfile.mkdtemp(prefix="fresh-")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", SERVER, cache], env=environment, text=True, **pipes)
+    process = subprocess.Popen([sys.executable, "-c", SERVER, cache], env=environment, text=True, **pipes)
+    atexit.register(process.communicate)
+    return process
 
 
 def ask(**request):
