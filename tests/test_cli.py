@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import fresh
 import pytest
 import torch
 from command_line import fails
@@ -280,7 +281,7 @@ def test_a_module_of_ones_own(tmp_path):
     (configs / "plain.toml").write_text(OWN_CONFIG)
 
     def command(*words, cwd=configs):
-        return python(COMMAND, *words, env={"PYTHONPATH": str(ROOT)}, cwd=cwd)
+        return fresh.run(COMMAND, *words, cwd=cwd)
 
     run, model = str(tmp_path / "run"), str(tmp_path / "inverse.safetensors")
     assert "unknown action 'inverse'; available: wilson" in command("train", "plain.toml", "--out", run).stderr
@@ -311,20 +312,16 @@ def test_wilson_flow_has_two_names(config, tmp_path, capsys):
     assert "flow time" in tables[0] or "Wilson flow" in tables[0]
 
 
-def python(code, *arguments, env=(), **options):
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, **options,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **dict(env)},
-    )  # fmt: skip
-
-
 def test_kernels(tmp_path):
     """What runs and why: with a compiler, without one, and where the references are asked for."""
     ops = ["algebra_exp", "circular_spline", "heat_bath", "link_forces", "link_products", "link_sums",
            "over_relaxation", "spectral_flow", "spectral_power", "unitary_eig"]  # fmt: skip
 
+    def kernels(**environment):
+        return fresh.run(COMMAND, "kernels", env={**os.environ, **environment})
+
     def table(**environment):
-        result = python(COMMAND, "kernels", env={"LATTICE_FLOWS_CACHE": str(tmp_path), **environment})
+        result = kernels(LATTICE_FLOWS_CACHE=str(tmp_path), **environment)
         assert (result.returncode, result.stderr) == (0, "")
         rows, _, compiler = result.stdout.partition("\n\n")
         header, *rows = (re.split(" {2,}", row) for row in rows.splitlines())
@@ -346,7 +343,7 @@ def test_kernels(tmp_path):
         for op in ops:
             assert rows[op][0] == "reference"
         assert why in rows["spectral_flow"][2]
-    result = python(COMMAND, "kernels", env={"LATTICE_FLOWS_KERNELS": "fast"})
+    result = kernels(LATTICE_FLOWS_KERNELS="fast")
     assert result.returncode == 2
     assert result.stderr == ("lattice-flows: error: LATTICE_FLOWS_KERNELS must be 'reference' or unset, got 'fast'\n")
 
@@ -358,7 +355,7 @@ def test_full_disk(config, tmp_path):
     """Real writes that fail, at a size that the checkpoint does not fit into."""
     out = str(tmp_path / "run")
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-    result = python(limit + COMMAND, "train", config, "--out", out)
+    result = fresh.run(limit + COMMAND, "train", config, "--out", out)
     assert result.returncode == 2
     assert result.stderr == f"lattice-flows: error: cannot write {out}/checkpoint.pt: File too large\n"
     assert sorted(os.listdir(out)) == [".lock", "config.toml", "metrics.jsonl"]
@@ -373,7 +370,7 @@ def test_interrupt_and_second_process(config, tmp_path):
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as first:
         while not (out / "metrics.jsonl").exists() and first.poll() is None:
             time.sleep(0.01)
-        second = python(COMMAND, *command[3:])
+        second = fresh.run(COMMAND, *command[3:])
         first.send_signal(signal.SIGINT)
         error = first.communicate(timeout=60)[1]
     assert second.returncode == 2

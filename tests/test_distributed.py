@@ -15,7 +15,7 @@ import pytest
 import torch
 from launcher import MPIEXEC, missing_mpi
 
-from lattice_flows import SU, GaugeField, runs
+from lattice_flows import SU, GaugeField, cli, runs
 from lattice_flows.config import Config
 from lattice_flows.distributed import World, world
 from lattice_flows.errors import InvalidInput
@@ -82,6 +82,25 @@ def launch(ranks, *words, **variables):
     return said
 
 
+TOGETHER = """
+import json, sys
+from mpi4py import MPI
+from lattice_flows import cli, distributed
+for ranks, *words in json.loads(sys.argv[1]):
+    some = MPI.COMM_WORLD.Split(MPI.COMM_WORLD.rank < ranks)
+    if MPI.COMM_WORLD.rank < ranks:
+        distributed.world = lambda: distributed.MPIWorld(some) if ranks > 1 else distributed.SERIAL
+        assert cli.main(words) == 0
+    MPI.COMM_WORLD.Barrier()
+"""
+
+
+def together(*commands):
+    """What command lines say, one after the other; each begins with the number of ranks it is given."""
+    words = [[ranks, *map(str, words)] for ranks, *words in commands]
+    return launch(max(ranks for ranks, *_ in words), "-c", TOGETHER, json.dumps(words))
+
+
 def numbers(run):
     return np.array(
         [[record[name] for name in ("loss", "ess", "grad_norm")] for record in read_metrics(run / "metrics.jsonl")]
@@ -100,11 +119,10 @@ def test_any_number_of_ranks_trains_the_same(config, tmp_path):
     The bound: 24 steps in float64 carry a rounding error of 1e-16 to below 1e-12. Other random numbers would change
     the losses by 0.1.
     """
-    for ranks in (1, 2, 3, 4):
-        said = launch(ranks, "train", config, "--out", tmp_path / str(ranks))
-        assert said.count("trained for 24 steps") == 1
     interrupted(config, tmp_path / "half")
-    launch(2, "train", config, "--out", tmp_path / "half")
+    ranks = {"1": 1, "2": 2, "3": 3, "4": 4, "half": 2}
+    said = together(*([ranks[name], "train", config, "--out", tmp_path / name] for name in ranks))
+    assert said.count("trained for 24 steps") == 5
     reference, final = numbers(tmp_path / "1"), weights(tmp_path / "1")
     assert len(reference) == 24
     assert np.ptp(reference[:, 0]) > 0.1
@@ -154,14 +172,15 @@ def ranks_of(process):
 @needs_mpi
 def test_any_number_of_ranks_makes_the_same_chains(config, tmp_path):
     """Chains that are spread, and proposals for one chain that are: bit for bit, and so is what is measured of them."""
-    launch(2, "train", config, "--out", tmp_path / "trained", "training.steps=6")
-    found = {}
+    assert cli.main(["train", str(config), "--out", str(tmp_path / "trained"), "training.steps=6"]) == 0
+    found, commands = {}, []
     for ranks in (1, 2, 3):
         one, five = tmp_path / f"one-{ranks}", tmp_path / f"five-{ranks}"
         shutil.copytree(tmp_path / "trained", one)
-        assert launch(ranks, "sample", one).count("120 configurations") == 1
-        launch(ranks, "measure", one)
-        launch(ranks, "sample", config, "--out", five, *SPREAD)
+        commands += [[ranks, "sample", one], [ranks, "measure", one], [ranks, "sample", config, "--out", five, *SPREAD]]
+    assert together(*commands).count("120 configurations; next") == 3
+    for ranks in (1, 2, 3):
+        one, five = tmp_path / f"one-{ranks}", tmp_path / f"five-{ranks}"
         found[ranks] = [chain(one), chain(five), json.loads((one / "report.json").read_text())]
     for ranks in (2, 3):
         for mine, reference in zip(found[ranks][:2], found[1][:2], strict=True):
@@ -170,8 +189,7 @@ def test_any_number_of_ranks_makes_the_same_chains(config, tmp_path):
                 np.testing.assert_array_equal(mine[name], values, err_msg=name)
         assert found[ranks][2] == found[1][2]
     # goes on with another number of ranks, as if nothing had happened
-    launch(2, "sample", tmp_path / "five-3", "sampling.n=40")
-    launch(1, "sample", tmp_path / "five-1", "sampling.n=40")
+    together([2, "sample", tmp_path / "five-3", "sampling.n=40"], [1, "sample", tmp_path / "five-1", "sampling.n=40"])
     longer = chain(tmp_path / "five-1")
     assert all((values == longer[name]).all() for name, values in chain(tmp_path / "five-3").items())
 

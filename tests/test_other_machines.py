@@ -1,6 +1,5 @@
 """A convenience is no condition of the answer: no home, no name, no space, nothing writable, no Greek, no output."""
 
-import ctypes
 import functools
 import os
 import re
@@ -9,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fresh
 import pytest
 
 from lattice_flows import cli, runs
 from lattice_flows.config import Config
 
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 CONFIG = Config.of(
     lattice={"group": "U(1)", "extents": (4, 4)},
     action={"beta": 1.0},
@@ -23,6 +22,15 @@ CONFIG = Config.of(
     sampling={"n": 20},
 )
 MAIN = "import sys; from lattice_flows import cli; sys.exit(cli.main())"
+# takes from root what it may do beyond the permissions of files: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+POWERLESS = """
+import ctypes
+header, powers = (ctypes.c_uint32 * 2)(0x20080522), (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capget(header, powers) == 0
+for which in range(2):  # effective and permitted
+    powers[which] &= ~0b110
+assert ctypes.CDLL(None).capset(header, powers) == 0
+"""
 NAMELESS = """
 import os, pwd
 def none(*_): raise KeyError("no such user")
@@ -39,30 +47,31 @@ def run(tmp_path_factory):
     return folder
 
 
-def powerless():
-    """Take from root what it may do beyond the permissions of files."""
-    for power in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, power, 0, 0, 0)
-
-
-def command(*words, code="", env=(), without=(), shell="", **options):
+def command(*words, code="", env=(), without=()):
     """A command in a process of its own: exit code, output, complaints; none of these has a traceback."""
+    variables = {**os.environ, **dict(env)}
+    variables = {name: value for name, value in variables.items() if name not in without}
+    return quiet(fresh.run(code + MAIN, *words, env=variables))
+
+
+def started(*words, code="", env=(), without=(), shell=""):
+    """The same of a Python that is started by a shell."""
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **dict(env)}
-    line = f'exec "$@" {shell}'
-    result = subprocess.run(
-        ["bash", "-c", line, "bash", sys.executable, "-c", code + MAIN, *map(str, words)], capture_output=True,
-        env={name: value for name, value in variables.items() if name not in without}, timeout=100, **options,
-    )  # fmt: skip
-    out, error = result.stdout.decode(), result.stderr.decode()
-    assert "Traceback" not in error, error
-    assert "Exception" not in error, error
-    return result.returncode, out, error
+    line = ["bash", "-c", f'exec "$@" {shell}', "bash", sys.executable, "-c", code + MAIN, *map(str, words)]
+    variables = {name: value for name, value in variables.items() if name not in without}
+    return quiet(subprocess.run(line, capture_output=True, env=variables, timeout=100, encoding="utf-8"))
+
+
+def quiet(done):
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "Exception" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_a_user_without_home_and_name(run):
     """No kernels are compiled, and matplotlib warns where it puts its files."""
     nobody = functools.partial(
-        command, code=NAMELESS, without=("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "LATTICE_FLOWS_CACHE")
+        started, code=NAMELESS, without=("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "LATTICE_FLOWS_CACHE")
     )
     code, out, error = nobody("measure", run)
     assert (code, "plaquette" in out) == (0, True), error
@@ -76,13 +85,14 @@ def test_a_user_without_home_and_name(run):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root is bound by permissions on Linux alone")
 def test_a_run_of_somebody_else(run, tmp_path):
     """Measured, compared, shown, exported and sampled from, where nothing in it can be written."""
+    runs.measure_run(run)  # whose series are kept
     copy = tmp_path / "theirs"
     subprocess.run(["cp", "-r", run, copy], check=True)
     (copy / "report.json").unlink(missing_ok=True)
     for path in (copy, *copy.iterdir()):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
-    theirs = functools.partial(command, preexec_fn=powerless)
+    theirs = functools.partial(command, code=POWERLESS)
     code, out, error = theirs("measure", copy)
     assert (code, "plaquette" in out) == (0, True), error
     assert re.fullmatch(r"lattice-flows: \S+ cannot be written to: the results are shown, and kept .* copy .*\n", error)
@@ -106,7 +116,7 @@ def test_a_lock_of_another_user(run, tmp_path):
     copy = tmp_path / "shared"
     subprocess.run(["cp", "-r", run, copy], check=True)
     (copy / ".lock").chmod(0o444)
-    code, out, error = command("measure", copy, preexec_fn=powerless)
+    code, out, error = command("measure", copy, code=POWERLESS)
     assert (code, "plaquette" in out, error) == (0, True, "")
 
 
@@ -124,22 +134,23 @@ def test_figures_that_cannot_be_written(run, tmp_path):
 
 
 def test_a_report_that_cannot_be_written_is_shown(run):
+    runs.measure_run(run)  # whose series are kept
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-    code, out, error = command("measure", run, code=limit)
+    code, out, error = started("measure", run, code=limit)  # whose output goes to a pipe
     assert (code, "plaquette" in out) == (2, True)
     assert re.fullmatch(r"lattice-flows: error: cannot write \S+report.txt: File too large\n", error)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_a_terminal_without_greek(encoding, run):
-    code, out, error = command("status", run, env={"PYTHONIOENCODING": encoding})
+    code, out, error = started("status", run, env={"PYTHONIOENCODING": encoding})
     assert (code, error) == (0, "")
     assert ("β=1" if encoding == "utf-8" else "\\u03b2=1") in out
 
 
 def test_a_locale_without_greek(run):
     for words in (("status", run), ("show", run / "none")):
-        code, out, error = command(*words, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+        code, out, error = started(*words, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
         assert (code, bool(out)) in ((0, True), (2, False))
         assert error.count("\n") == (code == 2)
 
@@ -153,7 +164,7 @@ def test_a_locale_without_greek(run):
     ],
 )
 def test_output_that_goes_nowhere(shell, code, error, run):
-    assert command("status", run, shell=shell)[::2] == (code, error)
+    assert started("status", run, shell=shell)[::2] == (code, error)
 
 
 def test_a_folder_that_is_gone(run, tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fresh
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ from lattice_flows.sampling.base import SamplerEntry
 from lattice_flows.statistics import estimate
 from lattice_flows.testing import assert_force, assert_gauge_invariant
 
+COMMAND = "import sys; from lattice_flows import cli; sys.exit(cli.main())"
 PLUGINS = Path(__file__).parent / "plugins"
 FAMILIES = dict(groups._FAMILIES)
 sys.path.append(str(PLUGINS))
@@ -157,9 +159,8 @@ def test_a_run_of_plug_ins(tmp_path):
     (tmp_path / "own.toml").write_text(CONFIG, encoding="utf-8")
     (tmp_path / "wrong.toml").write_text(CONFIG.replace("gamma = 0.25", "layers = 3"), encoding="utf-8")
 
-    def run(*words, launcher=()):
-        command = [*launcher, sys.executable, "-m", "lattice_flows", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    def run(*words):
+        return fresh.run(COMMAND, *words, cwd=tmp_path)
 
     for words in (["train", "own.toml", "--out", "run"], ["sample", "run"], ["measure", "run"]):
         done = run(*words)
@@ -170,7 +171,8 @@ def test_a_run_of_plug_ins(tmp_path):
     assert entry["exact"] == 0.25
     assert "plaquette squared" in done.stdout
     if missing_mpi() is None:
-        done = run("sample", "run", "-n", "60", launcher=[MPIEXEC, "-n", "2"])
+        command = [MPIEXEC, "-n", "2", sys.executable, "-m", "lattice_flows", "sample", "run", "-n", "60"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     failed = run("train", "wrong.toml", "--out", "other")
     assert failed.returncode == 2
@@ -187,8 +189,7 @@ def test_the_example_of_contributing(tmp_path):
         encoding="utf-8",
     )
     for words in (["sample", "own.toml", "--out", "run"], ["measure", "run"]):
-        command = [sys.executable, "-m", "lattice_flows", *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        done = fresh.run(COMMAND, *words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert "twice action at beta = 1, kappa = 0.2" in done.stdout
     assert "1 - plaquette" in done.stdout

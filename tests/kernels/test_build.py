@@ -3,12 +3,11 @@
 import os
 import re
 import stat
-import subprocess
-import sys
 import threading
 
 import pytest
 import torch
+from fresh import Fresh
 
 from lattice_flows import kernels
 from lattice_flows.kernels import build
@@ -24,15 +23,13 @@ print(float((algebra_exp(x) - reference.algebra_exp(x)).abs().max()) < 1e-5)
 
 
 def start(cache, code=USE, **environment):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LATTICE_FLOWS_CACHE": str(cache), **environment}
-    command = [sys.executable, "-c", code]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Fresh(code, env={**os.environ, "LATTICE_FLOWS_CACHE": str(cache), **environment})
 
 
 def result(process):
-    output, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error
-    return output, error
+    done = process.result()
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
 
 
 def right(cache, **environment):
@@ -199,7 +196,7 @@ def test_switched_off(tmp_path):
     assert right(tmp_path, LATTICE_FLOWS_KERNELS="reference") == ""
     assert not list(tmp_path.iterdir())
     process = start(tmp_path, LATTICE_FLOWS_KERNELS="fast")
-    error = process.communicate()[1]
+    error = process.result().stderr
     assert "InvalidInput: LATTICE_FLOWS_KERNELS must be 'reference' or unset, got 'fast'" in error
 
 

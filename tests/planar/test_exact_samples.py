@@ -10,6 +10,8 @@ from lattice_flows.observables import average_plaquette, polyakov_loops, topolog
 from lattice_flows.planar.exact import exact_value, mean_polyakov_loop_squared
 from lattice_flows.planar.exact_samples import exact_samples
 
+pytestmark = pytest.mark.slow
+
 N = 2000
 
 

@@ -311,6 +311,7 @@ def test_the_path_gradient_vanishes_where_q_equals_p(group, extents):
     assert size["reparametrisation"] > 1e-3
 
 
+@pytest.mark.slow
 def test_estimators_agree_in_expectation():
     """The path gradient and reparametrisation of SU(3) with residual steps."""
     group = SU(3)

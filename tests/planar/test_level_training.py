@@ -19,6 +19,8 @@ from lattice_flows.planar.splits import SplitPrior
 from lattice_flows.training import TrainingState, learning_rate, total_steps
 from lattice_flows.training import train as train_stages
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = combined(TrainingConfig, LevelTraining)(
     steps=4, batch=16, level_steps=5, level_batch=16, learning_rate=0.01, level_learning_rate=0.02, warmup=2
 )

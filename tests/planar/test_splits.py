@@ -191,6 +191,7 @@ def path_free(flow, target, generator):
     return (log_q + target(links)).mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "design"), [(U1(), "f"), (SU(2), "cr")], ids=str)
 def test_training_a_level_lowers_both_divergences(group, design, pools, monkeypatch):
     monkeypatch.setattr(level_training, "POOL", N)

@@ -19,7 +19,7 @@ CONFIG = Config.of(
     sampling={"n": 20},
 )
 BYTES = os.fsdecode(b"\xff")
-ODD = ["β = 2", "a\nb", "\x7f\x1b[1m\t", "\"'\\ #", BYTES]
+ODD = ["β = 2\nb\x7f\x1b[1m\t", f"\"'\\ #{BYTES}"]
 
 
 @pytest.mark.skipif(sys.getfilesystemencoding() != "utf-8", reason="names are bytes of another encoding here")

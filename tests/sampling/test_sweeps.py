@@ -100,6 +100,7 @@ def test_argument(dtype, generator):
     torch.testing.assert_close(U1().compose(argument(z), -z.angle()), torch.zeros_like(z.real), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theory", [*sampler_cases.THEORIES[::2], sampler_cases.SCALARS[0]], ids=str)
 @pytest.mark.parametrize("target", [0.4, 0.7])
 def test_tuned_spread_reaches_the_target(theory, target):

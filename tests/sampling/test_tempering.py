@@ -30,6 +30,7 @@ def ladder(group, betas, maps=None):
     return ReplicaExchange([Metropolis(wilson(group, beta), hits=1) for beta in betas], maps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "betas"), LADDERS, ids=str)
 def test_every_coupling_keeps_its_mean(group, betas):
     """With a map between one pair of neighbours, and none between the other."""

@@ -18,6 +18,8 @@ from lattice_flows.statistics import estimate
 from lattice_flows.streams import Streams
 from lattice_flows.testing import assert_force, assert_gauge_invariant
 
+pytestmark = pytest.mark.slow
+
 LATTICE = (3, 4)
 TARGETS = [(U1(), 1.5), (SU(2), 2.0), (SU(3), 3.0)]
 

@@ -12,6 +12,8 @@ from scipy.special import i0, i1, iv
 from lattice_flows.sampling import log_z_ratio
 from lattice_flows.statistics import Moves, estimate, estimate_ess
 
+pytestmark = pytest.mark.slow
+
 TAUS = (0.5, 1.5, 5.0, 16.0)
 LENGTHS = (40, 80, 160, 320, 640)
 """Of chains, in units of tau_int."""
