@@ -13,6 +13,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent / "experiments" / "kernels")]
 
 from launcher import missing_mpi  # noqa: E402
 
+torch.set_num_threads(1)  # fixtures of modules begin before those of tests
 collect_ignore = ["plugins"]  # their import adds names to the registries
 
 LAWS = {
