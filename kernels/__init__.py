@@ -10,6 +10,7 @@ from lattice_flows.kernels.link_products import link_products
 from lattice_flows.kernels.link_sums import link_forces, link_sums
 from lattice_flows.kernels.spectral_flow import spectral_flow
 from lattice_flows.kernels.spectral_power import spectral_power
+from lattice_flows.kernels.uniforms import uniforms
 from lattice_flows.kernels.unitary_eig import unitary_eig
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "over_relaxation",
     "spectral_flow",
     "spectral_power",
+    "uniforms",
     "unitary_eig",
 ]

@@ -26,6 +26,7 @@ UNDERIVABLE = {
     "link_forces": lambda w: kernels.link_forces(w, TABLE[None], ((True, False),), TABLE[0]),
     "link_sums": lambda w: kernels.link_sums(w, TABLE[None], ((True, False),)),
     "over_relaxation": lambda w: kernels.over_relaxation(w, w.mH),
+    "uniforms": lambda w: kernels.uniforms(TABLE.T, torch.arange(len(TABLE.T), device=w.device), 9, w.real.dtype),
     "unitary_eig": kernels.unitary_eig,
 }
 

@@ -24,6 +24,8 @@ from lattice_flows.kernels.circular_spline import triton as circle_triton
 from lattice_flows.kernels.spectral_flow import reference as flow_reference
 from lattice_flows.kernels.spectral_flow import triton as flow_triton
 from lattice_flows.kernels.triton_common import BLOCK
+from lattice_flows.kernels.uniforms import reference as uniform_reference
+from lattice_flows.kernels.uniforms import triton as uniform_triton
 
 INTERPRETED = knobs.runtime.interpret
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -233,6 +235,17 @@ def test_empty_batches():
     assert exp_triton.algebra_exp(none).shape == exp_triton.algebra_exp_backward(none, none).shape == none.shape
 
 
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uniforms(dtype, generator):
+    """The same bits."""
+    keys = torch.randint(-(2**63), 2**63 - 1, (3, 2), generator=generator)
+    calls = torch.tensor([0, 2**32 - 1, 5])
+    for n in (0, 1, 4 * BLOCK + 3, 8 * BLOCK):
+        found = uniform_triton.uniforms(keys.to(DEVICE), calls.to(DEVICE), n, dtype)
+        assert found.cpu().equal(uniform_reference.uniforms(keys, calls, n, dtype))
+
+
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 KERNELS = {
     "circle": (circle_triton.forward_kernel, {"BINS": 4}),
@@ -242,6 +255,7 @@ KERNELS = {
     "su3": (flow_triton.su3_forward, {"BINS": 4}),
     "su3 backward": (flow_triton.su3_backward, {"BINS": 4, "IN_DOUBLE": False}),
     "su3 backward in double": (flow_triton.su3_backward, {"BINS": 4, "IN_DOUBLE": True}),
+    "uniforms": (uniform_triton.kernel, {}),
     "exp2": (exp_triton.forward_kernel, {"N": 2}),
     "exp2 backward": (exp_triton.backward_kernel, {"N": 2}),
     "exp3": (exp_triton.forward_kernel, {"N": 3}),
@@ -280,7 +294,8 @@ def test_compiles_without_a_gpu(target, precision, name):
             return "constexpr"
         if argument.endswith("stride"):
             return "i64"
-        return {"count": "i32", "rows": "i32", "crowded": "*i32"}.get(argument, f"*{precision}")
+        kinds = {"*i32": ["crowded"], "*i64": ["keys", "calls"], "i32": ["count", "rows", "programs"]}
+        return next((kind for kind, names in kinds.items() if argument in names), f"*{precision}")
 
     backend, architecture, threads = TARGETS[target]
     compiled = compile(
