@@ -1,0 +1,292 @@
+// link_sweeps for CPUs: heat bath and over-relaxation of the links of a lattice, 16 sublattices at once.
+#define SAME_BITS
+#include "links.hpp"
+#include "philox.hpp"
+#include "sublattices.hpp"
+
+constexpr int N = SIZE, PAIRS = N * (N - 1) / 2, ATTEMPTS = 16;
+
+namespace {
+
+struct Couplings {
+    double weight[DIMS][DIMS];
+    bool equal;  // all planes: then the sums of staples are without it
+    INLINE real strength() const { return equal ? weight[0][1] : 1; }
+    INLINE void scale(Link<N>& path, int mu, int nu) const {
+        if (!equal) path.scale(real(weight[mu][nu]));
+    }
+};
+
+// Four random numbers for each lane: those of block b in single, of blocks 2 b and 2 b + 1 in double precision.
+INLINE void four(const Stream& stream, uint32s index, uint32_t links, uint32_t b, floats (&r)[4]) {
+    uniforms(stream, index + b * links, r);
+}
+INLINE void four(const Stream& stream, uint64s index, uint32_t links, uint32_t b, doubles (&r)[4]) {
+    for (uint32_t i = 0; i < 2; i++) {
+        doubles two[2];
+        uniforms(stream, index + (2 * b + i) * links, two);
+        r[2 * i] = two[0], r[2 * i + 1] = two[1];
+    }
+}
+
+// The numbers of links: a function of the index of a link in the order of the lattice, and of the number of an attempt.
+struct Numbers {
+    Stream stream;
+    words_of<vec> index;
+    uint32_t links;
+    INLINE void operator()(uint32_t attempt, vec (&r)[4]) const { four(stream, index, links, attempt, r); }
+};
+
+template <int N> __attribute__((noinline)) void relax(Link<N>& link, const Link<N>& sum, real) {
+    Link<N> product;
+    link_product<false, false, false>(link, sum, product);
+    Link<N> u = link;
+    for (int p = 0, pair = 0; p < N - 1; p++)
+        for (int q = p + 1; q < N; q++, pair++) {
+            const auto &re = product.re, &im = product.im;
+            Quaternion v = {re[p][p] + re[q][q], im[p][q] + im[q][p], re[p][q] - re[q][p], im[p][p] - im[q][q]};
+            const vec vector = v.x * v.x + v.y * v.y + v.z * v.z, square = v.w * v.w + vector;
+            const auto still = square < traits<vec>::tiny;
+            const vec inverse = 1 / select<vec>(still, splat<vec>(1), square), twice = -2 * v.w * inverse;
+            v = {(v.w * v.w - vector) * inverse, twice * v.x, twice * v.y, twice * v.z};
+            v.w = select<vec>(still, splat<vec>(1), v.w);
+            turn(u, p, q, v);
+            if (pair + 1 < PAIRS) turn(product, p, q, v);
+        }
+    neaten(u);
+    link = u;
+}
+
+template <int N> __attribute__((noinline)) void heat(Link<N>& link, const Link<N>& sum, real strength, const Numbers& numbers) {
+    Link<N> product;
+    link_product<false, false, false>(link, sum, product);
+    Link<N> u = link;
+    mask_of<vec> moved = {};
+    for (int p = 0, pair = 0; p < N - 1; p++)
+        for (int q = p + 1; q < N; q++, pair++) {
+            Quaternion direction;
+            const vec k = part(product, p, q, direction) * (2 * strength);
+            Quaternion b = direction;
+            moved |= draw(k, ATTEMPTS, [&](int i, vec (&r)[4]) { numbers(pair * ATTEMPTS + i, r); }, b);
+            const Quaternion a = divide(b, direction);
+            turn(u, p, q, a);
+            if (pair + 1 < PAIRS) turn(product, p, q, a);
+        }
+    neaten(u);
+    choose(moved, u, link);
+}
+
+// Of SU(2) the sum is a multiple of a link.
+INLINE vec inverse_length(const Link<2>& s, vec& length) {
+    const vec square = s.w * s.w + s.x * s.x + s.y * s.y + s.z * s.z;
+    const auto still = square < traits<vec>::tiny;
+    length = select<vec>(still, vec{}, sqrt_(square));
+    return 1 / select<vec>(still, splat<vec>(1), length);
+}
+
+INLINE void relax(Link<2>& u, const Link<2>& sum, real) {
+    vec length;
+    const vec inverse = inverse_length(sum, length);
+    Link<2> s = sum, product, found;
+    s.scale(inverse);
+    link_product<false, false, false>(s, u, product);
+    link_product<false, false, false>(product, s, found);
+    const auto still = length == 0;
+    static_cast<Quaternion&>(u) = pick(still, u, {found.w, -found.x, -found.y, -found.z});
+    neaten(u);
+}
+
+INLINE void heat(Link<2>& u, const Link<2>& sum, real strength, const Numbers& numbers) {
+    vec length;
+    const vec inverse = inverse_length(sum, length);
+    Link<2> s = sum, b = u, found;
+    s.scale(inverse);
+    const auto moved = draw(length * (2 * strength), ATTEMPTS, numbers, b);
+    s.w = select<vec>(length == 0, splat<vec>(1), s.w);
+    link_product<false, true, false>(b, s, found);
+    neaten(found);
+    static_cast<Quaternion&>(u) = pick(moved, found, u);
+}
+
+INLINE vec inverse_length(const Link<1>& s, vec& length) {
+    const vec square = s.re * s.re + s.im * s.im;
+    const auto still = square < traits<vec>::tiny;
+    length = select<vec>(still, vec{}, sqrt_(square));
+    return 1 / select<vec>(still, splat<vec>(1), length);
+}
+
+INLINE void relax(Link<1>& u, const Link<1>& sum, real) {
+    vec length;
+    const vec inverse = inverse_length(sum, length);
+    Link<1> s = sum, product, found;
+    s.scale(inverse);
+    link_product<false, false, false>(s, u, product);
+    link_product<true, true, false>(product, s, found);
+    const auto still = length == 0;
+    u.re = select(still, u.re, found.re), u.im = select(still, u.im, found.im);
+    neaten(u);
+}
+
+// Angles from exp(k cos), by rejection from a wrapped Cauchy law: D. J. Best and N. I. Fisher, Appl. Statist. 28 (1979) 152.
+INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& numbers) {
+    vec length;
+    const vec inverse = inverse_length(sum, length), k = length * strength;
+    const vec tau = 1 + sqrt_(1 + 4 * k * k), q = real(0.5) * (tau + sqrt_(2 * tau)), rho = k / q, square = 1 - rho * rho;
+    Link<1> s = sum, b = u, found;
+    s.scale(inverse);
+    s.re = select<vec>(length == 0, splat<vec>(1), s.re);
+    mask_of<vec> waiting = k == k;
+    const auto known = waiting;
+    for (int i = 0; i < ATTEMPTS && any(waiting); i++) {
+        vec r[4], sine, cosine;
+        numbers(i, r);
+        sincos_((r[0] - real(0.5)) * real(PI), sine, cosine);
+        // Best and Fisher's k (r - f)
+        const vec c = q * square * square / (2 + 2 * rho * (rho + 2 * (cosine * cosine - sine * sine)));
+        const auto accepted = (r[1] < c * exp2_((1 - c) * real(LOG2_E))) & waiting;
+        const vec across = (1 - rho) * sine, along = (1 + rho) * cosine;  // of half the angle
+        const vec per = 1 / (along * along + across * across);
+        b.re = select(accepted, (along * along - across * across) * per, b.re);
+        b.im = select(accepted, 2 * along * across * per, b.im);
+        waiting &= ~accepted;
+    }
+    link_product<false, true, false>(b, s, found);
+    neaten(found);
+    const auto moved = known & ~waiting;
+    u.re = select(moved, found.re, u.re), u.im = select(moved, found.im, u.im);
+}
+
+// The links of a site, one after the other. What no link of the site enters is made once: U_nu(x + mu) U_mu(x + nu)^dagger.
+template <class Move> INLINE void update_site(const Sublattices& lattice, const Field<Link<N>>& field,
+                                              const Couplings& couplings, int32_t site, int part, Move move) {
+    const Place here{site, 0};
+    Link<N> ahead[DIMS][DIMS], sum, path, room[2];
+    for (int mu = 0; mu < lattice.dim; mu++)
+        for (int nu = mu + 1; nu < lattice.dim; nu++) {
+            link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
+                                             field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead[mu][nu]);
+            couplings.scale(ahead[mu][nu], mu, nu);
+        }
+    for (int mu = 0; mu < lattice.dim; mu++) {
+        bool first = true;
+        for (int nu = 0; nu < lattice.dim; nu++) {
+            if (nu == mu) continue;
+            const Link<N>& own = *field.at(site, nu, part);
+            if (first && mu < nu) link_product<false, true, false>(ahead[mu][nu], own, sum);
+            else if (first) link_product<true, true, false>(ahead[nu][mu], own, sum);
+            else if (mu < nu) link_product<false, true, true>(ahead[mu][nu], own, sum);
+            else link_product<true, true, true>(ahead[nu][mu], own, sum);
+            first = false;
+            const Place below = lattice.down(here, nu);
+            link_product<false, false, false>(field.fetch(lattice, below, mu, part, room[0]),
+                                              field.fetch(lattice, lattice.up(below, mu), nu, part, room[1]), path);
+            couplings.scale(path, mu, nu);
+            link_product<true, false, true>(path, field.fetch(lattice, below, nu, part, room[0]), sum);
+        }
+        move(*field.at(site, mu, part), sum, mu);
+    }
+}
+
+// Sites in slices of the longest direction of a sublattice: first the even slices, then the odd ones, and the last of an
+// odd number alone. Slices of one class have no plaquette in common.
+struct Slices {
+    int64_t count, inner, outer;
+    Slices(const Sublattices& lattice) {
+        const int mu = std::max_element(lattice.extent, lattice.extent + lattice.dim) - lattice.extent;
+        count = lattice.extent[mu], inner = lattice.stride[mu], outer = lattice.sites / count / inner;
+    }
+    int classes() const { return 2 + count % 2; }
+    int64_t size(int c) const { return c == 2 ? 1 : count / 2; }
+    template <class F> INLINE void each_site(int c, int64_t number, F f) const {
+        const int64_t slice = c == 2 ? count - 1 : 2 * number + c;
+        for (int64_t o = 0; o < outer; o++)
+            for (int64_t i = 0; i < inner; i++) f(int32_t((o * count + slice) * inner + i));
+    }
+};
+
+enum Move { HEAT_BATH, OVER_RELAXATION };
+
+void sweep_slice(const Sublattices& lattice, const Slices& slices, const Field<Link<N>>& field, const Couplings& couplings,
+                 int64_t move, const Stream& stream, int c, int64_t number) {
+    const real strength = couplings.strength();
+    slices.each_site(c, number, [&](int32_t site) {
+        for (int part = 0; part < PARTS; part++) {
+            if (move == OVER_RELAXATION)
+                update_site(lattice, field, couplings, site, part,
+                            [=](Link<N>& u, const Link<N>& sum, int) { relax(u, sum, strength); });
+            else
+                update_site(lattice, field, couplings, site, part, [&](Link<N>& u, const Link<N>& sum, int mu) {
+                    Numbers numbers{stream, {}, uint32_t(lattice.dim * lattice.lattice_sites)};
+                    for (int l = 0; l < L; l++) numbers.index[l] = lattice.link(site, mu, part * L + l);
+                    heat(u, sum, strength, numbers);
+                });
+        }
+    });
+}
+
+// The sum over the plaquettes of a site in its planes of weight times Re tr P, in double precision.
+void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int32_t site,
+                    double (&total)[NODES]) {
+    const Place here{site, 0};
+    Link<N> ahead, path, room[2];
+    for (int part = 0; part < PARTS; part++)
+        for (int mu = 0; mu < lattice.dim; mu++)
+            for (int nu = mu + 1; nu < lattice.dim; nu++) {
+                link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
+                                                 field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead);
+                link_product<false, false, false>(*field.at(site, mu, part), ahead, path);
+                const vec found = overlap(path, *field.at(site, nu, part));
+                for (int l = 0; l < L; l++) total[part * L + l] += couplings.weight[mu][nu] * double(found[l]);
+            }
+}
+
+}  // namespace
+
+// weights (dim, dim); moves; keys (chains, 2) and calls (chains,), of which every heat bath uses one after the other.
+extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
+                               const double* weights, const int64_t* moves, int64_t n_moves, const int64_t* keys,
+                               const int64_t* calls, real* out, double* action, int64_t threads) {
+    const Sublattices lattice(dim, extents, nodes);
+    const Slices slices(lattice);
+    const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH;
+    Couplings couplings{{}, true};
+    for (int mu = 0; mu < dim; mu++)
+        for (int nu = 0; nu < dim; nu++) {
+            couplings.weight[mu][nu] = weights[mu * dim + nu];
+            couplings.equal &= mu == nu || weights[mu * dim + nu] == weights[1];
+        }
+    const bool by_chain = threads > 1 && (chains % threads == 0 || chains >= 4 * threads);
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (by_chain)
+    for (int64_t chain = 0; chain < chains; chain++) {
+        const Field<Link<N>> field(lattice);
+        std::vector<double> totals(slices.count * NODES);
+#pragma omp parallel num_threads(threads) if (!by_chain && threads > 1)
+        {
+#pragma omp for schedule(static)
+            for (int64_t site = 0; site < lattice.sites; site++) pack(lattice, links + chain * size, field, site);
+            Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
+            for (int64_t k = 0; k < n_moves; k++) {
+                for (int c = 0; c < slices.classes(); c++) {
+#pragma omp for schedule(static)
+                    for (int64_t number = 0; number < slices.size(c); number++)
+                        sweep_slice(lattice, slices, field, couplings, moves[k], stream, c, number);
+                }
+                stream.call += moves[k] == HEAT_BATH;
+            }
+            for (int c = 0; c < slices.classes(); c++) {
+#pragma omp for schedule(static)
+                for (int64_t number = 0; number < slices.size(c); number++) {
+                    double total[NODES] = {};
+                    slices.each_site(c, number, [&](int32_t site) { add_plaquettes(lattice, field, couplings, site, total); });
+                    std::copy(total, total + NODES, &totals[(c == 2 ? slices.count - 1 : 2 * number + c) * NODES]);
+                }
+            }
+#pragma omp for schedule(static)
+            for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, field, out + chain * size, site);
+        }
+        double sum = 0;
+        for (double part : totals) sum += part;
+        action[chain] = -sum;
+    }
+    return 0;
+}

@@ -1,0 +1,131 @@
+"""link_sweeps in plain PyTorch: the definition of the op."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lattice_flows.kernels.heat_bath import reference as heat_bath
+from lattice_flows.kernels.uniforms.reference import LOWER, philox
+
+HEAT_BATH, OVER_RELAXATION = 0, 1
+ATTEMPTS = 16
+
+
+def link_sweeps(
+    links: Tensor, extents: Sequence[int], nodes: Sequence[int], weights: Tensor, moves: Sequence[int], keys: Tensor,
+    calls: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """New links, and minus the sum of weighted plaquettes; see `lattice_flows.kernels.link_sweeps`.
+
+    Shapes: links `(chains, dim * V, N, N)`, for U(1) angles `(chains, dim * V, 1, 1)`; nodes `(dim,)`, the number of
+    sublattices along each direction; moves of `HEAT_BATH` and `OVER_RELAXATION`.
+    """
+    dim, angles = len(extents), not links.is_complex()
+    u = torch.polar(torch.ones_like(links), links) if angles else links.clone()
+    grid = torch.arange(math.prod(extents)).reshape(tuple(extents))
+    up = [grid.roll(-1, mu).flatten() for mu in range(dim)]
+    down = [grid.roll(1, mu).flatten() for mu in range(dim)]
+
+    def at(mu: int, sites: Tensor) -> Tensor:
+        return u[:, mu * grid.numel() + sites]
+
+    def staples(mu: int, sites: Tensor) -> Tensor:
+        total = torch.zeros_like(at(mu, sites))
+        for nu in set(range(dim)) - {mu}:
+            below = down[nu][sites]
+            over = at(nu, up[mu][sites]) @ adjoint(at(mu, up[nu][sites])) @ adjoint(at(nu, sites))
+            under = adjoint(at(mu, below) @ at(nu, up[mu][below])) @ at(nu, below)
+            total = total + weights[mu, nu].to(u.dtype) * (over + under)
+        return total
+
+    calls = calls.clone()
+    for move in moves:
+        for sites in _order(grid, nodes):
+            for mu in range(dim):
+                here = mu * grid.numel() + sites
+                old, sums = u[:, here].flatten(0, 1), staples(mu, sites).flatten(0, 1)
+                if move == OVER_RELAXATION:
+                    new = _reflected(old, sums) if angles else heat_bath.over_relaxation(old, sums)
+                else:
+                    numbers = _numbers(keys, calls, here, dim * grid.numel(), links)
+                    draw = _drawn if angles else heat_bath.heat_bath
+                    new = draw(old, sums, 1.0, numbers.flatten(0, 1))
+                u[:, here] = new.reshape(u[:, here].shape)
+        if move == HEAT_BATH:
+            calls = calls + 1
+    everywhere, action = grid.flatten(), torch.zeros(len(links), dtype=torch.float64)
+    for mu, nu in itertools.combinations(range(dim), 2):
+        ahead = at(nu, up[mu]) @ adjoint(at(mu, up[nu]))
+        loops = (at(mu, everywhere) @ ahead @ adjoint(at(nu, everywhere))).diagonal(dim1=-2, dim2=-1)
+        action -= weights[mu, nu] * loops.real.double().sum((1, 2))
+    if not angles:
+        return u, action
+    turned = u.angle()
+    return torch.where(turned < math.pi, turned, -math.pi), action
+
+
+def adjoint(a: Tensor) -> Tensor:
+    """a^dagger without a lazy conjugate."""
+    return a.mT.conj_physical()
+
+
+def _order(grid: Tensor, nodes: Sequence[int]) -> Iterator[Tensor]:
+    """Flat indices of sites in the order of a sweep, those together that are independent.
+
+    Sublattices are walked at once, each slice after slice of its longest direction: the even slices first.
+    """
+    extents = [extent // count for extent, count in zip(grid.shape, nodes, strict=True)]
+    longest = extents.index(max(extents))
+    corners = list(itertools.product(*(range(0, full, part) for full, part in zip(grid.shape, extents, strict=True))))
+    slices, odd = extents[longest], extents[longest] % 2
+    classes = [range(0, slices - odd, 2), range(1, slices, 2)] + ([range(slices - 1, slices)] if odd else [])
+    for members in classes:
+        for rest in itertools.product(*(range(extent) for mu, extent in enumerate(extents) if mu != longest)):
+            places = [(*rest[:longest], member, *rest[longest:]) for member in members]
+            sites = [[a + b for a, b in zip(place, corner, strict=True)] for place in places for corner in corners]
+            yield grid[tuple(torch.tensor(sites).T)]
+
+
+def _numbers(keys: Tensor, calls: Tensor, here: Tensor, n_links: int, links: Tensor) -> Tensor:
+    """Uniform numbers `(chains, n, pairs, ATTEMPTS, 4)` of the links `here` `(n,)`."""
+    pairs = max(1, math.comb(links.shape[-1], 2))
+    double = links.dtype in (torch.float64, torch.complex128)
+    blocks = torch.arange(pairs * ATTEMPTS * (1 + double)) * n_links + here[:, None]  # (n, blocks)
+    low, high, call = keys[:, 0, None, None], keys[:, 1, None, None], calls[:, None, None]
+    words = philox((blocks, call, high & LOWER, high >> 32 & LOWER), (low & LOWER, low >> 32 & LOWER))
+    if double:
+        parts = [words[k + 1].double() * 2.0**-32 + (words[k] >> 11).double() * 2.0**-53 for k in (0, 2)]
+    else:
+        parts = [(word >> 8).float() * 2.0**-24 for word in words]
+    return torch.stack(parts, -1).unflatten(-2, (pairs, ATTEMPTS, -1)).flatten(-2)
+
+
+def _reflected(u: Tensor, sums: Tensor) -> Tensor:
+    """Phases with the same Re(u S)."""
+    r = sums.abs()
+    direction = torch.where(r > 0, sums / r, 1.0)
+    return torch.where(r > 0, adjoint(u * direction * direction), u)
+
+
+def _drawn(u: Tensor, sums: Tensor, strength: float, numbers: Tensor) -> Tensor:
+    """Phases from the density exp(strength Re(u S)).
+
+    Source: D. J. Best and N. I. Fisher, Appl. Statist. 28 (1979) 152.
+    """
+    r = sums.abs()
+    direction, k = torch.where(r > 0, sums / r, 1.0), strength * r
+    tau = 1 + (1 + 4 * k * k).sqrt()
+    q = (tau + (2 * tau).sqrt()) / 2
+    rho = k / q
+    waiting = torch.ones_like(k, dtype=torch.bool)
+    for turn, threshold in (pair.unbind(-1) for pair in numbers[:, 0, :, :2].unbind(1)):
+        half = math.pi * (turn[:, None, None] - 0.5)
+        c = q * (1 - rho * rho).square() / (2 + 2 * rho * (rho + 2 * (2 * half).cos()))
+        accepted = waiting & (threshold[:, None, None] < c * (1 - c).exp())
+        angle = 2 * ((1 - rho) * half.sin()).atan2((1 + rho) * half.cos())
+        u = torch.where(accepted, torch.polar(torch.ones_like(angle), angle) * adjoint(direction), u)
+        waiting = waiting & ~accepted
+    return u
