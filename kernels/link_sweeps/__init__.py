@@ -17,6 +17,7 @@ from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVE
 __all__ = ["HEAT_BATH", "OVER_RELAXATION", "link_sweeps", "sublattices"]
 
 SMALLEST, LARGEST = 1, 8  # the smallest and largest N that there is a compiled kernel for; N = 1 is U(1)
+LARGEST_ON_GPU = 3  # and a Triton kernel, for N = 2 and 3
 NODES = 16
 """The number of sublattices, the same on every machine."""
 
