@@ -7,7 +7,7 @@ A link of SU(2) is a quaternion (w, x, y, z), w + i (x, y, z) . sigma; one of SU
 from __future__ import annotations
 
 from lattice_flows.kernels.heat_bath import reference
-from lattice_flows.kernels.triton_common import TWO_PI, combine, constant, dot, jit, sincos, tl
+from lattice_flows.kernels.triton_common import TWO_PI, combine, constant, dot, jit, mul, sincos, tl
 
 SMALL = constant(reference.SMALL)
 
@@ -43,6 +43,78 @@ def _load_four(links, stride):
 def _load_row(links, stride):
     a, b, c, d = _load_four(links, stride)
     return (a, b), (c, d), (tl.load(links + 4 * stride), tl.load(links + 5 * stride))
+
+
+@jit
+def load_matrix(m, row, column, sign, N: tl.constexpr):
+    """Any matrix, of N = 1, 2 or 3, by rows; with row and column exchanged and sign -1 its adjoint."""
+    if N == 1:
+        return ((_load_entry(m, sign),),)
+    elif N == 2:
+        return (
+            (_load_entry(m, sign), _load_entry(m + column, sign)),
+            (_load_entry(m + row, sign), _load_entry(m + row + column, sign)),
+        )
+    else:
+        return (
+            _load_entries(m, column, sign),
+            _load_entries(m + row, column, sign),
+            _load_entries(m + 2 * row, column, sign),
+        )
+
+
+@jit
+def _load_entry(m, sign):
+    return tl.load(m), tl.load(m + 1) * sign
+
+
+@jit
+def _load_entries(m, column, sign):
+    return _load_entry(m, sign), _load_entry(m + column, sign), _load_entry(m + 2 * column, sign)
+
+
+@jit
+def store_matrix(m, a, valid, N: tl.constexpr):
+    """Stores the rows of a matrix."""
+    for k in tl.static_range(N * N):
+        tl.store(m + 2 * k, a[k // N][k % N][0], mask=valid)
+        tl.store(m + (2 * k + 1), a[k // N][k % N][1], mask=valid)
+
+
+@jit
+def matrix_product(a, b, N: tl.constexpr):
+    """a b of any matrices."""
+    if N == 1:
+        return ((mul(a[0][0], b[0][0]),),)
+    elif N == 2:
+        return (
+            (_two(a[0], b[0][0], b[1][0]), _two(a[0], b[0][1], b[1][1])),
+            (_two(a[1], b[0][0], b[1][0]), _two(a[1], b[0][1], b[1][1])),
+        )
+    else:
+        return product(a, b, 3)
+
+
+@jit
+def _two(a, x, y):
+    return (
+        a[0][0] * x[0] - a[0][1] * x[1] + a[1][0] * y[0] - a[1][1] * y[1],
+        a[0][0] * x[1] + a[0][1] * x[0] + a[1][0] * y[1] + a[1][1] * y[0],
+    )
+
+
+@jit
+def matrix_sum(a, b, N: tl.constexpr):
+    """a + b of any matrices."""
+    if N == 1:
+        return ((_add(a[0][0], b[0][0], 1),),)
+    elif N == 2:
+        return (
+            (_add(a[0][0], b[0][0], 1), _add(a[0][1], b[0][1], 1)),
+            (_add(a[1][0], b[1][0], 1), _add(a[1][1], b[1][1], 1)),
+        )
+    else:
+        return add(a, b, 1, 3)
 
 
 @jit

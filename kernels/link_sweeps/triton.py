@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH
-from lattice_flows.kernels.triton_common import as_reals, constant, jit, random_words, tl, unit_interval
+from lattice_flows.kernels.triton_common import WARP, as_reals, blocks, constant, jit, random_words, tl, unit_interval
 from lattice_flows.kernels.triton_links import (
     add,
     adjoint,
@@ -50,14 +50,13 @@ def link_sweeps(
     action = links.new_empty(chains, dtype=torch.float64)
     if not chains:
         return out, action
-    lanes = 64 if torch.version.hip else 32
-    groups, volume, dim = -(-chains // lanes), math.prod(extents), len(extents)
+    groups, volume, dim = blocks(chains, WARP), math.prod(extents), len(extents)
     numbers, total, chunks = NUMBERS[n], dim * volume, -(-volume // CHUNK)
-    own = torch.empty(groups, total, numbers, lanes, dtype=links.real.dtype, device=links.device)
-    sums = torch.empty(groups, chunks, lanes, dtype=torch.float64, device=links.device)
+    own = torch.empty(groups, total, numbers, WARP, dtype=links.real.dtype, device=links.device)
+    sums = torch.empty(groups, chunks, WARP, dtype=torch.float64, device=links.device)
     hops, order, sizes = _colours(tuple(extents), links.device)
     weights, keys, calls = (x.to(links.device).contiguous() for x in (weights, keys, calls))
-    once = {"BLOCK": lanes, "N": n, "num_warps": 1, "enable_fp_fusion": True}
+    once = {"BLOCK": WARP, "N": n, "num_warps": 1, "enable_fp_fusion": True}
     with torch.cuda.device_of(links):
         pack[(groups * total,)](as_reals(links), own, total, chains, **once)
         for move in moves:
@@ -71,7 +70,7 @@ def link_sweeps(
             if move == HEAT_BATH:
                 calls = calls + 1
         plaquettes[(groups * chunks,)](own, hops, weights, sums, volume, chunks, CHUNK=CHUNK, DIM=dim, **once)
-        collect[(groups,)](sums, action, chunks, chains, BLOCK=lanes, num_warps=1)
+        collect[(groups,)](sums, action, chunks, chains, BLOCK=WARP, num_warps=1)
         unpack[(groups * total,)](own, torch.view_as_real(out), total, chains, **once)
     return out, action
 
