@@ -205,13 +205,13 @@ def _inverse_root(x):
 
 
 @jit
-def part(m, P: tl.constexpr, Q: tl.constexpr, N: tl.constexpr):
-    """Length and direction of what rows and columns P and Q of m have of SU(2); where there is nothing, 0 and 1."""
+def part(m, N: tl.constexpr):
+    """Length and direction of what two rows and columns of m have of SU(2); where there is nothing, 0 and 1."""
     if N == 2:
         w, x, y, z = m
     else:
-        w, x = (m[P][P][0] + m[Q][Q][0]) / 2, (m[P][Q][1] + m[Q][P][1]) / 2
-        y, z = (m[P][Q][0] - m[Q][P][0]) / 2, (m[P][P][1] - m[Q][Q][1]) / 2
+        w, x = (m[0][0][0] + m[1][1][0]) / 2, (m[0][1][1] + m[1][0][1]) / 2
+        y, z = (m[0][1][0] - m[1][0][0]) / 2, (m[0][0][1] - m[1][1][1]) / 2
     square = w * w + x * x + y * y + z * z
     still = square < 1e-37
     inverse = _inverse_root(tl.where(still, 1.0, square))
@@ -239,20 +239,32 @@ def _mix(a, p, q):
 
 
 @jit
-def turn(a, m, P: tl.constexpr, Q: tl.constexpr, N: tl.constexpr):
-    """Rows P and Q of m times an element of SU(2)."""
+def turn(a, m, N: tl.constexpr):
+    """Two rows of m times an element of SU(2); of three rows, the last one comes first then.
+
+    After three turns all pairs have had one, in the order 01, 20, 12, and the rows are where they were.
+    """
     if N == 2:
         return product(a, m, 2)
     else:
-        p0, q0 = _mix(a, m[P][0], m[Q][0])
-        p1, q1 = _mix(a, m[P][1], m[Q][1])
-        p2, q2 = _mix(a, m[P][2], m[Q][2])
-        if Q == 1:
-            return (p0, p1, p2), (q0, q1, q2), m[2]
-        elif P == 0:
-            return (p0, p1, p2), m[1], (q0, q1, q2)
-        else:
-            return m[0], (p0, p1, p2), (q0, q1, q2)
+        p0, q0 = _mix(a, m[0][0], m[1][0])
+        p1, q1 = _mix(a, m[0][1], m[1][1])
+        p2, q2 = _mix(a, m[0][2], m[1][2])
+        return m[2], (p0, p1, p2), (q0, q1, q2)
+
+
+@jit
+def turn_both(a, m, N: tl.constexpr):
+    """As `turn`, with the columns in the order of the rows."""
+    x, y, z = turn(a, m, N)
+    return (x[2], x[0], x[1]), (y[2], y[0], y[1]), (z[2], z[0], z[1])
+
+
+@jit
+def along(q, pair):
+    """An element of SU(2) in rows 2 and 0 as one in rows 0 and 2, and back; in those of other pairs as it is."""
+    sign = tl.where(pair == 1, -1.0, 1.0).to(q[0].dtype)
+    return q[0], q[1], sign * q[2], sign * q[3]
 
 
 @jit

@@ -16,6 +16,7 @@ from lattice_flows.kernels.triton_common import (
     tl,
 )
 from lattice_flows.kernels.triton_links import (
+    along,
     attempt,
     load_matrix,
     part,
@@ -25,6 +26,7 @@ from lattice_flows.kernels.triton_links import (
     restore,
     store_matrix,
     turn,
+    turn_both,
 )
 
 
@@ -71,7 +73,7 @@ def kernel(elements, staples, numbers, outs, attempts, count, N: tl.constexpr, H
     numbers += lane.to(tl.int64) * (2 * N * (N - 1) * attempts)
     if N == 2:
         u = load_quaternion(elements, lane)
-        length, direction = part(product(u, load_quaternion(staples, lane), 2), 0, 1, 2)
+        length, direction = part(product(u, load_quaternion(staples, lane), 2), 2)
         a, moved = _choice(length, direction, numbers, attempts, HEAT)
         w, x, y, z = restore(product(a, u, 2), 2)
         store_matrix(outs + place, load_matrix(elements + place, 4, 2, 1, 2), valid, 2)
@@ -79,14 +81,11 @@ def kernel(elements, staples, numbers, outs, attempts, count, N: tl.constexpr, H
     else:
         u = load_matrix(elements + place, 6, 2, 1, 3)
         w = product(u, load_matrix(staples + place, 6, 2, 1, 3), 3)
-        length, direction = part(w, 0, 1, 3)
-        a, moved = _choice(length, direction, numbers, attempts, HEAT)
-        u, w = turn(a, u, 0, 1, 3), turn(a, w, 0, 1, 3)
-        length, direction = part(w, 0, 2, 3)
-        a, moved2 = _choice(length, direction, numbers + 4 * attempts, attempts, HEAT)
-        u, w = turn(a, u, 0, 2, 3), turn(a, w, 0, 2, 3)
-        length, direction = part(w, 1, 2, 3)
-        a, moved3 = _choice(length, direction, numbers + 8 * attempts, attempts, HEAT)
-        u = restore(turn(a, u, 1, 2, 3), 3)
+        moved = lane < 0
+        for pair in range(3):
+            length, direction = part(w, 3)
+            a, chosen = _choice(length, along(direction, pair), numbers + 4 * pair * attempts, attempts, HEAT)
+            a, moved = along(a, pair), moved | chosen
+            u, w = turn(a, u, 3), turn_both(a, w, 3)
         store_matrix(outs + place, load_matrix(elements + place, 6, 2, 1, 3), valid, 3)
-        store_matrix(outs + place, u, valid & (moved | moved2 | moved3), 3)
+        store_matrix(outs + place, restore(u, 3), valid & moved, 3)

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lattice_flows.kernels.triton_common import as_reals, block_of_lanes, constant, jit, launch, tl
+from lattice_flows.kernels.triton_common import as_reals, block_of_lanes, jit, launch, tl
 from lattice_flows.kernels.triton_links import load_matrix, matrix_product, matrix_sum, store_matrix
-
-NAN = constant(float("nan"))
 
 
 def link_sums(links: Tensor, tables: Tensor, forward: Sequence[bool]) -> Tensor:
@@ -39,7 +37,9 @@ def _summed(links: Tensor, tables: Tensor, forward: Sequence[bool], active: Tens
 def _link(links, index, per_set, N: tl.constexpr):
     """Where a link lies, and 0, or NaN where there is no such link."""
     there = (index >= 0) & (index < per_set)
-    return links + tl.where(there, index, 0) * (2 * N * N), tl.where(there, 0.0, NAN).to(links.dtype.element_ty)
+    return links + tl.where(there, index, 0) * (2 * N * N), tl.where(there, 0.0, float("nan")).to(
+        links.dtype.element_ty
+    )
 
 
 @jit

@@ -20,6 +20,7 @@ from lattice_flows.kernels.triton_common import WARP, as_reals, blocks, constant
 from lattice_flows.kernels.triton_links import (
     add,
     adjoint,
+    along,
     attempt,
     load_link,
     part,
@@ -30,6 +31,7 @@ from lattice_flows.kernels.triton_links import (
     restore,
     store_link,
     turn,
+    turn_both,
     zero_like,
 )
 
@@ -209,17 +211,15 @@ def sweep(
         names = tl.load(keys + 2 * chain), tl.load(keys + 2 * chain + 1), tl.load(calls + chain)
     block = here.to(tl.int64) + tl.zeros([BLOCK], tl.int64)
     stride = total * (MOST * (2 if own.dtype.element_ty == tl.float64 else 1))
-    length, direction = part(sums, 0, 1, N)
-    a = _choice(length, direction, names, block, total, HEAT)
-    u = turn(a, u, 0, 1, N)
-    if N == 3:
-        sums = turn(a, sums, 0, 1, N)
-        length, direction = part(sums, 0, 2, N)
-        a = _choice(length, direction, names, block + stride, total, HEAT)
-        u, sums = turn(a, u, 0, 2, N), turn(a, sums, 0, 2, N)
-        length, direction = part(sums, 1, 2, N)
-        a = _choice(length, direction, names, block + 2 * stride, total, HEAT)
-        u = turn(a, u, 1, 2, N)
+    if N == 2:
+        length, direction = part(sums, 2)
+        u = turn(_choice(length, direction, names, block, total, HEAT), u, 2)
+    else:
+        for pair in range(3):
+            length, direction = part(sums, 3)
+            a = along(_choice(length, along(direction, pair), names, block, total, HEAT), pair)
+            u, sums = turn(a, u, 3), turn_both(a, sums, 3)
+            block += stride
     store_link(place, BLOCK, restore(u, N), N)
 
 
