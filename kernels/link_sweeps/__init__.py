@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels import build
 from lattice_flows.kernels.define import define_op, plain, underivable
 from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVER_RELAXATION
@@ -99,10 +100,12 @@ def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
     return min(cuts, key=lambda cut: (round(border(cut), 9), cut), default=None)
 
 
-def fits(extents: tuple[int, ...], n: int) -> bool:
-    """Whether link_sweeps has a compiled kernel for SU(N), or with n = 1 for U(1), on such lattices."""
+def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
+    """Whether there is a compiled kernel for such links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
+    # the random numbers of a heat bath are blocks of one call
     blocks = len(extents) * math.prod(extents) * max(1, math.comb(n, 2)) * ATTEMPTS * 2
-    return sublattices(extents) is not None and SMALLEST <= n <= LARGEST and blocks <= 2**32
+    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and blocks <= 2**32
+    return known and links.is_cpu and build.native("link_sweeps", links.dtype, n) is not None
 
 
 def _shapes(links, *_):
