@@ -101,7 +101,8 @@ INLINE void heat(Link<2>& u, const Link<2>& sum, real strength, const Numbers& n
     const vec inverse = inverse_length(sum, length);
     Link<2> s = sum, b = u, found;
     s.scale(inverse);
-    const auto moved = draw(length * (2 * strength), ATTEMPTS, numbers, b);
+    auto moved = draw(length * (2 * strength), ATTEMPTS, numbers, b);
+    moved &= u.w == u.w;  // what is not a number stays
     s.w = select<vec>(length == 0, splat<vec>(1), s.w);
     link_product<false, true, false>(b, s, found);
     neaten(found);
@@ -136,7 +137,6 @@ INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& n
     s.scale(inverse);
     s.re = select<vec>(length == 0, splat<vec>(1), s.re);
     mask_of<vec> waiting = k == k;
-    const auto known = waiting;
     for (int i = 0; i < ATTEMPTS && any(waiting); i++) {
         vec r[4], sine, cosine;
         numbers(i, r);
@@ -152,7 +152,7 @@ INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& n
     }
     link_product<false, true, false>(b, s, found);
     neaten(found);
-    const auto moved = known & ~waiting;
+    const auto moved = ~waiting & (u.re == u.re);  // what is not a number stays
     u.re = select(moved, found.re, u.re), u.im = select(moved, found.im, u.im);
 }
 

@@ -80,14 +80,16 @@ def _order(grid: Tensor, nodes: Sequence[int]) -> Iterator[Tensor]:
     """
     extents = [extent // count for extent, count in zip(grid.shape, nodes, strict=True)]
     a, b = sorted(range(len(extents)), key=lambda mu: (-extents[mu], mu))[:2]
-    corners = torch.cartesian_prod(*(torch.arange(0, full, part) for full, part in zip(grid.shape, extents, strict=True)))
+    corners = torch.cartesian_prod(
+        *(torch.arange(0, full, part) for full, part in zip(grid.shape, extents, strict=True))
+    )
     even = extents[b] - extents[b] % 2
     classes = [range(0, even, 2), range(1, even, 2), range(even, extents[b])]
     rest = [mu for mu in range(len(extents)) if mu not in (a, b)]
     for first, rows in itertools.product(range(extents[a]), filter(len, classes)):
         for others in itertools.product(*(range(extents[mu]) for mu in rest)):
             sites = torch.empty(len(rows), len(extents), dtype=torch.int64)
-            sites[:, a], sites[:, b], sites[:, rest] = first, torch.tensor(rows), torch.tensor(others, dtype=torch.int64)
+            sites[:, a], sites[:, b], sites[:, rest] = first, torch.tensor(rows), torch.tensor(others).long()
             yield grid[(sites[:, None] + corners).flatten(0, 1).unbind(-1)]
 
 

@@ -98,7 +98,7 @@ class Action(nn.Module):
         raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
 
     def plaquette_weights(self) -> Tensor | None:
-        """The w `(dim, dim)`, float64, of S = -sum over x, mu < nu of w_{mu nu} Re tr P_{mu nu}(x), if S is of this form."""
+        """The w `(dim, dim)`, float64, if S is minus the sum over x, mu < nu of w_{mu nu} Re tr P_{mu nu}(x)."""
         return None
 
     def extra_repr(self) -> str:
