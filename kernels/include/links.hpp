@@ -35,7 +35,7 @@ template <> struct Link<1> {
     INLINE void from_record(const vec (&tile)[WIDTH]) { sincos_(tile[0], im, re); }
     INLINE void to_record(vec (&tile)[WIDTH]) const {
         const vec angle = atan2_(im, re);
-        tile[0] = select<vec>(angle < real(PI), angle, splat<vec>(-PI));
+        tile[0] = select<vec>(angle >= real(PI), splat<vec>(-PI), angle);
     }
     template <class T> INLINE void scale(T factor) { re *= factor, im *= factor; }
 };

@@ -72,11 +72,11 @@ INLINE mask_of<vec> try_large(const vec (&r)[4], vec k, Quaternion& b) {
 }
 
 // b of SU(2) from the density exp(k b.w), in at most so many attempts, for which numbers(attempt, r) gives four uniform
-// numbers; where none is accepted b stays. The lanes in which one is.
+// numbers; where none is accepted b stays. The lanes in which one is, or in which k is not a number.
 template <class Numbers> INLINE mask_of<vec> draw(vec k, int attempts, Numbers numbers, Quaternion& b) {
-    const auto small = k < real(SMALL), known = k == k;
+    const auto small = k < real(SMALL);
     const bool some_small = any(small), some_large = any(~small);
-    mask_of<vec> waiting = known;
+    mask_of<vec> waiting = k == k;
     for (int i = 0; i < attempts && any(waiting); i++) {
         vec r[4];
         Quaternion next = b, other;
@@ -90,7 +90,7 @@ template <class Numbers> INLINE mask_of<vec> draw(vec k, int attempts, Numbers n
         b = pick(accepted & waiting, next, b);
         waiting &= ~accepted;
     }
-    return known & ~waiting;
+    return ~waiting;
 }
 
 // Orthonormal rows of determinant 1: the last of two or three follows from the others, of more it is given a phase.

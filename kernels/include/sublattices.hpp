@@ -90,10 +90,12 @@ template <class Element> struct Field {
     static constexpr int VECTORS = sizeof(Element) / sizeof(vec);
     Element* data = nullptr;
     int dim;
+    bool large;  // so that a core cannot keep it near
 
     Field(const Sublattices& lattice) : dim(lattice.dim) {
         constexpr size_t PAGE = 1 << 21;
         const size_t bytes = lattice.sites * dim * PARTS * sizeof(Element);
+        large = bytes > 2 * PAGE;
         void* memory = nullptr;
         if (posix_memalign(&memory, bytes < PAGE ? 64 : PAGE, bytes)) std::abort();
 #if defined(MADV_HUGEPAGE)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels import build
 from lattice_flows.kernels.define import define_op, plain, underivable
 from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVER_RELAXATION
@@ -62,11 +63,11 @@ def link_sweeps(
     extents, dim = tuple(extents), len(extents)
     angles, n_links = not links.is_complex(), dim * math.prod(extents)
     nodes = sublattices(extents)
-    element = () if angles else (links.shape[-1],) * 2
-    if nodes is None or links.shape[1:] != (dim, *extents, *element) or (links.ndim == dim + 4) == angles:
+    element = () if angles else links.shape[-1:] * 2
+    if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
         raise InvalidInput(
-            "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be cut "
-            f"into {NODES} sublattices, got {links.dtype} {tuple(links.shape)} and extents {extents}"
+            "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be "
+            f"cut into {NODES} sublattices, got {links.dtype} {tuple(links.shape)} and extents {extents}"
         )
     if weights.shape != (dim, dim) or weights.dtype != torch.float64 or not torch.equal(weights, weights.T):
         raise InvalidInput(
@@ -74,8 +75,12 @@ def link_sweeps(
         )
     if set(moves) - {HEAT_BATH, OVER_RELAXATION}:
         raise InvalidInput(f"moves are HEAT_BATH and OVER_RELAXATION, got {list(moves)}")
-    if keys.dtype != torch.int64 or keys.shape != (len(links), 2) or calls.dtype != torch.int64:
-        raise InvalidInput(f"keys must be int64 ({len(links)}, 2), got {keys.dtype} {tuple(keys.shape)}")
+    chains = len(links)
+    if {keys.dtype, calls.dtype} != {torch.int64} or keys.shape != (chains, 2) or calls.shape != (chains,):
+        raise InvalidInput(
+            f"keys and calls must be int64 ({chains}, 2) and ({chains},), got {keys.dtype} {tuple(keys.shape)} and "
+            f"{calls.dtype} {tuple(calls.shape)}"
+        )
     flat = links.reshape(len(links), n_links, *(element or (1, 1)))
     new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls)
     return Swept(new.reshape(links.shape), action)
@@ -89,7 +94,7 @@ def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
 
     Example:
         >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((5, 5, 5))
-        ((2, 2, 2, 2), (1, 8, 2), None)
+        ((1, 1, 4, 4), (1, 8, 2), None)
     """
     counts = itertools.product(*([k for k in (1, 2, 4, 8, 16) if not e % k and e // k >= 2] for e in extents))
     cuts = [cut for cut in counts if math.prod(cut) == NODES]
@@ -100,10 +105,12 @@ def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
     return min(cuts, key=lambda cut: (round(border(cut), 9), cut), default=None)
 
 
-def fits(extents: tuple[int, ...], n: int) -> bool:
-    """Whether link_sweeps has a compiled kernel for SU(N), or with n = 1 for U(1), on such lattices."""
+def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
+    """Whether there is a compiled kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
+    # the random numbers of a heat bath are blocks of one call
     blocks = len(extents) * math.prod(extents) * max(1, math.comb(n, 2)) * ATTEMPTS * 2
-    return sublattices(extents) is not None and SMALLEST <= n <= LARGEST and blocks <= 2**32
+    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and blocks <= 2**32
+    return known and links.is_cpu and build.native("link_sweeps", links.dtype, n) is not None
 
 
 def _shapes(links, *_):

@@ -101,7 +101,8 @@ INLINE void heat(Link<2>& u, const Link<2>& sum, real strength, const Numbers& n
     const vec inverse = inverse_length(sum, length);
     Link<2> s = sum, b = u, found;
     s.scale(inverse);
-    const auto moved = draw(length * (2 * strength), ATTEMPTS, numbers, b);
+    auto moved = draw(length * (2 * strength), ATTEMPTS, numbers, b);
+    moved &= u.w == u.w;  // what is not a number stays
     s.w = select<vec>(length == 0, splat<vec>(1), s.w);
     link_product<false, true, false>(b, s, found);
     neaten(found);
@@ -136,7 +137,6 @@ INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& n
     s.scale(inverse);
     s.re = select<vec>(length == 0, splat<vec>(1), s.re);
     mask_of<vec> waiting = k == k;
-    const auto known = waiting;
     for (int i = 0; i < ATTEMPTS && any(waiting); i++) {
         vec r[4], sine, cosine;
         numbers(i, r);
@@ -152,7 +152,7 @@ INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& n
     }
     link_product<false, true, false>(b, s, found);
     neaten(found);
-    const auto moved = known & ~waiting;
+    const auto moved = ~waiting & (u.re == u.re);  // what is not a number stays
     u.re = select(moved, found.re, u.re), u.im = select(moved, found.im, u.im);
 }
 
@@ -187,30 +187,62 @@ template <class Move> INLINE void update_site(const Sublattices& lattice, const 
     }
 }
 
-// Sites in slices of the longest direction of a sublattice: first the even slices, then the odd ones, and the last of an
-// odd number alone. Slices of one class have no plaquette in common.
-struct Slices {
-    int64_t count, inner, outer;
-    Slices(const Sublattices& lattice) {
-        const int mu = std::max_element(lattice.extent, lattice.extent + lattice.dim) - lattice.extent;
-        count = lattice.extent[mu], inner = lattice.stride[mu], outer = lattice.sites / count / inner;
+// The sites in the order of a sweep: slice after slice of the longest direction, and in a slice rows across the longest of
+// the others, first the even ones, then the odd ones, and the last of an odd number alone. Rows of one class have no
+// plaquette in common.
+struct Order {
+    int64_t slices, rows, row_size;
+    std::vector<int32_t> sites;
+
+    Order(const Sublattices& lattice) {
+        int64_t extent[DIMS] = {};
+        std::copy(lattice.extent, lattice.extent + lattice.dim, extent);
+        const auto longest = [&] { return int(std::max_element(extent, extent + lattice.dim) - extent); };
+        const int a = longest();
+        extent[a] = 0;
+        const int b = longest();
+        slices = lattice.extent[a], rows = lattice.extent[b], row_size = lattice.sites / slices / rows;
+        sites.resize(lattice.sites);
+        std::vector<int64_t> seen(slices * rows);
+        for (int64_t s = 0; s < lattice.sites; s++) {
+            const int64_t slice = s / lattice.stride[a] % slices, place = s / lattice.stride[b] % rows;
+            const int64_t number = place == end(1) ? place : place % 2 * end(0) + place / 2;
+            sites[(slice * rows + number) * row_size + seen[slice * rows + number]++] = s;
+        }
     }
-    int classes() const { return 2 + count % 2; }
-    int64_t size(int c) const { return c == 2 ? 1 : count / 2; }
-    template <class F> INLINE void each_site(int c, int64_t number, F f) const {
-        const int64_t slice = c == 2 ? count - 1 : 2 * number + c;
-        for (int64_t o = 0; o < outer; o++)
-            for (int64_t i = 0; i < inner; i++) f(int32_t((o * count + slice) * inner + i));
-    }
+    int classes() const { return 2 + rows % 2; }
+    int64_t begin(int c) const { return c * (rows / 2); }
+    int64_t end(int c) const { return c == 2 ? rows : (c + 1) * (rows / 2); }
+    const int32_t* row(int64_t slice, int64_t number) const { return &sites[(slice * rows + number) * row_size]; }
 };
+
+// Asks for the links that the next site will read, where the field is larger than the caches near the core.
+INLINE void prefetch_site(const Sublattices& lattice, const Field<Link<N>>& field, int32_t site, int part, bool below) {
+    const auto ask = [&](Place p, int mu) {
+        const char* first = reinterpret_cast<const char*>(field.at(p.site, mu, part));
+        for (size_t i = 0; i < sizeof(Link<N>); i += 64) __builtin_prefetch(first + i, 0, 2);
+    };
+    const Place here{site, 0};
+    for (int nu = 0; nu < lattice.dim; nu++) {
+        const Place down = lattice.down(here, nu);
+        for (int mu = 0; mu < lattice.dim; mu++) {
+            if (below) ask(down, mu);
+            if (mu != nu) ask(lattice.up(here, mu), nu);
+            if (mu != nu && below) ask(lattice.up(down, mu), nu);
+        }
+    }
+}
 
 enum Move { HEAT_BATH, OVER_RELAXATION };
 
-void sweep_slice(const Sublattices& lattice, const Slices& slices, const Field<Link<N>>& field, const Couplings& couplings,
-                 int64_t move, const Stream& stream, int c, int64_t number) {
+void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int64_t move,
+               const Stream& stream, const int32_t* sites, int64_t count) {
     const real strength = couplings.strength();
-    slices.each_site(c, number, [&](int32_t site) {
+    for (int64_t i = 0; i < count; i++)
         for (int part = 0; part < PARTS; part++) {
+            const int32_t site = sites[i];
+            const bool last = part + 1 == PARTS;
+            if (field.large) prefetch_site(lattice, field, sites[std::min(i + last, count - 1)], last ? 0 : part + 1, true);
             if (move == OVER_RELAXATION)
                 update_site(lattice, field, couplings, site, part,
                             [=](Link<N>& u, const Link<N>& sum, int) { relax(u, sum, strength); });
@@ -221,7 +253,6 @@ void sweep_slice(const Sublattices& lattice, const Slices& slices, const Field<L
                     heat(u, sum, strength, numbers);
                 });
         }
-    });
 }
 
 // The sum over the plaquettes of a site in its planes of weight times Re tr P, in double precision.
@@ -247,7 +278,7 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
                                const double* weights, const int64_t* moves, int64_t n_moves, const int64_t* keys,
                                const int64_t* calls, real* out, double* action, int64_t threads) {
     const Sublattices lattice(dim, extents, nodes);
-    const Slices slices(lattice);
+    const Order order(lattice);
     const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH;
     Couplings couplings{{}, true};
     for (int mu = 0; mu < dim; mu++)
@@ -259,30 +290,33 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (by_chain)
     for (int64_t chain = 0; chain < chains; chain++) {
         const Field<Link<N>> field(lattice);
-        std::vector<double> totals(slices.count * NODES);
-#pragma omp parallel num_threads(threads) if (!by_chain && threads > 1)
+        std::vector<double> totals(order.slices * order.rows * NODES);
+#pragma omp parallel num_threads(threads) if (!by_chain && threads > 1 && lattice.sites >= 32)
         {
 #pragma omp for schedule(static)
             for (int64_t site = 0; site < lattice.sites; site++) pack(lattice, links + chain * size, field, site);
             Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
             for (int64_t k = 0; k < n_moves; k++) {
-                for (int c = 0; c < slices.classes(); c++) {
+                for (int64_t slice = 0; slice < order.slices; slice++)
+                    for (int c = 0; c < order.classes(); c++) {
 #pragma omp for schedule(static)
-                    for (int64_t number = 0; number < slices.size(c); number++)
-                        sweep_slice(lattice, slices, field, couplings, moves[k], stream, c, number);
-                }
+                        for (int64_t row = order.begin(c); row < order.end(c); row++)
+                            sweep_row(lattice, field, couplings, moves[k], stream, order.row(slice, row), order.row_size);
+                    }
                 stream.call += moves[k] == HEAT_BATH;
             }
-            for (int c = 0; c < slices.classes(); c++) {
 #pragma omp for schedule(static)
-                for (int64_t number = 0; number < slices.size(c); number++) {
-                    double total[NODES] = {};
-                    slices.each_site(c, number, [&](int32_t site) { add_plaquettes(lattice, field, couplings, site, total); });
-                    std::copy(total, total + NODES, &totals[(c == 2 ? slices.count - 1 : 2 * number + c) * NODES]);
+            for (int64_t row = 0; row < order.slices * order.rows; row++) {
+                double total[NODES] = {};
+                for (int64_t i = 0; i < order.row_size; i++) {
+                    const int32_t* site = order.row(0, row) + i;
+                    if (field.large && i + 1 < order.row_size)
+                        for (int part = 0; part < PARTS; part++) prefetch_site(lattice, field, site[1], part, false);
+                    add_plaquettes(lattice, field, couplings, *site, total);
+                    unpack(lattice, field, out + chain * size, *site);
                 }
+                std::copy(total, total + NODES, &totals[row * NODES]);
             }
-#pragma omp for schedule(static)
-            for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, field, out + chain * size, site);
         }
         double sum = 0;
         for (double part : totals) sum += part;

@@ -75,18 +75,22 @@ def adjoint(a: Tensor) -> Tensor:
 def _order(grid: Tensor, nodes: Sequence[int]) -> Iterator[Tensor]:
     """Flat indices of sites in the order of a sweep, those together that are independent.
 
-    Sublattices are walked at once, each slice after slice of its longest direction: the even slices first.
+    Sublattices are walked at once, slice after slice of their longest direction, and in a slice rows across the longest
+    of the other directions: first the even rows, then the odd ones, and the last of an odd number alone.
     """
     extents = [extent // count for extent, count in zip(grid.shape, nodes, strict=True)]
-    longest = extents.index(max(extents))
-    corners = list(itertools.product(*(range(0, full, part) for full, part in zip(grid.shape, extents, strict=True))))
-    slices, odd = extents[longest], extents[longest] % 2
-    classes = [range(0, slices - odd, 2), range(1, slices, 2)] + ([range(slices - 1, slices)] if odd else [])
-    for members in classes:
-        for rest in itertools.product(*(range(extent) for mu, extent in enumerate(extents) if mu != longest)):
-            places = [(*rest[:longest], member, *rest[longest:]) for member in members]
-            sites = [[a + b for a, b in zip(place, corner, strict=True)] for place in places for corner in corners]
-            yield grid[tuple(torch.tensor(sites).T)]
+    a, b = sorted(range(len(extents)), key=lambda mu: (-extents[mu], mu))[:2]
+    corners = torch.cartesian_prod(
+        *(torch.arange(0, full, part) for full, part in zip(grid.shape, extents, strict=True))
+    )
+    even = extents[b] - extents[b] % 2
+    classes = [range(0, even, 2), range(1, even, 2), range(even, extents[b])]
+    rest = [mu for mu in range(len(extents)) if mu not in (a, b)]
+    for first, rows in itertools.product(range(extents[a]), filter(len, classes)):
+        for others in itertools.product(*(range(extents[mu]) for mu in rest)):
+            sites = torch.empty(len(rows), len(extents), dtype=torch.int64)
+            sites[:, a], sites[:, b], sites[:, rest] = first, torch.tensor(rows), torch.tensor(others).long()
+            yield grid[(sites[:, None] + corners).flatten(0, 1).unbind(-1)]
 
 
 def _numbers(keys: Tensor, calls: Tensor, here: Tensor, n_links: int, links: Tensor) -> Tensor:
