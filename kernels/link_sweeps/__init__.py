@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build
+from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.define import define_op, plain, underivable
 from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVER_RELAXATION
@@ -62,7 +62,7 @@ def link_sweeps(
     """
     extents, dim = tuple(extents), len(extents)
     angles, n_links = not links.is_complex(), dim * math.prod(extents)
-    nodes = sublattices(extents)
+    nodes = (1,) * dim if links.is_cuda else sublattices(extents)  # a GPU has chains in lanes
     element = () if angles else links.shape[-1:] * 2
     if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
         raise InvalidInput(
@@ -106,11 +106,15 @@ def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
-    """Whether there is a compiled kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
+    """Whether there is a kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
     # the random numbers of a heat bath are blocks of one call
     blocks = len(extents) * math.prod(extents) * max(1, math.comb(n, 2)) * ATTEMPTS * 2
-    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and blocks <= 2**32
-    return known and links.is_cpu and build.native("link_sweeps", links.dtype, n) is not None
+    if blocks > 2**32:
+        return False
+    if links.is_cuda:
+        return 2 <= n <= LARGEST_ON_GPU and gpu.implementation("link_sweeps", n) is not reference
+    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and links.is_cpu
+    return known and build.native("link_sweeps", links.dtype, n) is not None
 
 
 def _shapes(links, *_):

@@ -56,7 +56,7 @@ def link_sweeps(
                 u[:, here] = new.reshape(u[:, here].shape)
         if move == HEAT_BATH:
             calls = calls + 1
-    everywhere, action = grid.flatten(), torch.zeros(len(links), dtype=torch.float64)
+    everywhere, action = grid.flatten(), torch.zeros(len(links), dtype=torch.float64, device=links.device)
     for mu, nu in itertools.combinations(range(dim), 2):
         ahead = at(nu, up[mu]) @ adjoint(at(mu, up[nu]))
         loops = (at(mu, everywhere) @ ahead @ adjoint(at(nu, everywhere))).diagonal(dim1=-2, dim2=-1)
@@ -98,6 +98,7 @@ def _numbers(keys: Tensor, calls: Tensor, here: Tensor, n_links: int, links: Ten
     pairs = max(1, math.comb(links.shape[-1], 2))
     double = links.dtype in (torch.float64, torch.complex128)
     blocks = torch.arange(pairs * ATTEMPTS * (1 + double)) * n_links + here[:, None]  # (n, blocks)
+    blocks = blocks.to(links.device)
     low, high, call = keys[:, 0, None, None], keys[:, 1, None, None], calls[:, None, None]
     words = philox((blocks, call, high & LOWER, high >> 32 & LOWER), (low & LOWER, low >> 32 & LOWER))
     if double:
