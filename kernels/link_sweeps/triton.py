@@ -92,8 +92,8 @@ def _colours(extents: tuple[int, ...], device: torch.device) -> tuple[Tensor, Te
     colour = places.sum(0) % 2 + 2 * ((places == ends) * 2 ** torch.arange(dim)[:, None]).sum(0)
     sites, sizes = colour.argsort(stable=True), colour.unique(return_counts=True)[1].tolist()
     order = [mu * volume + part for part in sites.split(sizes) for mu in range(dim)]
-    tables = torch.stack(hops, 1), torch.cat(order)
-    return *(table.to(device, torch.int32) for table in tables), [size for size in sizes for _ in range(dim)]
+    neighbours, links = (table.to(device, torch.int32) for table in (torch.stack(hops, 1), torch.cat(order)))
+    return neighbours, links, [size for size in sizes for _ in range(dim)]
 
 
 @jit
@@ -205,7 +205,7 @@ def sweep(
         sums = add(sums, under, weight, N)
     u = load_link(place, BLOCK, N)
     sums = product(u, sums, N)
-    names = 0
+    names = 0, 0, 0
     if HEAT:
         chain, _ = _chains(group, chains, BLOCK)
         names = tl.load(keys + 2 * chain), tl.load(keys + 2 * chain + 1), tl.load(calls + chain)
