@@ -9,6 +9,7 @@ from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
 from lattice_flows.kernels.link_products import link_products
 from lattice_flows.kernels.link_sums import link_forces, link_sums
 from lattice_flows.kernels.link_sweeps import link_sweeps
+from lattice_flows.kernels.link_trajectories import link_trajectories
 from lattice_flows.kernels.spectral_flow import spectral_flow
 from lattice_flows.kernels.spectral_power import spectral_power
 from lattice_flows.kernels.uniforms import uniforms
@@ -22,6 +23,7 @@ __all__ = [
     "link_products",
     "link_sums",
     "link_sweeps",
+    "link_trajectories",
     "over_relaxation",
     "spectral_flow",
     "spectral_power",

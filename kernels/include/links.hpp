@@ -122,6 +122,14 @@ INLINE vec overlap(const Link<2>& a, const Link<2>& b) {
 }
 INLINE vec overlap(const Link<1>& a, const Link<1>& b) { return a.re * b.re + a.im * b.im; }
 
+template <int N> INLINE vec retrace(const Link<N>& a) {
+    vec sum = {};
+    for (int i = 0; i < N; i++) sum += a.re[i][i];
+    return sum;
+}
+INLINE vec retrace(const Link<2>& a) { return 2 * a.w; }
+INLINE vec retrace(const Link<1>& a) { return a.re; }
+
 // Takes the rounding of a few products out of a link: rows orthonormal up to the square of what they lacked, and the last
 // row of SU(3) from the others. The phase of larger determinants drifts by rounding, until they go back to memory.
 template <int N> INLINE void neaten(Link<N>& m) {

@@ -60,10 +60,20 @@ def link_sweeps(
         >>> bool(-250 < hot.action < -200), bool(torch.isclose(hot.action, after.action))  # <cos P> = 0.86
         (True, True)
     """
-    extents, dim = tuple(extents), len(extents)
-    angles, n_links = not links.is_complex(), dim * math.prod(extents)
-    nodes = (1,) * dim if links.is_cuda else sublattices(extents)  # a GPU has chains in lanes
-    element = () if angles else links.shape[-1:] * 2
+    nodes, flat = check_fields(links, tuple(extents), weights, keys, calls)
+    if set(moves) - {HEAT_BATH, OVER_RELAXATION}:
+        raise InvalidInput(f"moves are HEAT_BATH and OVER_RELAXATION, got {list(moves)}")
+    new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls)
+    return Swept(new.reshape(links.shape), action)
+
+
+def check_fields(
+    links: Tensor, extents: tuple[int, ...], weights: Tensor, keys: Tensor, calls: Tensor
+) -> tuple[tuple[int, ...], Tensor]:
+    """The cut into sublattices, and the links `(chains, dim * V, N, N)`, if all fit each other."""
+    dim, chains = len(extents), len(links)
+    nodes = (1,) * dim if links.is_cuda else sublattices(extents)  # on a GPU chains are in lanes
+    element = links.shape[-1:] * 2 if links.is_complex() else ()
     if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
         raise InvalidInput(
             "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be "
@@ -73,17 +83,12 @@ def link_sweeps(
         raise InvalidInput(
             f"weights must be float64 and symmetric ({dim}, {dim}), got {weights.dtype} {tuple(weights.shape)}"
         )
-    if set(moves) - {HEAT_BATH, OVER_RELAXATION}:
-        raise InvalidInput(f"moves are HEAT_BATH and OVER_RELAXATION, got {list(moves)}")
-    chains = len(links)
     if {keys.dtype, calls.dtype} != {torch.int64} or keys.shape != (chains, 2) or calls.shape != (chains,):
         raise InvalidInput(
             f"keys and calls must be int64 ({chains}, 2) and ({chains},), got {keys.dtype} {tuple(keys.shape)} and "
             f"{calls.dtype} {tuple(calls.shape)}"
         )
-    flat = links.reshape(len(links), n_links, *(element or (1, 1)))
-    new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls)
-    return Swept(new.reshape(links.shape), action)
+    return nodes, links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
 
 
 @functools.cache
@@ -123,7 +128,8 @@ def _shapes(links, *_):
     )
 
 
-def _numbers(values: Sequence[int]) -> Tensor:
+def integers(values: Sequence[int]) -> Tensor:
+    """An int64 tensor of numbers."""
     return torch.tensor(values, dtype=torch.int64)
 
 
@@ -131,8 +137,8 @@ _op = define_op(
     reference.link_sweeps,
     _shapes,
     lambda links, extents, nodes, weights, moves, keys, calls, out, action: (
-        plain(links), len(links), len(extents), _numbers(extents), _numbers(nodes), weights.contiguous(),
-        _numbers(moves), len(moves), keys.contiguous(), calls.contiguous(), out, action,
+        plain(links), len(links), len(extents), integers(extents), integers(nodes), weights.contiguous(),
+        integers(moves), len(moves), keys.contiguous(), calls.contiguous(), out, action,
     ),
     smallest=SMALLEST,
     largest=LARGEST,

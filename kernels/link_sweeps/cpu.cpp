@@ -1,41 +1,11 @@
 // link_sweeps for CPUs: heat bath and over-relaxation of the links of a lattice, 16 sublattices at once.
 #define SAME_BITS
-#include "links.hpp"
-#include "philox.hpp"
-#include "sublattices.hpp"
+#include "numbers.hpp"
+#include "staples.hpp"
 
 constexpr int N = SIZE, PAIRS = N * (N - 1) / 2, ATTEMPTS = 16;
 
 namespace {
-
-struct Couplings {
-    double weight[DIMS][DIMS];
-    bool equal;  // all planes: then the sums of staples are without it
-    INLINE real strength() const { return equal ? weight[0][1] : 1; }
-    INLINE void scale(Link<N>& path, int mu, int nu) const {
-        if (!equal) path.scale(real(weight[mu][nu]));
-    }
-};
-
-// Four random numbers for each lane: those of block b in single, of blocks 2 b and 2 b + 1 in double precision.
-INLINE void four(const Stream& stream, uint32s index, uint32_t links, uint32_t b, floats (&r)[4]) {
-    uniforms(stream, index + b * links, r);
-}
-INLINE void four(const Stream& stream, uint64s index, uint32_t links, uint32_t b, doubles (&r)[4]) {
-    for (uint32_t i = 0; i < 2; i++) {
-        doubles two[2];
-        uniforms(stream, index + (2 * b + i) * links, two);
-        r[2 * i] = two[0], r[2 * i + 1] = two[1];
-    }
-}
-
-// The numbers of links: a function of the index of a link in the order of the lattice, and of the number of an attempt.
-struct Numbers {
-    Stream stream;
-    words_of<vec> index;
-    uint32_t links;
-    INLINE void operator()(uint32_t attempt, vec (&r)[4]) const { four(stream, index, links, attempt, r); }
-};
 
 template <int N> __attribute__((noinline)) void relax(Link<N>& link, const Link<N>& sum, real) {
     Link<N> product;
@@ -156,83 +126,6 @@ INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& n
     u.re = select(moved, found.re, u.re), u.im = select(moved, found.im, u.im);
 }
 
-// The links of a site, one after the other. What no link of the site enters is made once: U_nu(x + mu) U_mu(x + nu)^dagger.
-template <class Move> INLINE void update_site(const Sublattices& lattice, const Field<Link<N>>& field,
-                                              const Couplings& couplings, int32_t site, int part, Move move) {
-    const Place here{site, 0};
-    Link<N> ahead[DIMS][DIMS], sum, path, room[2];
-    for (int mu = 0; mu < lattice.dim; mu++)
-        for (int nu = mu + 1; nu < lattice.dim; nu++) {
-            link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                             field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead[mu][nu]);
-            couplings.scale(ahead[mu][nu], mu, nu);
-        }
-    for (int mu = 0; mu < lattice.dim; mu++) {
-        bool first = true;
-        for (int nu = 0; nu < lattice.dim; nu++) {
-            if (nu == mu) continue;
-            const Link<N>& own = *field.at(site, nu, part);
-            if (first && mu < nu) link_product<false, true, false>(ahead[mu][nu], own, sum);
-            else if (first) link_product<true, true, false>(ahead[nu][mu], own, sum);
-            else if (mu < nu) link_product<false, true, true>(ahead[mu][nu], own, sum);
-            else link_product<true, true, true>(ahead[nu][mu], own, sum);
-            first = false;
-            const Place below = lattice.down(here, nu);
-            link_product<false, false, false>(field.fetch(lattice, below, mu, part, room[0]),
-                                              field.fetch(lattice, lattice.up(below, mu), nu, part, room[1]), path);
-            couplings.scale(path, mu, nu);
-            link_product<true, false, true>(path, field.fetch(lattice, below, nu, part, room[0]), sum);
-        }
-        move(*field.at(site, mu, part), sum, mu);
-    }
-}
-
-// The sites in the order of a sweep: slice after slice of the longest direction, and in a slice rows across the longest of
-// the others, first the even ones, then the odd ones, and the last of an odd number alone. Rows of one class have no
-// plaquette in common.
-struct Order {
-    int64_t slices, rows, row_size;
-    std::vector<int32_t> sites;
-
-    Order(const Sublattices& lattice) {
-        int64_t extent[DIMS] = {};
-        std::copy(lattice.extent, lattice.extent + lattice.dim, extent);
-        const auto longest = [&] { return int(std::max_element(extent, extent + lattice.dim) - extent); };
-        const int a = longest();
-        extent[a] = 0;
-        const int b = longest();
-        slices = lattice.extent[a], rows = lattice.extent[b], row_size = lattice.sites / slices / rows;
-        sites.resize(lattice.sites);
-        std::vector<int64_t> seen(slices * rows);
-        for (int64_t s = 0; s < lattice.sites; s++) {
-            const int64_t slice = s / lattice.stride[a] % slices, place = s / lattice.stride[b] % rows;
-            const int64_t number = place == end(1) ? place : place % 2 * end(0) + place / 2;
-            sites[(slice * rows + number) * row_size + seen[slice * rows + number]++] = s;
-        }
-    }
-    int classes() const { return 2 + rows % 2; }
-    int64_t begin(int c) const { return c * (rows / 2); }
-    int64_t end(int c) const { return c == 2 ? rows : (c + 1) * (rows / 2); }
-    const int32_t* row(int64_t slice, int64_t number) const { return &sites[(slice * rows + number) * row_size]; }
-};
-
-// Asks for the links that the next site will read, where the field is larger than the caches near the core.
-INLINE void prefetch_site(const Sublattices& lattice, const Field<Link<N>>& field, int32_t site, int part, bool below) {
-    const auto ask = [&](Place p, int mu) {
-        const char* first = reinterpret_cast<const char*>(field.at(p.site, mu, part));
-        for (size_t i = 0; i < sizeof(Link<N>); i += 64) __builtin_prefetch(first + i, 0, 2);
-    };
-    const Place here{site, 0};
-    for (int nu = 0; nu < lattice.dim; nu++) {
-        const Place down = lattice.down(here, nu);
-        for (int mu = 0; mu < lattice.dim; mu++) {
-            if (below) ask(down, mu);
-            if (mu != nu) ask(lattice.up(here, mu), nu);
-            if (mu != nu && below) ask(lattice.up(down, mu), nu);
-        }
-    }
-}
-
 enum Move { HEAT_BATH, OVER_RELAXATION };
 
 void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int64_t move,
@@ -244,31 +137,13 @@ void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Co
             const bool last = part + 1 == PARTS;
             if (field.large) prefetch_site(lattice, field, sites[std::min(i + last, count - 1)], last ? 0 : part + 1, true);
             if (move == OVER_RELAXATION)
-                update_site(lattice, field, couplings, site, part,
+                each_link(lattice, field, couplings, site, part,
                             [=](Link<N>& u, const Link<N>& sum, int) { relax(u, sum, strength); });
             else
-                update_site(lattice, field, couplings, site, part, [&](Link<N>& u, const Link<N>& sum, int mu) {
-                    Numbers numbers{stream, {}, uint32_t(lattice.dim * lattice.lattice_sites)};
-                    for (int l = 0; l < L; l++) numbers.index[l] = lattice.link(site, mu, part * L + l);
-                    heat(u, sum, strength, numbers);
+                each_link(lattice, field, couplings, site, part, [&](Link<N>& u, const Link<N>& sum, int mu) {
+                    heat(u, sum, strength, Numbers(stream, lattice, site, mu, part));
                 });
         }
-}
-
-// The sum over the plaquettes of a site in its planes of weight times Re tr P, in double precision.
-void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int32_t site,
-                    double (&total)[NODES]) {
-    const Place here{site, 0};
-    Link<N> ahead, path, room[2];
-    for (int part = 0; part < PARTS; part++)
-        for (int mu = 0; mu < lattice.dim; mu++)
-            for (int nu = mu + 1; nu < lattice.dim; nu++) {
-                link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                                 field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead);
-                link_product<false, false, false>(*field.at(site, mu, part), ahead, path);
-                const vec found = overlap(path, *field.at(site, nu, part));
-                for (int l = 0; l < L; l++) total[part * L + l] += couplings.weight[mu][nu] * double(found[l]);
-            }
 }
 
 }  // namespace
@@ -280,12 +155,7 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
     const Sublattices lattice(dim, extents, nodes);
     const Order order(lattice);
     const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH;
-    Couplings couplings{{}, true};
-    for (int mu = 0; mu < dim; mu++)
-        for (int nu = 0; nu < dim; nu++) {
-            couplings.weight[mu][nu] = weights[mu * dim + nu];
-            couplings.equal &= mu == nu || weights[mu * dim + nu] == weights[1];
-        }
+    const Couplings couplings(dim, weights);
     const bool by_chain = threads > 1 && (chains % threads == 0 || chains >= 4 * threads);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (by_chain)
     for (int64_t chain = 0; chain < chains; chain++) {

@@ -23,48 +23,65 @@ def link_sweeps(
     Shapes: links `(chains, dim * V, N, N)`, for U(1) angles `(chains, dim * V, 1, 1)`; nodes `(dim,)`, the number of
     sublattices along each direction; moves of `HEAT_BATH` and `OVER_RELAXATION`.
     """
-    dim, angles = len(extents), not links.is_complex()
-    u = torch.polar(torch.ones_like(links), links) if angles else links.clone()
-    grid = torch.arange(math.prod(extents)).reshape(tuple(extents))
-    up = [grid.roll(-1, mu).flatten() for mu in range(dim)]
-    down = [grid.roll(1, mu).flatten() for mu in range(dim)]
-
-    def at(mu: int, sites: Tensor) -> Tensor:
-        return u[:, mu * grid.numel() + sites]
-
-    def staples(mu: int, sites: Tensor) -> Tensor:
-        total = torch.zeros_like(at(mu, sites))
-        for nu in set(range(dim)) - {mu}:
-            below = down[nu][sites]
-            over = at(nu, up[mu][sites]) @ adjoint(at(mu, up[nu][sites])) @ adjoint(at(nu, sites))
-            under = adjoint(at(mu, below) @ at(nu, up[mu][below])) @ at(nu, below)
-            total = total + weights[mu, nu].to(u.dtype) * (over + under)
-        return total
-
+    field, angles = Field(links, extents, weights), not links.is_complex()
+    grid, u = field.grid, field.u
     calls = calls.clone()
     for move in moves:
         for sites in _order(grid, nodes):
-            for mu in range(dim):
+            for mu in range(len(extents)):
                 here = mu * grid.numel() + sites
-                old, sums = u[:, here].flatten(0, 1), staples(mu, sites).flatten(0, 1)
+                old, sums = u[:, here].flatten(0, 1), field.staples(mu, sites).flatten(0, 1)
                 if move == OVER_RELAXATION:
                     new = _reflected(old, sums) if angles else heat_bath.over_relaxation(old, sums)
                 else:
-                    numbers = _numbers(keys, calls, here, dim * grid.numel(), links)
+                    numbers = _numbers(keys, calls, here, links)
                     draw = _drawn if angles else heat_bath.heat_bath
                     new = draw(old, sums, 1.0, numbers.flatten(0, 1))
                 u[:, here] = new.reshape(u[:, here].shape)
         if move == HEAT_BATH:
             calls = calls + 1
-    everywhere, action = grid.flatten(), torch.zeros(len(links), dtype=torch.float64, device=links.device)
-    for mu, nu in itertools.combinations(range(dim), 2):
-        ahead = at(nu, up[mu]) @ adjoint(at(mu, up[nu]))
-        loops = (at(mu, everywhere) @ ahead @ adjoint(at(nu, everywhere))).diagonal(dim1=-2, dim2=-1)
-        action -= weights[mu, nu] * loops.real.double().sum((1, 2))
-    if not angles:
-        return u, action
-    turned = u.angle()
-    return torch.where(turned < math.pi, turned, -math.pi), action
+    return field.links(), field.action()
+
+
+class Field:
+    """Links of lattices, or for angles their phases, with the sums of their weighted staples."""
+
+    def __init__(self, links: Tensor, extents: Sequence[int], weights: Tensor):
+        self.u = links.clone() if links.is_complex() else torch.polar(torch.ones_like(links), links)
+        self.angles, self.weights = not links.is_complex(), weights
+        self.grid = torch.arange(math.prod(extents)).reshape(tuple(extents))
+        self.up = [self.grid.roll(-1, mu).flatten() for mu in range(len(extents))]
+        self.down = [self.grid.roll(1, mu).flatten() for mu in range(len(extents))]
+
+    def at(self, mu: int, sites: Tensor) -> Tensor:
+        """U_mu of sites, `(chains, n, N, N)`."""
+        return self.u[:, mu * self.grid.numel() + sites]
+
+    def staples(self, mu: int, sites: Tensor) -> Tensor:
+        """The sums of the staples of U_mu of sites."""
+        at, total = self.at, torch.zeros_like(self.at(mu, sites))
+        for nu in set(range(len(self.up))) - {mu}:
+            below = self.down[nu][sites]
+            over = at(nu, self.up[mu][sites]) @ adjoint(at(mu, self.up[nu][sites])) @ adjoint(at(nu, sites))
+            under = adjoint(at(mu, below) @ at(nu, self.up[mu][below])) @ at(nu, below)
+            total = total + self.weights[mu, nu].to(total.dtype) * (over + under)
+        return total
+
+    def action(self) -> Tensor:
+        """Minus the sum of the weighted plaquettes, `(chains,)`."""
+        everywhere, total = self.grid.flatten(), self.u.real.new_zeros(len(self.u), dtype=torch.float64)
+        for mu, nu in itertools.combinations(range(len(self.up)), 2):
+            ahead = self.at(nu, self.up[mu]) @ adjoint(self.at(mu, self.up[nu]))
+            loops = self.at(mu, everywhere) @ ahead @ adjoint(self.at(nu, everywhere))
+            total -= self.weights[mu, nu] * loops.diagonal(dim1=-2, dim2=-1).real.double().sum((1, 2))
+        return total
+
+    def links(self) -> Tensor:
+        """Links as they came, or angles."""
+        if not self.angles:
+            return self.u
+        turned = self.u.angle()
+        return torch.where(turned >= math.pi, -math.pi, turned)
 
 
 def adjoint(a: Tensor) -> Tensor:
@@ -93,11 +110,16 @@ def _order(grid: Tensor, nodes: Sequence[int]) -> Iterator[Tensor]:
             yield grid[(sites[:, None] + corners).flatten(0, 1).unbind(-1)]
 
 
-def _numbers(keys: Tensor, calls: Tensor, here: Tensor, n_links: int, links: Tensor) -> Tensor:
+def _numbers(keys: Tensor, calls: Tensor, here: Tensor, links: Tensor) -> Tensor:
     """Uniform numbers `(chains, n, pairs, ATTEMPTS, 4)` of the links `here` `(n,)`."""
     pairs = max(1, math.comb(links.shape[-1], 2))
+    return draws(keys, calls, here, pairs * ATTEMPTS, links).unflatten(2, (pairs, ATTEMPTS))
+
+
+def draws(keys: Tensor, calls: Tensor, here: Tensor, n: int, links: Tensor) -> Tensor:
+    """n times four uniform numbers `(chains, len(here), n, 4)` of the links `here`, in the precision of `links`."""
     double = links.dtype in (torch.float64, torch.complex128)
-    blocks = torch.arange(pairs * ATTEMPTS * (1 + double)) * n_links + here[:, None]  # (n, blocks)
+    blocks = torch.arange(n * (1 + double)) * links.shape[1] + here[:, None]  # (links, blocks)
     blocks = blocks.to(links.device)
     low, high, call = keys[:, 0, None, None], keys[:, 1, None, None], calls[:, None, None]
     words = philox((blocks, call, high & LOWER, high >> 32 & LOWER), (low & LOWER, low >> 32 & LOWER))
@@ -105,7 +127,7 @@ def _numbers(keys: Tensor, calls: Tensor, here: Tensor, n_links: int, links: Ten
         parts = [words[k + 1].double() * 2.0**-32 + (words[k] >> 11).double() * 2.0**-53 for k in (0, 2)]
     else:
         parts = [(word >> 8).float() * 2.0**-24 for word in words]
-    return torch.stack(parts, -1).unflatten(-2, (pairs, ATTEMPTS, -1)).flatten(-2)
+    return torch.stack(parts, -1).flatten(2).unflatten(2, (n, 4))
 
 
 def _reflected(u: Tensor, sums: Tensor) -> Tensor:

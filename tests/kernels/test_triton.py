@@ -319,7 +319,7 @@ def in_order_of_colours(links, extents, weights, moves, keys, calls):
                 table = torch.tensor([[[a * volume + x], [b * volume + y], [c * volume + z]]])
                 total = total + weight * sum_reference.link_sums(links, table, forward)[:, 0]
             index = ends[here : here + 1]
-            numbers = sweep_reference._numbers(keys, calls, index, dim * volume, links)[:, 0]
+            numbers = sweep_reference._numbers(keys, calls, index, links)[:, 0]
             if move == HEAT_BATH:
                 new = bath_reference.heat_bath(links[:, here], total, 1.0, numbers)
             else:
