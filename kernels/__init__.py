@@ -8,9 +8,12 @@ from lattice_flows.kernels.circular_spline import circular_spline
 from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
 from lattice_flows.kernels.link_products import link_products
 from lattice_flows.kernels.link_sums import link_forces, link_sums
+from lattice_flows.kernels.link_sweeps import link_sweeps
+from lattice_flows.kernels.link_trajectories import link_trajectories
 from lattice_flows.kernels.periodic_conv import periodic_conv
 from lattice_flows.kernels.spectral_flow import spectral_flow
 from lattice_flows.kernels.spectral_power import spectral_power
+from lattice_flows.kernels.uniforms import uniforms
 from lattice_flows.kernels.unitary_eig import unitary_eig
 
 __all__ = [
@@ -20,9 +23,12 @@ __all__ = [
     "link_forces",
     "link_products",
     "link_sums",
+    "link_sweeps",
+    "link_trajectories",
     "over_relaxation",
     "periodic_conv",
     "spectral_flow",
     "spectral_power",
+    "uniforms",
     "unitary_eig",
 ]

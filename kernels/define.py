@@ -21,6 +21,7 @@ def define_op(
     largest: int | None = None,
     failed: Callable[..., None] | None = None,
     adapt: Callable[[Callable], Callable] = lambda implementation: implementation,
+    precision: Callable[..., torch.dtype] = lambda first, *_: first.dtype,
 ) -> Op:
     """Register an op `lattice_flows::<name>` under the name of its reference, and return it.
 
@@ -35,6 +36,7 @@ def define_op(
         smallest, largest: the range of N with a compiled kernel, where each N has its own.
         failed: raises, for the op's name and inputs, after the C function has returned another number than 0.
         adapt: turns an implementation into one with the signature of the op.
+        precision: that of the compiled kernel, for given inputs.
     """
     folder, name = reference.__module__.split(".")[-2], reference.__name__
     fallback = adapt(reference)
@@ -44,7 +46,7 @@ def define_op(
     @op.register_kernel("cpu")
     def on_cpu(*inputs):
         n = inputs[0].shape[-1] if largest else None
-        library = None if largest and not smallest <= n <= largest else build.native(folder, inputs[0].dtype, n)
+        library = None if largest and not smallest <= n <= largest else build.native(folder, precision(*inputs), n)
         if library is None:
             return fallback(*inputs)
         outputs = shapes(*inputs)

@@ -37,19 +37,22 @@ CIRCULAR = constant(1)
 SHARED = constant(2)
 
 
-def blocks(count: int) -> int:
+WARP = 64 if torch.version.hip else 32
+"""The number of threads that go together."""
+
+
+def blocks(count: int, block: int = BLOCK) -> int:
     """How many blocks hold so many lanes."""
-    return (count + BLOCK - 1) // BLOCK
+    return (count + block - 1) // block
 
 
-def launch(kernel: Any, count: int, *arguments: Any, **constants: Any) -> None:
-    """Run a kernel on `count` lanes, on the device of its first argument."""
+def launch(kernel: Any, count: int, *arguments: Any, block: int = BLOCK, **constants: Any) -> None:
+    """Run a kernel on `count` lanes, a thread each, on the device of its first argument."""
     if count == 0:
         return
-    threads = 64 if torch.version.hip else 32
     with torch.cuda.device_of(arguments[0]):
-        kernel[(blocks(count),)](
-            *arguments, **constants, BLOCK=BLOCK, num_warps=BLOCK // threads, enable_fp_fusion=True
+        kernel[(blocks(count, block),)](
+            *arguments, **constants, BLOCK=block, num_warps=block // WARP, enable_fp_fusion=True
         )
 
 
@@ -63,6 +66,33 @@ def block_of_lanes(count, BLOCK: tl.constexpr):
     """The lanes of this program, and which of them count; the others repeat the last, so that loads need no mask."""
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     return tl.minimum(lane, count - 1), lane < count
+
+
+@jit
+def random_words(low, high, call, block):
+    """The four words of blocks of a call of a stream, as include/philox.hpp says."""
+    word = tl.uint32  # tl.philox takes wider words for Philox4x64
+    return tl.philox(low, block.to(word), call.to(word), high.to(word), (high >> 32).to(word))
+
+
+@jit
+def unit_interval(words, DOUBLE: tl.constexpr):
+    """The numbers in [0, 1) of the words of a block: two in double precision, else four."""
+    a, b, c, d = words
+    if DOUBLE:
+        return _double(a, b), _double(c, d)
+    else:
+        return _single(a), _single(b), _single(c), _single(d)
+
+
+@jit
+def _double(first, second):
+    return second.to(tl.float64) * 2.3283064365386963e-10 + (first >> 11).to(tl.float64) * 1.1102230246251565e-16
+
+
+@jit
+def _single(word):
+    return (word >> 8).to(tl.float32) * 5.960464477539063e-08
 
 
 @jit

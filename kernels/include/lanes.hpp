@@ -95,9 +95,11 @@ template <class V> INLINE V sqrt_(V a) {
 }
 
 // 1 / a to a unit in the last place or two: an estimate of 14 bits, and as many Newton steps as the precision wants, in a
-// fraction of the time of a division. Not for 0; of infinity NaN, on every CPU.
+// fraction of the time of a division. Not for 0; of infinity NaN, on every CPU. With SAME_BITS both are the rounded ones.
 template <class V> INLINE V reciprocal(V a) {
-#if defined(__AVX512F__)
+#if defined(SAME_BITS)
+    return 1 / a;
+#elif defined(__AVX512F__)
     if constexpr (sizeof(scalar_of<V>) == 4) {
         const V r = (V)_mm512_rcp14_ps((__m512)a);
         return r + r * (1 - a * r);
@@ -114,7 +116,7 @@ template <class V> INLINE V reciprocal(V a) {
 
 // 1 / sqrt(a) likewise.
 template <class V> INLINE V reciprocal_sqrt(V a) {
-#if defined(__AVX512F__)
+#if !defined(SAME_BITS) && defined(__AVX512F__)
     const V half = a * scalar_of<V>(0.5);
     if constexpr (sizeof(scalar_of<V>) == 4) {
         const V r = (V)_mm512_rsqrt14_ps((__m512)a);

@@ -45,6 +45,8 @@ class Action(nn.Module):
 
         if min(map(depth, ("forward", "terms"))) < max(map(depth, ("cells", "conditional"))):
             cls.cells, cls.conditional = Action.cells, Action.conditional  # type: ignore[method-assign]
+        if min(map(depth, ("forward", "terms", "cells", "conditional"))) < depth("plaquette_weights"):
+            cls.plaquette_weights = Action.plaquette_weights  # type: ignore[method-assign]
 
     def __init__(self, space: Space, beta: float | None = None):
         super().__init__()
@@ -94,6 +96,10 @@ class Action(nn.Module):
         Shapes: flat `(*batch, n_elements, *element)`, as `Space.flatten` gives it.
         """
         raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
+
+    def plaquette_weights(self) -> Tensor | None:
+        """The w `(dim, dim)`, float64, if S is minus the sum over x, mu < nu of w_{mu nu} Re tr P_{mu nu}(x)."""
+        return None
 
     def extra_repr(self) -> str:
         return f"{self.space}" + ("" if self.beta is None else f", beta={self.beta:g}")

@@ -45,6 +45,10 @@ class LoopAction(OperatorAction):
         group = self.space.group
         return LinkConditional(group, group.link_sums(flat, cell.walks, cell.forward), self.beta / group.n)
 
+    def plaquette_weights(self) -> Tensor | None:
+        dim = self.space.dim
+        return None if self.c1 else torch.full((dim, dim), self.beta / self.space.group.n, dtype=torch.float64)
+
 
 class Wilson(LoopAction):
     """S = -(beta / N) sum_{x, mu < nu} Re tr P_{mu nu}(x), without a constant; for U(1), -beta sum cos(arg P).

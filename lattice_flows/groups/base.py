@@ -131,6 +131,8 @@ class Group(Elements):
 
     abelian: bool = False
     """Whether all elements commute."""
+    swept: bool = False
+    """Whether `lattice_flows.kernels.link_sweeps` makes the heat bath and the over-relaxation of this group."""
 
     @property
     @abstractmethod

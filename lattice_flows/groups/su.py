@@ -36,6 +36,7 @@ class SU(MatrixGroup):
     """
 
     N: int
+    swept = True
 
     def __post_init__(self):
         if isinstance(self.N, bool) or not isinstance(self.N, int) or self.N < 2:

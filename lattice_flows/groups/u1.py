@@ -37,6 +37,7 @@ class U1(Reals, Group):
     n = 1
     n_class_features = 2
     abelian = True
+    swept = True
     bare_coupling = 1.0
 
     def haar(self, *shape, generator=None, dtype=None, device=None) -> Tensor:

@@ -1,5 +1,6 @@
 """A cycle of samplers."""
 
+import itertools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling.base import ChainState, Sampler, count
+from lattice_flows.sampling.heatbath import Sweep, sweep
 from lattice_flows.streams import Streams
 
 
@@ -45,23 +47,33 @@ class Cycle(Sampler):
         for _, repeats in self.samplers:
             count("the number of steps of a sampler in a cycle", repeats)
         self.action = self.samplers[0][0].action
+        steps = [sampler for sampler, repeats in self.samplers for _ in range(repeats)]
+        # sweeps of one action that follow each other are made together
+        self._runs = [list(run) for _, run in itertools.groupby(steps, _company)]
 
     def init(self, x: Tensor) -> ChainState:
         return self.samplers[0][0].init(x)
 
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, CycleInfo]:
         """Take a step of every sampler in its turn."""
-        steps = []
-        for k, (sampler, repeats) in enumerate(self.samplers):
-            before, _ = self.samplers[k - 1]
-            if hasattr(before, "proposal") and before.proposal is not getattr(sampler, "proposal", None):
-                # another proposal gives x another weight
-                state = state._replace(log_w=None)
-            for _ in range(repeats):
+        steps: list[Any] = []
+        before = self.samplers[-1][0]
+        for run in self._runs:
+            together = isinstance(run[0], Sweep)
+            for sampler in run[:1] if together else run:
+                if hasattr(before, "proposal") and before.proposal is not getattr(sampler, "proposal", None):
+                    # another proposal gives x another weight
+                    state = state._replace(log_w=None)
                 offered = state.offered
-                state, info = sampler.step(state, streams)
+                state, info = sweep(run, state, streams) if together else sampler.step(state, streams)
                 if not (hasattr(sampler, "proposal") or isinstance(sampler, Cycle)):
                     # a sampler without proposals may know of neither
                     state = state._replace(log_w=None, offered=offered)
-                steps.append(info)
+                steps += [info] * (len(run) if together else 1)
+                before = sampler
         return state, CycleInfo(torch.stack([info.acceptance.double() for info in steps]).mean(0), tuple(steps))
+
+
+def _company(sampler: Sampler) -> int:
+    """The same number for samplers whose steps may be made together."""
+    return id(sampler.action) if isinstance(sampler, Sweep) else id(sampler)

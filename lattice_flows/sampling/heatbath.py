@@ -1,6 +1,7 @@
 """Heat bath and over-relaxation, for actions that give a link the sum of its staples."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 from lattice_flows.actions import Action
 from lattice_flows.config.rules import Settings
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.link_sweeps import HEAT_BATH as DRAW
+from lattice_flows.kernels.link_sweeps import OVER_RELAXATION as REFLECT
+from lattice_flows.kernels.link_sweeps import available, link_sweeps
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.sampling.base import ChainState, Sampler, SamplerEntry, SweepInfo
 from lattice_flows.sampling.batching import evaluated
@@ -18,12 +22,16 @@ from lattice_flows.streams import Streams
 class Sweep(Sampler):
     """The common part of heat bath and over-relaxation: it changes every link once, given its staples.
 
+    Where `link_sweeps` has a kernel, one call of it makes several sweeps; else links change cell by cell.
+
     Args:
         action: one of links with local updates, such as the Wilson action; its `conditional` has `sums` and `strength`.
     """
 
     numbers: tuple[int, ...] = (0,)
     """The shape of the random numbers of a link."""
+    move: int
+    """That of `link_sweeps`."""
 
     @torch.no_grad()
     def __init__(self, action: Action):
@@ -36,9 +44,13 @@ class Sweep(Sampler):
             raise InvalidInput(f"{type(action).__name__} has no sums of staples: use metropolis or hmc")
         self._change(cold.index_select(1, cell.active), given, torch.full((1, len(cell.active), *self.numbers), 0.5))
 
-    @torch.no_grad()
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
         """Make one sweep."""
+        return sweep([self], state, streams)
+
+    @torch.no_grad()
+    def by_cells(self, state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
+        """Make one sweep, cell by cell."""
         flat = self.action.space.flatten(state.x).clone()
         uniforms = streams.rand(flat.shape[1], *self.numbers, dtype=flat.real.dtype)
         done = 0
@@ -55,6 +67,23 @@ class Sweep(Sampler):
     @abstractmethod
     def _change(self, links: Tensor, given: Any, uniforms: Tensor) -> Tensor:
         """New links `(chains, n, *element)` by uniform numbers `(chains, n, *numbers)`."""
+
+
+@torch.no_grad()
+def sweep(samplers: Sequence[Sweep], state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
+    """Make a sweep of each of the samplers, all of one action; their infos are the same."""
+    action, x = samplers[0].action, state.x
+    space, weights = gauge_field(action.space), action.plaquette_weights()
+    extents, group = space.lattice.extents, space.group
+    if weights is None or not (group.swept and available(extents, group.n, x)):
+        for sampler in samplers:
+            state, info = sampler.by_cells(state, streams)
+        return state, info
+    moves = [sampler.move for sampler in samplers]
+    calls = [streams.advance() for move in moves if move == DRAW] or [streams.counters]
+    new, values = link_sweeps(space.check(x), extents, weights, moves, streams.names, calls[0])
+    values = values.to(state.action.dtype)
+    return ChainState(new, values, None, state.offered), SweepInfo(torch.ones_like(values))
 
 
 class HeatBath(Sweep):
@@ -74,6 +103,8 @@ class HeatBath(Sweep):
         >>> state.action.shape
         torch.Size([2])
     """
+
+    move = DRAW
 
     def __init__(self, action: Action):
         self.numbers = gauge_field(action.space).group.heat_bath_numbers()
@@ -101,6 +132,8 @@ class OverRelaxation(Sweep):
         >>> bool((after.action - state.action).abs().max() < 1e-4)
         True
     """
+
+    move = REFLECT
 
     def _change(self, links, given, uniforms):
         return self.group.over_relaxation(links, given.sums)

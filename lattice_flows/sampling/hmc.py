@@ -11,6 +11,7 @@ from torch import Tensor
 from lattice_flows.actions import Action
 from lattice_flows.config.rules import Positive, Settings, Steps
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.link_trajectories import available, link_trajectories
 from lattice_flows.sampling.base import ChainState, Context, SamplerEntry, choose, count, positive
 from lattice_flows.sampling.batching import evaluated
 from lattice_flows.sampling.tuning import Tunable, gained
@@ -100,11 +101,8 @@ class HMC(Tunable):
     @torch.no_grad()
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, HMCInfo]:
         """Make one trajectory. A change of H that is not finite is never accepted."""
-        action, before, momenta = self._begin(state, streams)
-        x, end = self._integrate(action, state.x, momenta, streams)
-        x = action.space.restore(x)
-        after = evaluated(action, action, x, streams)
-        delta = self._kinetic(end) - self._kinetic(momenta) + (after.double() - before.double())
+        action, before = self._refreshed(state, streams)
+        x, delta, after = self._moved(action, state.x, before, streams)
         accepted = torch.isfinite(delta) & (streams.rand(dtype=torch.float64).log() < -delta)
         new = ChainState(choose(accepted, x, state.x), choose(accepted, after, before), None, state.offered)
         return new, HMCInfo(accepted.to(after.dtype), delta, accepted)
@@ -112,7 +110,8 @@ class HMC(Tunable):
     @torch.no_grad()
     def reversibility(self, state: ChainState, streams: Streams) -> Reversibility:
         """The deviation after a trajectory there and, with turned momenta, back; it should be rounding."""
-        action, before, momenta = self._begin(state, streams)
+        action, before = self._refreshed(state, streams)
+        momenta = self._momenta(action, state.x, streams)
         x, end = self._integrate(action, state.x, momenta, streams)
         x, end = self._integrate(action, x, -end, streams)
         after = evaluated(action, action, x, streams)
@@ -142,11 +141,28 @@ class HMC(Tunable):
             length = min(steps * size, 2 * self.about)
         return HMC(self.action, length, steps, self.integrator, about=self.about)
 
-    def _begin(self, state: ChainState, streams: Streams) -> tuple[Action, Tensor, Tensor]:
-        """The action of this trajectory, its value, and new momenta."""
-        x, action = state.x, self.action.refreshed(state.x, streams)
-        value = state.action if action is self.action else evaluated(action, action, x, streams)
-        return action, value, streams.draw(lambda g: action.space.momenta(g, dtype=x.dtype, device=x.device))
+    def _refreshed(self, state: ChainState, streams: Streams) -> tuple[Action, Tensor]:
+        """The action of this trajectory, and its value."""
+        action = self.action.refreshed(state.x, streams)
+        return action, state.action if action is self.action else evaluated(action, action, state.x, streams)
+
+    def _moved(self, action: Action, x: Tensor, before: Tensor, streams: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        """The end of a trajectory, the change of H, and the action of the end."""
+        space, weights = action.space, action.plaquette_weights()
+        if weights is not None and space.group.swept and available(space.lattice.extents, space.group.n, x):
+            calls = streams.advance()
+            moved = link_trajectories(
+                space.check(x), space.lattice.extents, weights, self.kicks, self.drift, streams.names, calls
+            )
+            return moved.links, moved.delta_h, moved.action.to(before.dtype)
+        momenta = self._momenta(action, x, streams)
+        x, end = self._integrate(action, x, momenta, streams)
+        x = space.restore(x)
+        after = evaluated(action, action, x, streams)
+        return x, self._kinetic(end) - self._kinetic(momenta) + (after.double() - before.double()), after
+
+    def _momenta(self, action: Action, x: Tensor, streams: Streams) -> Tensor:
+        return streams.draw(lambda g: action.space.momenta(g, dtype=x.dtype, device=x.device))
 
     def _kinetic(self, momenta: Tensor) -> Tensor:
         return self.action.space.inner(momenta, momenta) / 2

@@ -117,6 +117,7 @@ UNDERIVABLE = {
     "link_forces": lambda w: kernels.link_forces(w, TABLE[None].to(w.device), ((True, False),), TABLE[0].to(w.device)),
     "link_sums": lambda w: kernels.link_sums(w, TABLE[None].to(w.device), ((True, False),)),
     "over_relaxation": lambda w: kernels.over_relaxation(w, w.mH),
+    "uniforms": lambda w: kernels.uniforms(TABLE.T.to(w.device), TABLE[0].to(w.device), 9, w.real.dtype),
     "unitary_eig": kernels.unitary_eig,
 }
 

@@ -21,9 +21,19 @@ from lattice_flows.kernels.algebra_exp import reference as exp_reference
 from lattice_flows.kernels.algebra_exp import triton as exp_triton
 from lattice_flows.kernels.circular_spline import reference as circle_reference
 from lattice_flows.kernels.circular_spline import triton as circle_triton
+from lattice_flows.kernels.heat_bath import reference as bath_reference
+from lattice_flows.kernels.heat_bath import triton as bath_triton
+from lattice_flows.kernels.link_products import triton as product_triton
+from lattice_flows.kernels.link_sums import reference as sum_reference
+from lattice_flows.kernels.link_sums import triton as sum_triton
+from lattice_flows.kernels.link_sweeps import reference as sweep_reference
+from lattice_flows.kernels.link_sweeps import triton as sweep_triton
+from lattice_flows.kernels.link_sweeps.reference import HEAT_BATH, OVER_RELAXATION
 from lattice_flows.kernels.spectral_flow import reference as flow_reference
 from lattice_flows.kernels.spectral_flow import triton as flow_triton
-from lattice_flows.kernels.triton_common import BLOCK
+from lattice_flows.kernels.triton_common import BLOCK, WARP
+from lattice_flows.kernels.uniforms import reference as uniform_reference
+from lattice_flows.kernels.uniforms import triton as uniform_triton
 
 INTERPRETED = knobs.runtime.interpret
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -233,38 +243,187 @@ def test_empty_batches():
     assert exp_triton.algebra_exp(none).shape == exp_triton.algebra_exp_backward(none, none).shape == none.shape
 
 
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uniforms(dtype, generator):
+    """The same bits."""
+    keys = torch.randint(-(2**63), 2**63 - 1, (3, 2), generator=generator)
+    calls = torch.tensor([0, 2**32 - 1, 5])
+    for n in (0, 1, 4 * BLOCK + 3, 8 * BLOCK):
+        found = uniform_triton.uniforms(keys.to(DEVICE), calls.to(DEVICE), n, dtype)
+        assert found.cpu().equal(uniform_reference.uniforms(keys, calls, n, dtype))
+
+
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [2, 3])
+def test_heat_bath(n, dtype, generator):
+    """With sums of staples from none at all to large ones, of which some leave an element as it is."""
+    size, pairs = 2 * WARP + 5, n * (n - 1) // 2
+    elements = matrices(n, size, generator)[0]
+    scale = torch.logspace(-6, 1, size, dtype=torch.float64)
+    scale[:2] = 0
+    staples = matrices(n, 6 * size, generator)[0].unflatten(0, (6, size)).sum(0) * scale[:, None, None]
+    uniforms = torch.rand(size, pairs, 1, 4, generator=generator, dtype=torch.float64)
+    uniforms[-1, ..., 3] = 0.999999
+    u, s, r = on(DEVICE, dtype, elements, staples.to(torch.complex64).to(torch.complex128), uniforms)
+    wide = [x.cpu().to(torch.complex128 if x.is_complex() else torch.float64) for x in (u, s, r)]
+    found = bath_triton.heat_bath(u, s, 1.5, r), bath_triton.over_relaxation(u, s)
+    expected = bath_reference.heat_bath(*wide[:2], 1.5, wide[2]), bath_reference.over_relaxation(*wide[:2])
+    for left, right in zip(found, expected, strict=True):
+        error = (left.cpu() - right).abs().amax((1, 2)).double()
+        assert left.dtype == u.dtype
+        assert error.quantile(0.97) < 100 * n * torch.finfo(dtype).eps  # a rounding may decide about a proposal
+        assert (left.cpu() @ left.cpu().mH - torch.eye(n)).abs().max() < 50 * torch.finfo(dtype).eps
+    assert found[0][-1].equal(u[-1])
+
+
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_link_sums(n, dtype, generator):
+    links = normal(2, 7, n, n, generator=generator, dtype=torch.complex128)
+    tables = torch.randint(7, (3, 2, BLOCK // 2 + 1), generator=generator)
+    forward, active = [True, False, True, True, False, False], torch.randint(7, tables.shape[2:], generator=generator)
+    (u,), tables_there, active_there = on(DEVICE, dtype, links), tables.to(DEVICE), active.to(DEVICE)
+    found = (
+        sum_triton.link_sums(u, tables_there, forward),
+        sum_triton.link_forces(u, tables_there, forward, active_there),
+        product_triton.link_products(u, tables_there[0], forward[:2]),
+    )
+    expected = (
+        sum_reference.link_sums(links, tables, forward),
+        sum_reference.link_forces(links, tables, forward, active),
+        sum_reference.link_products(links, tables[0], forward[:2]),
+    )
+    check((*found, *found), (*expected, *expected), dtype)
+    tables_there[1, 1, 5] = 7
+    assert sum_triton.link_sums(u, tables_there, forward).isnan().any((2, 3)).nonzero()[:, 1].tolist() == [5, 5]
+
+
+def in_order_of_colours(links, extents, weights, moves, keys, calls):
+    """The reference of link_sweeps, a link at a time, in the order of a GPU."""
+    _, order, _ = sweep_triton._colours(extents, torch.device("cpu"))
+    dim, volume = len(extents), math.prod(extents)
+    grid, ends = torch.arange(volume).reshape(extents), torch.arange(dim * volume)
+    for move in moves:
+        for here in order.long():
+            mu, site, tables = int(here) // volume, int(here) % volume, []
+            for nu in set(range(dim)) - {mu}:
+                up, down = ([grid.roll(-step, k).flatten() for k in range(dim)] for step in (1, -1))
+                below = down[nu][site]
+                tables.append((nu, up[mu][site], mu, up[nu][site], nu, site, weights[mu, nu], (True, False, False)))
+                tables.append((nu, up[mu][below], mu, below, nu, below, weights[mu, nu], (False, False, True)))
+            total = 0
+            for a, x, b, y, c, z, weight, forward in tables:
+                table = torch.tensor([[[a * volume + x], [b * volume + y], [c * volume + z]]])
+                total = total + weight * sum_reference.link_sums(links, table, forward)[:, 0]
+            index = ends[here : here + 1]
+            numbers = sweep_reference._numbers(keys, calls, index, links)[:, 0]
+            if move == HEAT_BATH:
+                new = bath_reference.heat_bath(links[:, here], total, 1.0, numbers)
+            else:
+                new = bath_reference.over_relaxation(links[:, here], total)
+            links = links.index_copy(1, index, new[:, None])
+        calls = calls + (move == HEAT_BATH)
+    return sweep_reference.link_sweeps(links, extents, [1] * dim, weights, [], keys, calls)
+
+
+@runs
+@pytest.mark.parametrize(
+    ("n", "extents", "dtype", "moves"),
+    [
+        (
+            2,
+            (2, 2),
+            torch.float64,
+            (HEAT_BATH, OVER_RELAXATION, HEAT_BATH),
+        ),
+        (2, (2, 3), torch.float32, (HEAT_BATH,)),  # with colours of the sites at an odd end
+        (3, (2, 2), torch.float64, (OVER_RELAXATION, HEAT_BATH)),
+        (3, (2, 2), torch.float32, (HEAT_BATH, OVER_RELAXATION)),
+    ],
+    ids=str,
+)
+def test_link_sweeps(n, extents, dtype, moves, generator):
+    """With a coupling of its own for every plane; in the first case the first chains come again in a second block."""
+    chains, dim = 3, len(extents)
+    links = matrices(n, dim * math.prod(extents), generator)
+    weights = torch.rand(dim, dim, generator=generator, dtype=torch.float64) + 0.5
+    weights = weights + weights.T
+    keys, calls = torch.randint(-(2**63), 2**63 - 1, (chains, 2), generator=generator), torch.tensor([0, 2**31, 7])
+    (u,), all_chains = on(DEVICE, dtype, links), torch.arange(WARP + 1 if len(moves) == 3 else chains) % chains
+    arguments = (x[all_chains].to(DEVICE) for x in (keys, calls))
+    found, action = sweep_triton.link_sweeps(u[all_chains], extents, [1] * dim, weights, moves, *arguments)
+    assert found.equal(found[all_chains])  # whatever stands beside a chain
+    exact, exact_action = in_order_of_colours(u.cpu(), extents, weights.to(dtype), moves, keys, calls)
+    assert found.dtype == u.dtype
+    assert (found[:chains].cpu() - exact).abs().max() < 1e4 * torch.finfo(dtype).eps  # multiplied by other links
+    assert (action[:chains].cpu() - exact_action).abs().max() < 1e5 * torch.finfo(dtype).eps
+
+
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 
 
 def spline_call(module, op, *element):
     """An op of splines or its backward, on zeros."""
 
-    def call(dtype, inverse, backward):
+    def call(dtype, inverse):
         x = torch.zeros(2, 3, *element, dtype=dtype.to_complex() if element else dtype)
         columns = flow_reference.n_params(x.shape[-1], 4) if element else circle_reference.n_params(4)
         params, grads = torch.zeros(2, 3, columns, dtype=dtype), (torch.zeros_like(x), torch.zeros(2, 3, dtype=dtype))
-        if backward:
-            getattr(module, f"{op}_backward")(x, params, *grads, 4, inverse)
-        else:
-            getattr(module, op)(x, params, 4, inverse)
+        given = (*grads, 4, inverse) if op.endswith("backward") else (4, inverse)
+        getattr(module, op)(x, params, *given)
 
     return call
 
 
-def exp_call(n):
-    def call(dtype, inverse, backward):
-        x = torch.zeros(4, n, n, dtype=dtype.to_complex())
-        exp_triton.algebra_exp_backward(x, x) if backward else exp_triton.algebra_exp(x)
-
-    return call
+def zeros(dtype, n, *batch):
+    return torch.zeros(*batch, n, n, dtype=dtype.to_complex())
 
 
+TABLES, ACTIVE, STREAMS = (
+    torch.zeros(2, 3, 5).long(),
+    torch.zeros(5).long(),
+    (torch.zeros(3, 2).long(), torch.zeros(3).long()),
+)
 CALLS = {
     "circle": spline_call(circle_triton, "circular_spline"),
+    "circle backward": spline_call(circle_triton, "circular_spline_backward"),
     "su2": spline_call(flow_triton, "spectral_flow", 2, 2),
+    "su2 backward": spline_call(flow_triton, "spectral_flow_backward", 2, 2),
     "su3": spline_call(flow_triton, "spectral_flow", 3, 3),
-    "exp2": exp_call(2),
-    "exp3": exp_call(3),
+    "su3 backward": spline_call(flow_triton, "spectral_flow_backward", 3, 3),
+    "exp2": lambda dtype, _: exp_triton.algebra_exp(zeros(dtype, 2, 4)),
+    "exp2 backward": lambda dtype, _: exp_triton.algebra_exp_backward(zeros(dtype, 2, 4), zeros(dtype, 2, 4)),
+    "exp3": lambda dtype, _: exp_triton.algebra_exp(zeros(dtype, 3, 4)),
+    "exp3 backward": lambda dtype, _: exp_triton.algebra_exp_backward(zeros(dtype, 3, 4), zeros(dtype, 3, 4)),
+    "uniforms": lambda dtype, _: uniform_triton.uniforms(*STREAMS, 9, dtype),
+    "heat bath 2": lambda dtype, _: bath_triton.heat_bath(
+        zeros(dtype, 2, 4), zeros(dtype, 2, 4), 1.0, torch.zeros(4, 1, 2, 4, dtype=dtype)
+    ),
+    "heat bath 3": lambda dtype, _: bath_triton.heat_bath(
+        zeros(dtype, 3, 4), zeros(dtype, 3, 4), 1.0, torch.zeros(4, 3, 2, 4, dtype=dtype)
+    ),
+    "over-relaxation 2": lambda dtype, _: bath_triton.over_relaxation(zeros(dtype, 2, 4), zeros(dtype, 2, 4)),
+    "link sums 1": lambda dtype, _: sum_triton.link_sums(zeros(dtype, 1, 2, 7), TABLES, [True, False, True] * 2),
+    "link forces 3": lambda dtype, _: sum_triton.link_forces(
+        zeros(dtype, 3, 2, 7), TABLES, [True, False, True] * 2, ACTIVE
+    ),
+    "link products 3": lambda dtype, _: product_triton.link_products(
+        zeros(dtype, 3, 2, 7), TABLES[0], [True, False, True]
+    ),
+    "sweeps 2": lambda dtype, _: sweep_triton.link_sweeps(
+        zeros(dtype, 2, 3, 8),
+        (2, 2, 1),
+        [1] * 3,
+        torch.ones(3, 3, dtype=torch.float64),
+        [HEAT_BATH, OVER_RELAXATION],
+        *STREAMS,
+    ),
+    "sweeps 3": lambda dtype, _: sweep_triton.link_sweeps(
+        zeros(dtype, 3, 3, 64), (2, 2, 2, 2), [1] * 4, torch.ones(4, 4, dtype=torch.float64), [HEAT_BATH], *STREAMS
+    ),
 }
 
 
@@ -274,16 +433,14 @@ def compilations():
     The compiler's time grows with the cube of a kernel's length, to 10 s and more for the backward one of SU(3): every
     target sees the long ones once, in turn in either form.
     """
-    for target, (form, dtype), name, backward in itertools.product(
-        TARGETS, enumerate((torch.float32, torch.float64)), CALLS, (False, True)
-    ):
+    for target, (form, dtype), name in itertools.product(TARGETS, enumerate((torch.float32, torch.float64)), CALLS):
         if "3" not in name or form == list(TARGETS).index(target) % 2:
-            yield pytest.param(target, dtype, name, backward, id=f"{target}-{dtype}-{name}{' backward' * backward}")
+            yield pytest.param(target, dtype, name, id=f"{target}-{dtype}-{name}")
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter replaces the compiler")
-@pytest.mark.parametrize(("target", "dtype", "name", "backward"), list(compilations()))
-def test_compiles_without_a_gpu(target, dtype, name, backward, monkeypatch):
+@pytest.mark.parametrize(("target", "dtype", "name"), list(compilations()))
+def test_compiles_without_a_gpu(target, dtype, name, monkeypatch):
     """Every launch of an op gets as far as it can on a machine that has no GPU: its arguments bind, and it compiles."""
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
@@ -298,9 +455,8 @@ def test_compiles_without_a_gpu(target, dtype, name, backward, monkeypatch):
     monkeypatch.setattr(
         JITFunction, "run", lambda *args, warmup, **kwargs: compiled.append(run(*args, warmup=True, **kwargs))
     )
-    monkeypatch.setattr(torch.version, "hip", "6.0" if TARGETS[target][0] == "hip" else None)
     monkeypatch.setattr(driver, "_active", Driver())
-    CALLS[name](dtype, dtype == torch.float64, backward)
+    CALLS[name](dtype, dtype == torch.float64)
     assert compiled
     for kernel in compiled:
         assert kernel.asm["cubin" if TARGETS[target][0] == "cuda" else "hsaco"]

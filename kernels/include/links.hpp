@@ -1,0 +1,169 @@
+// Links of U(1), SU(2) and SU(N) in lanes, as long as they stay there: phases, quaternions, matrices. Sums of products of
+// links are kept in the same form.
+#pragma once
+#include "subgroups.hpp"
+
+template <int N> struct Link : Matrix<N> {
+    static constexpr int WIDTH = 2 * N * N;  // of a record in memory
+    INLINE void from_record(const vec (&tile)[WIDTH]) { from_tile(tile, static_cast<Matrix<N>&>(*this)); }
+    INLINE void to_record(vec (&tile)[WIDTH]) const {
+        Matrix<N> m = *this;
+        if constexpr (N > 3) restore(m);
+        to_tile(m, tile);
+    }
+    template <class T> INLINE void scale(T factor) {
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < N; j++) this->re[i][j] *= factor, this->im[i][j] *= factor;
+    }
+};
+
+template <> struct Link<2> : Quaternion {
+    static constexpr int WIDTH = 8;
+    INLINE void from_record(const vec (&m)[WIDTH]) {
+        const real half = 0.5;
+        w = half * (m[0] + m[6]), x = half * (m[3] + m[5]), y = half * (m[2] - m[4]), z = half * (m[1] - m[7]);
+    }
+    INLINE void to_record(vec (&m)[WIDTH]) const {
+        m[0] = m[6] = w, m[1] = z, m[7] = -z, m[2] = y, m[4] = -y, m[3] = m[5] = x;
+    }
+    template <class T> INLINE void scale(T factor) { w *= factor, x *= factor, y *= factor, z *= factor; }
+};
+
+template <> struct Link<1> {
+    vec re, im;
+    static constexpr int WIDTH = 1;  // an angle
+    INLINE void from_record(const vec (&tile)[WIDTH]) { sincos_(tile[0], im, re); }
+    INLINE void to_record(vec (&tile)[WIDTH]) const {
+        const vec angle = atan2_(im, re);
+        tile[0] = select<vec>(angle >= real(PI), splat<vec>(-PI), angle);
+    }
+    template <class T> INLINE void scale(T factor) { re *= factor, im *= factor; }
+};
+
+// c = a b, or c + a b, with either or both adjoint. As outer products, so many rows and columns of c in registers. Each
+// product of numbers is added in a statement of its own: in a sum of two GCC would multiply, multiply and add. Not inline:
+// a caller with dozens of them keeps nothing in registers.
+template <bool adjoint_a, bool adjoint_b, bool add, int N>
+__attribute__((noinline)) void link_product(const Link<N>& a, const Link<N>& b, Link<N>& c) {
+    constexpr int ROWS = N == 4 || N > 6 ? 4 : 3, COLUMNS = N == 4 || N > 6 ? 2 : 3;
+#pragma GCC unroll 8
+    for (int i0 = 0; i0 < N; i0 += ROWS)
+#pragma GCC unroll 8
+        for (int j0 = 0; j0 < N; j0 += COLUMNS) {
+            vec re[ROWS][COLUMNS], im[ROWS][COLUMNS];
+#pragma GCC unroll 8
+            for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+                for (int j = 0; j < COLUMNS; j++)
+                    if (i0 + i < N && j0 + j < N) {
+                        re[i][j] = add ? c.re[i0 + i][j0 + j] : vec{};
+                        im[i][j] = add ? c.im[i0 + i][j0 + j] : vec{};
+                    }
+#pragma GCC unroll 8
+            for (int k = 0; k < N; k++)
+#pragma GCC unroll 8
+                for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+                    for (int j = 0; j < COLUMNS; j++)
+                        if (i0 + i < N && j0 + j < N) {
+                            const int row = i0 + i, column = j0 + j;
+                            const vec ar = adjoint_a ? a.re[k][row] : a.re[row][k];
+                            const vec ai = adjoint_a ? a.im[k][row] : a.im[row][k];
+                            const vec br = adjoint_b ? b.re[column][k] : b.re[k][column];
+                            const vec bi = adjoint_b ? b.im[column][k] : b.im[k][column];
+                            re[i][j] += ar * br;
+                            im[i][j] += adjoint_b ? -(ar * bi) : ar * bi;
+                            re[i][j] += adjoint_a == adjoint_b ? -(ai * bi) : ai * bi;
+                            im[i][j] += adjoint_a ? -(ai * br) : ai * br;
+                        }
+#pragma GCC unroll 8
+            for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+                for (int j = 0; j < COLUMNS; j++)
+                    if (i0 + i < N && j0 + j < N) {
+                        c.re[i0 + i][j0 + j] = re[i][j];
+                        c.im[i0 + i][j0 + j] = im[i][j];
+                    }
+        }
+}
+
+template <bool adjoint_a, bool adjoint_b, bool add>
+INLINE void link_product(const Link<2>& a, const Link<2>& b, Link<2>& c) {
+    const real s = adjoint_a ? -1 : 1, t = adjoint_b ? -1 : 1;
+    const Quaternion p{a.w, s * a.x, s * a.y, s * a.z}, q{b.w, t * b.x, t * b.y, t * b.z};
+    Quaternion sum = add ? Quaternion(c) : Quaternion{};
+    sum.w = sum.w + p.w * q.w - p.x * q.x - p.y * q.y - p.z * q.z;
+    sum.x = sum.x + p.w * q.x + p.x * q.w - p.y * q.z + p.z * q.y;
+    sum.y = sum.y + p.w * q.y + p.y * q.w - p.z * q.x + p.x * q.z;
+    sum.z = sum.z + p.w * q.z + p.z * q.w - p.x * q.y + p.y * q.x;
+    static_cast<Quaternion&>(c) = sum;
+}
+
+template <bool adjoint_a, bool adjoint_b, bool add>
+INLINE void link_product(const Link<1>& a, const Link<1>& b, Link<1>& c) {
+    const real s = adjoint_a ? -1 : 1, t = adjoint_b ? -1 : 1;
+    const vec re = (add ? c.re : vec{}) + a.re * b.re - (s * t) * (a.im * b.im);
+    const vec im = (add ? c.im : vec{}) + a.re * (t * b.im) + (s * a.im) * b.re;
+    c.re = re, c.im = im;
+}
+
+// Re tr(a b^dagger)
+template <int N> INLINE vec overlap(const Link<N>& a, const Link<N>& b) {
+    vec sum = {};
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            sum += a.re[i][j] * b.re[i][j];
+            sum += a.im[i][j] * b.im[i][j];
+        }
+    return sum;
+}
+INLINE vec overlap(const Link<2>& a, const Link<2>& b) {
+    return 2 * (a.w * b.w + a.x * b.x + a.y * b.y + a.z * b.z);
+}
+INLINE vec overlap(const Link<1>& a, const Link<1>& b) { return a.re * b.re + a.im * b.im; }
+
+template <int N> INLINE vec retrace(const Link<N>& a) {
+    vec sum = {};
+    for (int i = 0; i < N; i++) sum += a.re[i][i];
+    return sum;
+}
+INLINE vec retrace(const Link<2>& a) { return 2 * a.w; }
+INLINE vec retrace(const Link<1>& a) { return a.re; }
+
+// Takes the rounding of a few products out of a link: rows orthonormal up to the square of what they lacked, and the last
+// row of SU(3) from the others. The phase of larger determinants drifts by rounding, until they go back to memory.
+template <int N> INLINE void neaten(Link<N>& m) {
+    for (int i = 0; i < (N == 3 ? 2 : N); i++) {
+        for (int j = 0; j < i; j++) {
+            vec re = {}, im = {};
+            for (int k = 0; k < N; k++) {
+                re += m.re[j][k] * m.re[i][k];
+                im += m.re[j][k] * m.im[i][k];
+                re += m.im[j][k] * m.im[i][k];
+                im -= m.im[j][k] * m.re[i][k];
+            }
+            for (int k = 0; k < N; k++) {
+                m.re[i][k] -= re * m.re[j][k];
+                m.im[i][k] -= re * m.im[j][k];
+                m.re[i][k] += im * m.im[j][k];
+                m.im[i][k] -= im * m.re[j][k];
+            }
+        }
+        vec square = {};
+        for (int k = 0; k < N; k++) {
+            square += m.re[i][k] * m.re[i][k];
+            square += m.im[i][k] * m.im[i][k];
+        }
+        const vec factor = real(1.5) - real(0.5) * square;
+        for (int k = 0; k < N; k++) m.re[i][k] *= factor, m.im[i][k] *= factor;
+    }
+    if constexpr (N == 3)
+        for (int k = 0; k < 3; k++) {
+            const int a = (k + 1) % 3, b = (k + 2) % 3;
+            const auto &re = m.re, &im = m.im;
+            m.re[2][k] = re[0][a] * re[1][b] - im[0][a] * im[1][b] - re[0][b] * re[1][a] + im[0][b] * im[1][a];
+            m.im[2][k] = re[0][b] * im[1][a] + im[0][b] * re[1][a] - re[0][a] * im[1][b] - im[0][a] * re[1][b];
+        }
+}
+INLINE void neaten(Link<2>& u) { u.scale(real(1.5) - real(0.5) * (u.w * u.w + u.x * u.x + u.y * u.y + u.z * u.z)); }
+INLINE void neaten(Link<1>& u) { u.scale(real(1.5) - real(0.5) * (u.re * u.re + u.im * u.im)); }

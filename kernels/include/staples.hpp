@@ -1,0 +1,116 @@
+// Sums of staples and plaquettes, and the order in which sites are visited.
+#pragma once
+#include "links.hpp"
+#include "sublattices.hpp"
+
+// The weights of the planes.
+struct Couplings {
+    double weight[DIMS][DIMS];
+    bool equal = true;  // all planes: then the sums of staples are without it
+
+    Couplings(int dim, const double* weights) {
+        for (int mu = 0; mu < dim; mu++)
+            for (int nu = 0; nu < dim; nu++) {
+                weight[mu][nu] = weights[mu * dim + nu];
+                equal &= mu == nu || weights[mu * dim + nu] == weights[1];
+            }
+    }
+    INLINE real strength() const { return equal ? weight[0][1] : 1; }
+    template <int N> INLINE void scale(Link<N>& path, int mu, int nu) const {
+        if (!equal) path.scale(real(weight[mu][nu]));
+    }
+};
+
+// Calls f(link, sum of its weighted staples, mu) for the links of a site, one after the other; it may change the link. What
+// no link of the site enters is made once: U_nu(x + mu) U_mu(x + nu)^dagger.
+template <int N, class F> INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field,
+                                                const Couplings& couplings, int32_t site, int part, F f) {
+    const Place here{site, 0};
+    Link<N> ahead[DIMS][DIMS], sum, path, room[2];
+    for (int mu = 0; mu < lattice.dim; mu++)
+        for (int nu = mu + 1; nu < lattice.dim; nu++) {
+            link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
+                                             field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead[mu][nu]);
+            couplings.scale(ahead[mu][nu], mu, nu);
+        }
+    for (int mu = 0; mu < lattice.dim; mu++) {
+        bool first = true;
+        for (int nu = 0; nu < lattice.dim; nu++) {
+            if (nu == mu) continue;
+            const Link<N>& own = *field.at(site, nu, part);
+            if (first && mu < nu) link_product<false, true, false>(ahead[mu][nu], own, sum);
+            else if (first) link_product<true, true, false>(ahead[nu][mu], own, sum);
+            else if (mu < nu) link_product<false, true, true>(ahead[mu][nu], own, sum);
+            else link_product<true, true, true>(ahead[nu][mu], own, sum);
+            first = false;
+            const Place below = lattice.down(here, nu);
+            link_product<false, false, false>(field.fetch(lattice, below, mu, part, room[0]),
+                                              field.fetch(lattice, lattice.up(below, mu), nu, part, room[1]), path);
+            couplings.scale(path, mu, nu);
+            link_product<true, false, true>(path, field.fetch(lattice, below, nu, part, room[0]), sum);
+        }
+        f(*field.at(site, mu, part), sum, mu);
+    }
+}
+
+// The sites in the order of a sweep: slice after slice of the longest direction, and in a slice rows across the longest of
+// the others, first the even ones, then the odd ones, and the last of an odd number alone. Rows of one class have no
+// plaquette in common.
+struct Order {
+    int64_t slices, rows, row_size;
+    std::vector<int32_t> sites;
+
+    Order(const Sublattices& lattice) {
+        int64_t extent[DIMS] = {};
+        std::copy(lattice.extent, lattice.extent + lattice.dim, extent);
+        const auto longest = [&] { return int(std::max_element(extent, extent + lattice.dim) - extent); };
+        const int a = longest();
+        extent[a] = 0;
+        const int b = longest();
+        slices = lattice.extent[a], rows = lattice.extent[b], row_size = lattice.sites / slices / rows;
+        sites.resize(lattice.sites);
+        std::vector<int64_t> seen(slices * rows);
+        for (int64_t s = 0; s < lattice.sites; s++) {
+            const int64_t slice = s / lattice.stride[a] % slices, place = s / lattice.stride[b] % rows;
+            const int64_t number = place == end(1) ? place : place % 2 * end(0) + place / 2;
+            sites[(slice * rows + number) * row_size + seen[slice * rows + number]++] = s;
+        }
+    }
+    int classes() const { return 2 + rows % 2; }
+    int64_t begin(int c) const { return c * (rows / 2); }
+    int64_t end(int c) const { return c == 2 ? rows : (c + 1) * (rows / 2); }
+    const int32_t* row(int64_t slice, int64_t number) const { return &sites[(slice * rows + number) * row_size]; }
+};
+
+// Asks for the links that the next site will read, where the field is larger than the caches near the core.
+template <int N> INLINE void prefetch_site(const Sublattices& lattice, const Field<Link<N>>& field, int32_t site, int part, bool below) {
+    const auto ask = [&](Place p, int mu) {
+        const char* first = reinterpret_cast<const char*>(field.at(p.site, mu, part));
+        for (size_t i = 0; i < sizeof(Link<N>); i += 64) __builtin_prefetch(first + i, 0, 2);
+    };
+    const Place here{site, 0};
+    for (int nu = 0; nu < lattice.dim; nu++) {
+        const Place down = lattice.down(here, nu);
+        for (int mu = 0; mu < lattice.dim; mu++) {
+            if (below) ask(down, mu);
+            if (mu != nu) ask(lattice.up(here, mu), nu);
+            if (mu != nu && below) ask(lattice.up(down, mu), nu);
+        }
+    }
+}
+
+// The sum over the plaquettes of a site in its planes of weight times Re tr P, in double precision.
+template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int32_t site,
+                    double (&total)[NODES]) {
+    const Place here{site, 0};
+    Link<N> ahead, path, room[2];
+    for (int part = 0; part < PARTS; part++)
+        for (int mu = 0; mu < lattice.dim; mu++)
+            for (int nu = mu + 1; nu < lattice.dim; nu++) {
+                link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
+                                                 field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead);
+                link_product<false, false, false>(*field.at(site, mu, part), ahead, path);
+                const vec found = overlap(path, *field.at(site, nu, part));
+                for (int l = 0; l < L; l++) total[part * L + l] += couplings.weight[mu][nu] * double(found[l]);
+            }
+}

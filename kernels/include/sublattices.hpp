@@ -1,0 +1,160 @@
+// A periodic lattice cut into 16 sublattices of equal extents, one a lane, and its links in that layout.
+//
+// Lane k holds the k-th sublattice. A neighbour across the border of all of them is a site of another lane: there alone
+// lanes are permuted. Extents of a sublattice are >= 2, so that no two lanes ever hold neighbours at the same place.
+// A link in this layout is an Element, of so many vectors; 16 lanes take PARTS of them.
+#pragma once
+#include <cstdlib>
+#include <vector>
+#include "tiles.hpp"
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+constexpr int NODES = 16, PARTS = NODES / L, DIMS = 4;
+constexpr int BORDERS = 81, INSIDE = 40;  // 3^DIMS: -1, 0 or 1 sublattices further in each direction
+
+// A site of the sublattices, and which border was crossed on the way.
+struct Place {
+    int32_t site, border;
+};
+
+struct Sublattices {
+    int dim;
+    int64_t extent[DIMS], nodes[DIMS];  // of a sublattice; how many of them along each direction
+    int64_t stride[DIMS], lattice_stride[DIMS], sites, lattice_sites;
+    int64_t node_offset[NODES];         // of the first site of each, in the order of the lattice
+    std::vector<int64_t> first;         // of the site of node 0, in the order of the lattice
+    std::vector<Place> steps;           // (site, direction, up or down)
+    mask_of<vec> from[BORDERS][PARTS];  // the lanes, of all parts, where those of a part come from
+
+    Sublattices(int dim_, const int64_t* extents, const int64_t* nodes_) : dim(dim_), sites(1), lattice_sites(1) {
+        for (int mu = dim - 1; mu >= 0; mu--) {
+            nodes[mu] = nodes_[mu], extent[mu] = extents[mu] / nodes[mu];
+            stride[mu] = sites, lattice_stride[mu] = lattice_sites;
+            sites *= extent[mu], lattice_sites *= extents[mu];
+        }
+        first.resize(sites), steps.resize(sites * dim * 2);
+        for (int64_t s = 0; s < sites; s++) {
+            first[s] = 0;
+            int weight = 1;
+            for (int mu = 0; mu < dim; mu++, weight *= 3) {
+                const int64_t x = s / stride[mu] % extent[mu];
+                const bool last = x == extent[mu] - 1, split = nodes[mu] > 1;
+                first[s] += x * lattice_stride[mu];
+                Place* to = &steps[(s * dim + mu) * 2];
+                to[0] = {int32_t(s + (last ? -x : 1) * stride[mu]), last && split ? weight : 0};
+                to[1] = {int32_t(s + (x == 0 ? extent[mu] - 1 : -1) * stride[mu]), x == 0 && split ? -weight : 0};
+            }
+        }
+        for (int k = 0; k < NODES; k++) {
+            int64_t at[DIMS], rest = k;
+            node_offset[k] = 0;
+            for (int mu = dim - 1; mu >= 0; mu--) {
+                at[mu] = rest % nodes[mu], rest /= nodes[mu];
+                node_offset[k] += at[mu] * extent[mu] * lattice_stride[mu];
+            }
+            for (int border = 0; border < BORDERS; border++) {
+                int64_t source = 0;
+                for (int mu = 0, code = border; mu < dim; mu++, code /= 3)
+                    source = source * nodes[mu] + (at[mu] + code % 3 - 1 + nodes[mu]) % nodes[mu];
+                from[border][k / L][k % L] = source;
+            }
+        }
+    }
+
+    INLINE Place up(Place p, int mu) const { return step(p, mu, 0); }
+    INLINE Place down(Place p, int mu) const { return step(p, mu, 1); }
+    INLINE Place step(Place p, int mu, int way) const {
+        const Place next = steps[(int64_t(p.site) * dim + mu) * 2 + way];
+        return {next.site, p.border + next.border};
+    }
+
+    // The index of U_mu at a site of the sublattices, of the k-th node, in the order of the lattice.
+    INLINE int64_t link(int64_t site, int mu, int k) const { return mu * lattice_sites + first[site] + node_offset[k]; }
+};
+
+// The lanes `from` of a vector of all parts, which are `stride` vectors apart.
+INLINE vec permuted(const vec* parts, int stride, mask_of<vec> from) {
+    if constexpr (PARTS == 1) return __builtin_shuffle(parts[0], from);
+    else if constexpr (PARTS == 2) return __builtin_shuffle(parts[0], parts[stride], from);
+    else {
+        vec out;
+        for (int l = 0; l < L; l++) out[l] = parts[from[l] / L * stride][from[l] % L];
+        return out;
+    }
+}
+
+// The links of one chain, (site, direction, part); the memory is its own.
+template <class Element> struct Field {
+    static constexpr int VECTORS = sizeof(Element) / sizeof(vec);
+    Element* data = nullptr;
+    int dim;
+    bool large;  // so that a core cannot keep it near
+
+    Field(const Sublattices& lattice) : dim(lattice.dim) {
+        constexpr size_t PAGE = 1 << 21;
+        const size_t bytes = lattice.sites * dim * PARTS * sizeof(Element);
+        large = bytes > 2 * PAGE;
+        void* memory = nullptr;
+        if (posix_memalign(&memory, bytes < PAGE ? 64 : PAGE, bytes)) std::abort();
+#if defined(MADV_HUGEPAGE)
+        if (bytes >= PAGE) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+        data = static_cast<Element*>(memory);
+    }
+    ~Field() { std::free(data); }
+    Field(const Field&) = delete;
+    Field& operator=(const Field&) = delete;
+
+    INLINE Element* at(int64_t site, int mu, int part) const { return data + (site * dim + mu) * PARTS + part; }
+
+    // U_mu at a place, itself or a copy in `room` whose lanes are permuted.
+    INLINE const Element& fetch(const Sublattices& lattice, Place p, int mu, int part, Element& room) const {
+        const Element* here = at(p.site, mu, part);
+        if (p.border == 0) return *here;
+        const vec* all = reinterpret_cast<const vec*>(at(p.site, mu, 0));
+        vec* out = reinterpret_cast<vec*>(&room);
+        const auto from = lattice.from[INSIDE + p.border][part];
+        for (int k = 0; k < VECTORS; k++) out[k] = permuted(all + k, VECTORS, from);
+        return room;
+    }
+};
+
+// Writes records wherever they lie.
+template <int width, int first = 0> INLINE void scatter_tile(real* const (&record)[L], const vec (&tile)[width]) {
+    constexpr int size = std::min(L, width - first);
+    vec rows[L];
+    for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
+    transpose(rows);
+    for (int l = 0; l < L; l++) store_part(record[l] + first, size, rows[l]);
+    if constexpr (first + L < width) scatter_tile<width, first + L>(record, tile);
+}
+
+// Links of the lattice (direction, site, width) to and from this layout, a slice of sites at a time.
+template <class Element> INLINE void pack(const Sublattices& lattice, const real* links, const Field<Element>& field, int64_t site) {
+    for (int mu = 0; mu < lattice.dim; mu++)
+        for (int part = 0; part < PARTS; part++) {
+            constexpr int width = Element::WIDTH;
+            const real* record[L];
+            vec tile[width];
+            for (int l = 0; l < L; l++) record[l] = links + lattice.link(site, mu, part * L + l) * width;
+            if constexpr (width >= PER) gather_tile(record, width, tile);
+            else
+                for (int l = 0; l < L; l++) tile[0][l] = *record[l];
+            field.at(site, mu, part)->from_record(tile);
+        }
+}
+template <class Element> INLINE void unpack(const Sublattices& lattice, const Field<Element>& field, real* links, int64_t site) {
+    for (int mu = 0; mu < lattice.dim; mu++)
+        for (int part = 0; part < PARTS; part++) {
+            constexpr int width = Element::WIDTH;
+            real* record[L];
+            vec tile[width];
+            for (int l = 0; l < L; l++) record[l] = links + lattice.link(site, mu, part * L + l) * width;
+            field.at(site, mu, part)->to_record(tile);
+            if constexpr (width >= PER) scatter_tile<width>(record, tile);
+            else
+                for (int l = 0; l < L; l++) *record[l] = tile[0][l];
+        }
+}

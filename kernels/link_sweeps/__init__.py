@@ -1,0 +1,146 @@
+"""link_sweeps: heat bath and over-relaxation of all links of a lattice, many sweeps in one call."""
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels import build, gpu
+from lattice_flows.kernels.define import define_op, plain, underivable
+from lattice_flows.kernels.link_sweeps import reference
+from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVER_RELAXATION
+
+__all__ = ["HEAT_BATH", "OVER_RELAXATION", "link_sweeps", "sublattices"]
+
+SMALLEST, LARGEST = 1, 8  # the smallest and largest N that there is a compiled kernel for; N = 1 is U(1)
+LARGEST_ON_GPU = 3  # and a Triton kernel, for N = 2 and 3
+NODES = 16
+"""The number of sublattices, the same on every machine."""
+
+
+class Swept(NamedTuple):
+    """New links `(chains, dim, *extents, *element)`, and their action `(chains,)`, float64."""
+
+    links: Tensor
+    action: Tensor
+
+
+def link_sweeps(
+    links: Tensor, extents: Sequence[int], weights: Tensor, moves: Sequence[int], keys: Tensor, calls: Tensor
+) -> Swept:
+    """Sweeps over the links of periodic lattices: each move changes every link once, given its staples.
+
+        S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    w = beta / N for the Wilson action.
+
+    A heat bath leaves exp(-S) invariant, over-relaxation S itself. A chain depends on its own links, key and calls
+    alone. The k-th heat bath takes the numbers of call calls + k of a stream. There is no derivative, and asking for
+    one raises.
+
+    Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
+    weights `(dim, dim)`, float64, symmetric; moves of `HEAT_BATH` and `OVER_RELAXATION`; keys `(chains, 2)` and calls
+    `(chains,)`, int64, as for `uniforms`.
+
+    Raises:
+        InvalidInput: shapes or dtypes do not fit, or the extents have no `sublattices`.
+
+    Source: N. Cabibbo and E. Marinari, Phys. Lett. B 119 (1982) 387; A. D. Kennedy and B. J. Pendleton, Phys. Lett. B
+    156 (1985) 393; M. Creutz, Phys. Rev. D 36 (1987) 515; P. Boyle et al., arXiv:1512.03487, for the layout.
+
+    Example:
+        >>> import torch
+        >>> links, weights = torch.zeros(1, 2, 8, 8), torch.full((2, 2), 4.0, dtype=torch.float64)
+        >>> keys, calls = torch.tensor([[1, 2]]), torch.tensor([0])
+        >>> hot = link_sweeps(links, (8, 8), weights, [HEAT_BATH] * 50, keys, calls)
+        >>> after = link_sweeps(hot.links, (8, 8), weights, [OVER_RELAXATION] * 4, keys, calls)
+        >>> bool(-250 < hot.action < -200), bool(torch.isclose(hot.action, after.action))  # <cos P> = 0.86
+        (True, True)
+    """
+    nodes, flat = check_fields(links, tuple(extents), weights, keys, calls)
+    if set(moves) - {HEAT_BATH, OVER_RELAXATION}:
+        raise InvalidInput(f"moves are HEAT_BATH and OVER_RELAXATION, got {list(moves)}")
+    new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls)
+    return Swept(new.reshape(links.shape), action)
+
+
+def check_fields(
+    links: Tensor, extents: tuple[int, ...], weights: Tensor, keys: Tensor, calls: Tensor
+) -> tuple[tuple[int, ...], Tensor]:
+    """The cut into sublattices, and the links `(chains, dim * V, N, N)`, if all fit each other."""
+    dim, chains = len(extents), len(links)
+    nodes = (1,) * dim if links.is_cuda else sublattices(extents)  # on a GPU chains are in lanes
+    element = links.shape[-1:] * 2 if links.is_complex() else ()
+    if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
+        raise InvalidInput(
+            "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be "
+            f"cut into {NODES} sublattices, got {links.dtype} {tuple(links.shape)} and extents {extents}"
+        )
+    if weights.shape != (dim, dim) or weights.dtype != torch.float64 or not torch.equal(weights, weights.T):
+        raise InvalidInput(
+            f"weights must be float64 and symmetric ({dim}, {dim}), got {weights.dtype} {tuple(weights.shape)}"
+        )
+    if {keys.dtype, calls.dtype} != {torch.int64} or keys.shape != (chains, 2) or calls.shape != (chains,):
+        raise InvalidInput(
+            f"keys and calls must be int64 ({chains}, 2) and ({chains},), got {keys.dtype} {tuple(keys.shape)} and "
+            f"{calls.dtype} {tuple(calls.shape)}"
+        )
+    return nodes, links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
+
+
+@functools.cache
+def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The number of sublattices along each direction, 16 in all with extents >= 2, or None where there is no such cut.
+
+    The cut is the one with the fewest sites at borders; of equals the last directions are cut.
+
+    Example:
+        >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((5, 5, 5))
+        ((1, 1, 4, 4), (1, 8, 2), None)
+    """
+    counts = itertools.product(*([k for k in (1, 2, 4, 8, 16) if not e % k and e // k >= 2] for e in extents))
+    cuts = [cut for cut in counts if math.prod(cut) == NODES]
+
+    def border(cut: tuple[int, ...]) -> float:
+        return sum(k / extent for k, extent in zip(cut, extents, strict=True) if k > 1)
+
+    return min(cuts, key=lambda cut: (round(border(cut), 9), cut), default=None)
+
+
+def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
+    """Whether there is a kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
+    # the random numbers of a heat bath are blocks of one call
+    blocks = len(extents) * math.prod(extents) * max(1, math.comb(n, 2)) * ATTEMPTS * 2
+    if blocks > 2**32:
+        return False
+    if links.is_cuda:
+        return 2 <= n <= LARGEST_ON_GPU and gpu.implementation("link_sweeps", n) is not reference
+    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and links.is_cpu
+    return known and build.native("link_sweeps", links.dtype, n) is not None
+
+
+def _shapes(links, *_):
+    return torch.empty_like(links, memory_format=torch.contiguous_format), links.new_empty(
+        len(links), dtype=torch.float64
+    )
+
+
+def integers(values: Sequence[int]) -> Tensor:
+    """An int64 tensor of numbers."""
+    return torch.tensor(values, dtype=torch.int64)
+
+
+_op = define_op(
+    reference.link_sweeps,
+    _shapes,
+    lambda links, extents, nodes, weights, moves, keys, calls, out, action: (
+        plain(links), len(links), len(extents), integers(extents), integers(nodes), weights.contiguous(),
+        integers(moves), len(moves), keys.contiguous(), calls.contiguous(), out, action,
+    ),
+    smallest=SMALLEST,
+    largest=LARGEST,
+)  # fmt: skip
+_sweeps = underivable(_op)

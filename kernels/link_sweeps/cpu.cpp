@@ -1,0 +1,196 @@
+// link_sweeps for CPUs: heat bath and over-relaxation of the links of a lattice, 16 sublattices at once.
+#define SAME_BITS
+#include "numbers.hpp"
+#include "staples.hpp"
+
+constexpr int N = SIZE, PAIRS = N * (N - 1) / 2, ATTEMPTS = 16;
+
+namespace {
+
+template <int N> __attribute__((noinline)) void relax(Link<N>& link, const Link<N>& sum, real) {
+    Link<N> product;
+    link_product<false, false, false>(link, sum, product);
+    Link<N> u = link;
+    for (int p = 0, pair = 0; p < N - 1; p++)
+        for (int q = p + 1; q < N; q++, pair++) {
+            const auto &re = product.re, &im = product.im;
+            Quaternion v = {re[p][p] + re[q][q], im[p][q] + im[q][p], re[p][q] - re[q][p], im[p][p] - im[q][q]};
+            const vec vector = v.x * v.x + v.y * v.y + v.z * v.z, square = v.w * v.w + vector;
+            const auto still = square < traits<vec>::tiny;
+            const vec inverse = 1 / select<vec>(still, splat<vec>(1), square), twice = -2 * v.w * inverse;
+            v = {(v.w * v.w - vector) * inverse, twice * v.x, twice * v.y, twice * v.z};
+            v.w = select<vec>(still, splat<vec>(1), v.w);
+            turn(u, p, q, v);
+            if (pair + 1 < PAIRS) turn(product, p, q, v);
+        }
+    neaten(u);
+    link = u;
+}
+
+template <int N> __attribute__((noinline)) void heat(Link<N>& link, const Link<N>& sum, real strength, const Numbers& numbers) {
+    Link<N> product;
+    link_product<false, false, false>(link, sum, product);
+    Link<N> u = link;
+    mask_of<vec> moved = {};
+    for (int p = 0, pair = 0; p < N - 1; p++)
+        for (int q = p + 1; q < N; q++, pair++) {
+            Quaternion direction;
+            const vec k = part(product, p, q, direction) * (2 * strength);
+            Quaternion b = direction;
+            moved |= draw(k, ATTEMPTS, [&](int i, vec (&r)[4]) { numbers(pair * ATTEMPTS + i, r); }, b);
+            const Quaternion a = divide(b, direction);
+            turn(u, p, q, a);
+            if (pair + 1 < PAIRS) turn(product, p, q, a);
+        }
+    neaten(u);
+    choose(moved, u, link);
+}
+
+// Of SU(2) the sum is a multiple of a link.
+INLINE vec inverse_length(const Link<2>& s, vec& length) {
+    const vec square = s.w * s.w + s.x * s.x + s.y * s.y + s.z * s.z;
+    const auto still = square < traits<vec>::tiny;
+    length = select<vec>(still, vec{}, sqrt_(square));
+    return 1 / select<vec>(still, splat<vec>(1), length);
+}
+
+INLINE void relax(Link<2>& u, const Link<2>& sum, real) {
+    vec length;
+    const vec inverse = inverse_length(sum, length);
+    Link<2> s = sum, product, found;
+    s.scale(inverse);
+    link_product<false, false, false>(s, u, product);
+    link_product<false, false, false>(product, s, found);
+    const auto still = length == 0;
+    static_cast<Quaternion&>(u) = pick(still, u, {found.w, -found.x, -found.y, -found.z});
+    neaten(u);
+}
+
+INLINE void heat(Link<2>& u, const Link<2>& sum, real strength, const Numbers& numbers) {
+    vec length;
+    const vec inverse = inverse_length(sum, length);
+    Link<2> s = sum, b = u, found;
+    s.scale(inverse);
+    auto moved = draw(length * (2 * strength), ATTEMPTS, numbers, b);
+    moved &= u.w == u.w;  // what is not a number stays
+    s.w = select<vec>(length == 0, splat<vec>(1), s.w);
+    link_product<false, true, false>(b, s, found);
+    neaten(found);
+    static_cast<Quaternion&>(u) = pick(moved, found, u);
+}
+
+INLINE vec inverse_length(const Link<1>& s, vec& length) {
+    const vec square = s.re * s.re + s.im * s.im;
+    const auto still = square < traits<vec>::tiny;
+    length = select<vec>(still, vec{}, sqrt_(square));
+    return 1 / select<vec>(still, splat<vec>(1), length);
+}
+
+INLINE void relax(Link<1>& u, const Link<1>& sum, real) {
+    vec length;
+    const vec inverse = inverse_length(sum, length);
+    Link<1> s = sum, product, found;
+    s.scale(inverse);
+    link_product<false, false, false>(s, u, product);
+    link_product<true, true, false>(product, s, found);
+    const auto still = length == 0;
+    u.re = select(still, u.re, found.re), u.im = select(still, u.im, found.im);
+    neaten(u);
+}
+
+// Angles from exp(k cos), by rejection from a wrapped Cauchy law: D. J. Best and N. I. Fisher, Appl. Statist. 28 (1979) 152.
+INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& numbers) {
+    vec length;
+    const vec inverse = inverse_length(sum, length), k = length * strength;
+    const vec tau = 1 + sqrt_(1 + 4 * k * k), q = real(0.5) * (tau + sqrt_(2 * tau)), rho = k / q, square = 1 - rho * rho;
+    Link<1> s = sum, b = u, found;
+    s.scale(inverse);
+    s.re = select<vec>(length == 0, splat<vec>(1), s.re);
+    mask_of<vec> waiting = k == k;
+    for (int i = 0; i < ATTEMPTS && any(waiting); i++) {
+        vec r[4], sine, cosine;
+        numbers(i, r);
+        sincos_((r[0] - real(0.5)) * real(PI), sine, cosine);
+        // Best and Fisher's k (r - f)
+        const vec c = q * square * square / (2 + 2 * rho * (rho + 2 * (cosine * cosine - sine * sine)));
+        const auto accepted = (r[1] < c * exp2_((1 - c) * real(LOG2_E))) & waiting;
+        const vec across = (1 - rho) * sine, along = (1 + rho) * cosine;  // of half the angle
+        const vec per = 1 / (along * along + across * across);
+        b.re = select(accepted, (along * along - across * across) * per, b.re);
+        b.im = select(accepted, 2 * along * across * per, b.im);
+        waiting &= ~accepted;
+    }
+    link_product<false, true, false>(b, s, found);
+    neaten(found);
+    const auto moved = ~waiting & (u.re == u.re);  // what is not a number stays
+    u.re = select(moved, found.re, u.re), u.im = select(moved, found.im, u.im);
+}
+
+enum Move { HEAT_BATH, OVER_RELAXATION };
+
+void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int64_t move,
+               const Stream& stream, const int32_t* sites, int64_t count) {
+    const real strength = couplings.strength();
+    for (int64_t i = 0; i < count; i++)
+        for (int part = 0; part < PARTS; part++) {
+            const int32_t site = sites[i];
+            const bool last = part + 1 == PARTS;
+            if (field.large) prefetch_site(lattice, field, sites[std::min(i + last, count - 1)], last ? 0 : part + 1, true);
+            if (move == OVER_RELAXATION)
+                each_link(lattice, field, couplings, site, part,
+                            [=](Link<N>& u, const Link<N>& sum, int) { relax(u, sum, strength); });
+            else
+                each_link(lattice, field, couplings, site, part, [&](Link<N>& u, const Link<N>& sum, int mu) {
+                    heat(u, sum, strength, Numbers(stream, lattice, site, mu, part));
+                });
+        }
+}
+
+}  // namespace
+
+// weights (dim, dim); moves; keys (chains, 2) and calls (chains,), of which every heat bath uses one after the other.
+extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
+                               const double* weights, const int64_t* moves, int64_t n_moves, const int64_t* keys,
+                               const int64_t* calls, real* out, double* action, int64_t threads) {
+    const Sublattices lattice(dim, extents, nodes);
+    const Order order(lattice);
+    const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH;
+    const Couplings couplings(dim, weights);
+    const bool by_chain = threads > 1 && (chains % threads == 0 || chains >= 4 * threads);
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (by_chain)
+    for (int64_t chain = 0; chain < chains; chain++) {
+        const Field<Link<N>> field(lattice);
+        std::vector<double> totals(order.slices * order.rows * NODES);
+#pragma omp parallel num_threads(threads) if (!by_chain && threads > 1 && lattice.sites >= 32)
+        {
+#pragma omp for schedule(static)
+            for (int64_t site = 0; site < lattice.sites; site++) pack(lattice, links + chain * size, field, site);
+            Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
+            for (int64_t k = 0; k < n_moves; k++) {
+                for (int64_t slice = 0; slice < order.slices; slice++)
+                    for (int c = 0; c < order.classes(); c++) {
+#pragma omp for schedule(static)
+                        for (int64_t row = order.begin(c); row < order.end(c); row++)
+                            sweep_row(lattice, field, couplings, moves[k], stream, order.row(slice, row), order.row_size);
+                    }
+                stream.call += moves[k] == HEAT_BATH;
+            }
+#pragma omp for schedule(static)
+            for (int64_t row = 0; row < order.slices * order.rows; row++) {
+                double total[NODES] = {};
+                for (int64_t i = 0; i < order.row_size; i++) {
+                    const int32_t* site = order.row(0, row) + i;
+                    if (field.large && i + 1 < order.row_size)
+                        for (int part = 0; part < PARTS; part++) prefetch_site(lattice, field, site[1], part, false);
+                    add_plaquettes(lattice, field, couplings, *site, total);
+                    unpack(lattice, field, out + chain * size, *site);
+                }
+                std::copy(total, total + NODES, &totals[row * NODES]);
+            }
+        }
+        double sum = 0;
+        for (double part : totals) sum += part;
+        action[chain] = -sum;
+    }
+    return 0;
+}

@@ -1,0 +1,158 @@
+"""link_sweeps in plain PyTorch: the definition of the op."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lattice_flows.kernels.heat_bath import reference as heat_bath
+from lattice_flows.kernels.uniforms.reference import LOWER, philox
+
+HEAT_BATH, OVER_RELAXATION = 0, 1
+ATTEMPTS = 16
+
+
+def link_sweeps(
+    links: Tensor, extents: Sequence[int], nodes: Sequence[int], weights: Tensor, moves: Sequence[int], keys: Tensor,
+    calls: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """New links, and minus the sum of weighted plaquettes; see `lattice_flows.kernels.link_sweeps`.
+
+    Shapes: links `(chains, dim * V, N, N)`, for U(1) angles `(chains, dim * V, 1, 1)`; nodes `(dim,)`, the number of
+    sublattices along each direction; moves of `HEAT_BATH` and `OVER_RELAXATION`.
+    """
+    field, angles = Field(links, extents, weights), not links.is_complex()
+    grid, u = field.grid, field.u
+    calls = calls.clone()
+    for move in moves:
+        for sites in _order(grid, nodes):
+            for mu in range(len(extents)):
+                here = mu * grid.numel() + sites
+                old, sums = u[:, here].flatten(0, 1), field.staples(mu, sites).flatten(0, 1)
+                if move == OVER_RELAXATION:
+                    new = _reflected(old, sums) if angles else heat_bath.over_relaxation(old, sums)
+                else:
+                    numbers = _numbers(keys, calls, here, links)
+                    draw = _drawn if angles else heat_bath.heat_bath
+                    new = draw(old, sums, 1.0, numbers.flatten(0, 1))
+                u[:, here] = new.reshape(u[:, here].shape)
+        if move == HEAT_BATH:
+            calls = calls + 1
+    return field.links(), field.action()
+
+
+class Field:
+    """Links of lattices, or for angles their phases, with the sums of their weighted staples."""
+
+    def __init__(self, links: Tensor, extents: Sequence[int], weights: Tensor):
+        self.u = links.clone() if links.is_complex() else torch.polar(torch.ones_like(links), links)
+        self.angles, self.weights = not links.is_complex(), weights
+        self.grid = torch.arange(math.prod(extents)).reshape(tuple(extents))
+        self.up = [self.grid.roll(-1, mu).flatten() for mu in range(len(extents))]
+        self.down = [self.grid.roll(1, mu).flatten() for mu in range(len(extents))]
+
+    def at(self, mu: int, sites: Tensor) -> Tensor:
+        """U_mu of sites, `(chains, n, N, N)`."""
+        return self.u[:, mu * self.grid.numel() + sites]
+
+    def staples(self, mu: int, sites: Tensor) -> Tensor:
+        """The sums of the staples of U_mu of sites."""
+        at, total = self.at, torch.zeros_like(self.at(mu, sites))
+        for nu in set(range(len(self.up))) - {mu}:
+            below = self.down[nu][sites]
+            over = at(nu, self.up[mu][sites]) @ adjoint(at(mu, self.up[nu][sites])) @ adjoint(at(nu, sites))
+            under = adjoint(at(mu, below) @ at(nu, self.up[mu][below])) @ at(nu, below)
+            total = total + self.weights[mu, nu].to(total.dtype) * (over + under)
+        return total
+
+    def action(self) -> Tensor:
+        """Minus the sum of the weighted plaquettes, `(chains,)`."""
+        everywhere, total = self.grid.flatten(), self.u.real.new_zeros(len(self.u), dtype=torch.float64)
+        for mu, nu in itertools.combinations(range(len(self.up)), 2):
+            ahead = self.at(nu, self.up[mu]) @ adjoint(self.at(mu, self.up[nu]))
+            loops = self.at(mu, everywhere) @ ahead @ adjoint(self.at(nu, everywhere))
+            total -= self.weights[mu, nu] * loops.diagonal(dim1=-2, dim2=-1).real.double().sum((1, 2))
+        return total
+
+    def links(self) -> Tensor:
+        """Links as they came, or angles."""
+        if not self.angles:
+            return self.u
+        turned = self.u.angle()
+        return torch.where(turned >= math.pi, -math.pi, turned)
+
+
+def adjoint(a: Tensor) -> Tensor:
+    """a^dagger without a lazy conjugate."""
+    return a.mT.conj_physical()
+
+
+def _order(grid: Tensor, nodes: Sequence[int]) -> Iterator[Tensor]:
+    """Flat indices of sites in the order of a sweep, those together that are independent.
+
+    Sublattices are walked at once, slice after slice of their longest direction, and in a slice rows across the longest
+    of the other directions: first the even rows, then the odd ones, and the last of an odd number alone.
+    """
+    extents = [extent // count for extent, count in zip(grid.shape, nodes, strict=True)]
+    a, b = sorted(range(len(extents)), key=lambda mu: (-extents[mu], mu))[:2]
+    corners = torch.cartesian_prod(
+        *(torch.arange(0, full, part) for full, part in zip(grid.shape, extents, strict=True))
+    )
+    even = extents[b] - extents[b] % 2
+    classes = [range(0, even, 2), range(1, even, 2), range(even, extents[b])]
+    rest = [mu for mu in range(len(extents)) if mu not in (a, b)]
+    for first, rows in itertools.product(range(extents[a]), filter(len, classes)):
+        for others in itertools.product(*(range(extents[mu]) for mu in rest)):
+            sites = torch.empty(len(rows), len(extents), dtype=torch.int64)
+            sites[:, a], sites[:, b], sites[:, rest] = first, torch.tensor(rows), torch.tensor(others).long()
+            yield grid[(sites[:, None] + corners).flatten(0, 1).unbind(-1)]
+
+
+def _numbers(keys: Tensor, calls: Tensor, here: Tensor, links: Tensor) -> Tensor:
+    """Uniform numbers `(chains, n, pairs, ATTEMPTS, 4)` of the links `here` `(n,)`."""
+    pairs = max(1, math.comb(links.shape[-1], 2))
+    return draws(keys, calls, here, pairs * ATTEMPTS, links).unflatten(2, (pairs, ATTEMPTS))
+
+
+def draws(keys: Tensor, calls: Tensor, here: Tensor, n: int, links: Tensor) -> Tensor:
+    """n times four uniform numbers `(chains, len(here), n, 4)` of the links `here`, in the precision of `links`."""
+    double = links.dtype in (torch.float64, torch.complex128)
+    blocks = torch.arange(n * (1 + double)) * links.shape[1] + here[:, None]  # (links, blocks)
+    blocks = blocks.to(links.device)
+    low, high, call = keys[:, 0, None, None], keys[:, 1, None, None], calls[:, None, None]
+    words = philox((blocks, call, high & LOWER, high >> 32 & LOWER), (low & LOWER, low >> 32 & LOWER))
+    if double:
+        parts = [words[k + 1].double() * 2.0**-32 + (words[k] >> 11).double() * 2.0**-53 for k in (0, 2)]
+    else:
+        parts = [(word >> 8).float() * 2.0**-24 for word in words]
+    return torch.stack(parts, -1).flatten(2).unflatten(2, (n, 4))
+
+
+def _reflected(u: Tensor, sums: Tensor) -> Tensor:
+    """Phases with the same Re(u S)."""
+    r = sums.abs()
+    direction = torch.where(r > 0, sums / r, 1.0)
+    return torch.where(r > 0, adjoint(u * direction * direction), u)
+
+
+def _drawn(u: Tensor, sums: Tensor, strength: float, numbers: Tensor) -> Tensor:
+    """Phases from the density exp(strength Re(u S)).
+
+    Source: D. J. Best and N. I. Fisher, Appl. Statist. 28 (1979) 152.
+    """
+    r = sums.abs()
+    direction, k = torch.where(r > 0, sums / r, 1.0), strength * r
+    tau = 1 + (1 + 4 * k * k).sqrt()
+    q = (tau + (2 * tau).sqrt()) / 2
+    rho = k / q
+    waiting = torch.ones_like(k, dtype=torch.bool)
+    for turn, threshold in (pair.unbind(-1) for pair in numbers[:, 0, :, :2].unbind(1)):
+        half = math.pi * (turn[:, None, None] - 0.5)
+        c = q * (1 - rho * rho).square() / (2 + 2 * rho * (rho + 2 * (2 * half).cos()))
+        accepted = waiting & (threshold[:, None, None] < c * (1 - c).exp())
+        angle = 2 * ((1 - rho) * half.sin()).atan2((1 + rho) * half.cos())
+        u = torch.where(accepted, torch.polar(torch.ones_like(angle), angle) * adjoint(direction), u)
+        waiting = waiting & ~accepted
+    return u

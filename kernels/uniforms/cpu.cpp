@@ -1,0 +1,24 @@
+// Uniform random numbers of streams for CPUs: a block of words a lane.
+#include "parameters.hpp"
+#include "philox.hpp"
+
+extern "C" int64_t uniforms(const int64_t* keys, const int64_t* calls, int64_t chains, int64_t n, real* out,
+                            int64_t threads) {
+    for (int64_t k = 0; k < chains; k++)
+        if (calls[k] >> 32) return 1;
+    constexpr int PARTS = 16 / sizeof(real);  // numbers of a block
+    const int64_t blocks = (n + PARTS - 1) / PARTS, padded = (blocks + L - 1) / L * L;
+    threads = std::min(threads, 1 + chains * padded / 65536);  // to wake a thread takes a while
+    return for_blocks(chains * padded, threads, [=](int64_t m, int) {
+        const int64_t chain = m / padded, first = m % padded;
+        const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
+        vec numbers[PARTS];
+        uniforms(stream, lane_numbers<words_of<vec>>() + uint32_t(first), numbers);
+        for (int i = 0; i < PARTS; i++) {
+            const int64_t at = i * blocks + first, count = std::min({int64_t(L), blocks - first, n - at});
+            if (count == L) store(out + chain * n + at, numbers[i]);
+            else if (count > 0) store_part(out + chain * n + at, count, numbers[i]);
+        }
+        return true;
+    });
+}
