@@ -24,10 +24,11 @@ part() {
 
 rm -f "$out/summary.log"
 part 60 machine "$python" experiments/kernels/gpu.py machine "$out/machine.json"
+part 100 tests "$python" -m pytest -q -n 8 --no-header -p no:cacheprovider -p no:benchmark tests/kernels/test_on_gpu.py \
+    tests/kernels/test_triton.py tests/kernels/test_link_sweeps.py tests/sampling/test_keyed.py \
+    -k "not without_a_gpu and not interpreter"
 part 90 chains "$python" experiments/kernels/gpu.py chains "$out/chains.json"
-part 90 ops "$python" experiments/kernels/gpu.py ops "$out/ops.json"
-part 110 tests "$python" -m pytest -q -n 8 --no-header -p no:cacheprovider tests/kernels/test_on_gpu.py \
-    tests/kernels/test_triton.py tests/sampling/test_keyed.py -k "not without_a_gpu and not interpreter"
+part 60 ops "$python" experiments/kernels/gpu.py ops "$out/ops.json"
 part 120 training "$python" experiments/kernels/gpu.py training "$out/training.json"
 
 "$python" - "$out" << 'PYTHON'

@@ -82,6 +82,9 @@ def cases(many: int) -> Iterator[Case]:
     """Ops with a kernel for GPUs."""
     generator = torch.Generator().manual_seed(0)
     few = min(many, 4096)
+    side = 16
+    site = torch.arange(side * side, device=DEVICE).reshape(side, side)
+    table = torch.stack((site, site.roll(-1, 0) + side**2, site.roll(-1, 1), site + side**2)).flatten(1)
     for dtype in (torch.complex64, torch.complex128):
         real, name = dtype.to_real(), str(dtype).removeprefix("torch.complex")
         single = {"64": "float32", "128": "float64"}[name]
@@ -94,6 +97,11 @@ def cases(many: int) -> Iterator[Case]:
             params = torch.randn(many, row.shape[1], device=DEVICE, dtype=real)
             yield Case(f"spectral_flow SU({n}) {single}", lambda w, p: kernels.spectral_flow(w, p, BINS), (w, params))
             yield Case(f"algebra_exp SU({n}) {single}", kernels.algebra_exp, (kernels.algebra_exp(w - w.mH) - w,))
+            fields = w.unflatten(0, (-1, 2 * side**2))
+            yield Case(
+                f"link_products SU({n}) {single}, 2 links",
+                lambda w: kernels.link_products(w, table, (True, True, False, False)), (fields,),
+            )  # fmt: skip
 
 
 def ops() -> dict:
@@ -151,30 +159,40 @@ def training() -> dict:
     return found
 
 
+def _sweeps(group: SU, beta: float, dtype: torch.dtype, chains: int, device: str) -> dict:
+    """ns a link of sweeps of a group on 8^4, from thermalised chains, and the plaquette there."""
+    action = actions.Wilson(GaugeField(group, (SIDE,) * 4), beta=beta)
+    links, streams = chains * 4 * SIDE**4, sampling.Streams(seed=1, chains=chains, device=device)
+    bath, over = sampling.HeatBath(action), sampling.OverRelaxation(action)
+    cycle = sampling.Cycle([bath, (over, 4)])
+    state, found = cycle.init(sampling.start(action.space, streams, "cold", dtype=dtype)), {"chains": chains}
+    for _ in range(40):
+        state, _ = cycle.step(state, streams)
+    found["plaquette"] = float((-state.action / (beta * 6 * SIDE**4)).mean())
+    ten = {"heat bath": [bath] * 10, "over-relaxation": [over] * 10, "cycle of 1 + 4": [bath, *[over] * 4] * 2}
+    for name, samplers in ten.items():
+        # ten sweeps in one call take what packing and the action cost once
+        step = sampling.Cycle(samplers)
+        found[f"{name}, ns a link"] = 1e9 * seconds(lambda step=step: step.step(state, streams)) / (10 * links)
+    return found
+
+
 def chains() -> dict:
-    """ns a link of heat bath with four over-relaxations, on the device for many chains and on one core for one."""
-    found = {}
-    on_device = (CHAINS, torch.device("cuda")) if DEVICE == "cuda" else (4, torch.device("cpu"))
-    action = actions.Wilson(GaugeField(SU(3), (SIDE,) * 4), beta=6.0)
-    sampler = sampling.Cycle([sampling.HeatBath(action), (sampling.OverRelaxation(action), 4)])
+    """ns a link of heat bath and over-relaxation, on the device for many chains and on one core for one."""
     torch.set_num_threads(1)
-    for label, (n, device) in {"device": on_device, "one core": (1, torch.device("cpu"))}.items():
-        streams = sampling.Streams(seed=1, chains=n, device=device)
-        state = sampler.init(sampling.start(action.space, streams, "cold", dtype=torch.complex64))
-
-        def step(streams=streams, holder=[state]):  # noqa: B006
-            holder[0], _ = sampler.step(holder[0], streams)
-            return holder[0]
-
-        for _ in range(3):
-            state = step()
-        took = seconds(step)
-        for _ in range(20 if DEVICE == "cuda" or n == 1 else 1):
-            state = step()
-        plaquette = float((-state.action / (6.0 * 6 * SIDE**4)).mean())
-        found[label] = {"chains": n, "seconds": took, "ns a link": 1e9 * took / (5 * n * 4 * SIDE**4)}
-        found[label]["plaquette"] = plaquette
-    found["cores"] = found["one core"]["ns a link"] / found["device"]["ns a link"]
+    many = CHAINS if DEVICE == "cuda" else 2
+    found = {}
+    for name, group, beta, dtype in (
+        ("SU(3) float32", SU(3), 6.0, torch.complex64),
+        ("SU(3) float64", SU(3), 6.0, torch.complex128),
+        ("SU(2) float32", SU(2), 2.4, torch.complex64),
+    ):
+        found[name] = {"device": _sweeps(group, beta, dtype, many, DEVICE)}
+        found[name]["one core"] = _sweeps(group, beta, dtype, 1, "cpu")
+        for what in ("heat bath", "over-relaxation", "cycle of 1 + 4"):
+            one, all_ = (found[name][where][f"{what}, ns a link"] for where in ("one core", "device"))
+            found[name][f"{what}, cores"] = one / all_
+        print(json.dumps({name: found[name]}), flush=True)
     return found
 
 
