@@ -37,22 +37,23 @@ CIRCULAR = constant(1)
 SHARED = constant(2)
 
 
-def blocks(count: int) -> int:
+WARP = 64 if torch.version.hip else 32
+"""The number of threads that go together."""
+
+
+def blocks(count: int, block: int = BLOCK) -> int:
     """How many blocks hold so many lanes."""
-    return (count + BLOCK - 1) // BLOCK
+    return (count + block - 1) // block
 
 
-def warps(block: int) -> int:
-    """The number of warps, or wavefronts, that give every lane of a block a thread."""
-    return block // (64 if torch.version.hip else 32)
-
-
-def launch(kernel: Any, count: int, *arguments: Any, **constants: Any) -> None:
-    """Run a kernel on `count` lanes, on the device of its first argument."""
+def launch(kernel: Any, count: int, *arguments: Any, block: int = BLOCK, **constants: Any) -> None:
+    """Run a kernel on `count` lanes, a thread each, on the device of its first argument."""
     if count == 0:
         return
     with torch.cuda.device_of(arguments[0]):
-        kernel[(blocks(count),)](*arguments, **constants, BLOCK=BLOCK, num_warps=warps(BLOCK), enable_fp_fusion=True)
+        kernel[(blocks(count, block),)](
+            *arguments, **constants, BLOCK=block, num_warps=block // WARP, enable_fp_fusion=True
+        )
 
 
 def as_reals(x: torch.Tensor) -> torch.Tensor:

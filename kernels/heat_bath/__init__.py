@@ -13,6 +13,7 @@ from lattice_flows.kernels.matrices import check_matrices
 __all__ = ["heat_bath", "over_relaxation"]
 
 LARGEST = 8  # the largest N that there is a compiled kernel for
+LARGEST_ON_GPU = 3  # and a Triton kernel
 
 
 def heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tensor) -> Tensor:

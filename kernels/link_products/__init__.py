@@ -14,6 +14,7 @@ from lattice_flows.kernels.matrices import REAL
 __all__ = ["link_products"]
 
 LARGEST = 8  # the largest N that there is a compiled kernel for
+LARGEST_ON_GPU = 3  # and a Triton kernel
 
 
 def link_products(links: Tensor, table: Tensor, forward: Sequence[bool]) -> Tensor:

@@ -14,6 +14,7 @@ from lattice_flows.kernels.link_sums import reference
 __all__ = ["link_forces", "link_sums"]
 
 SMALLEST, LARGEST = 1, 8  # the smallest and largest N that there is a compiled kernel for; N = 1 is U(1)
+LARGEST_ON_GPU = 3  # and a Triton kernel
 
 Orientations = Sequence[Sequence[bool]]
 

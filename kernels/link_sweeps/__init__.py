@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build
+from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.define import define_op, plain, underivable
 from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVER_RELAXATION
@@ -18,6 +18,7 @@ from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVE
 __all__ = ["HEAT_BATH", "OVER_RELAXATION", "link_sweeps", "sublattices"]
 
 SMALLEST, LARGEST = 1, 8  # the smallest and largest N that there is a compiled kernel for; N = 1 is U(1)
+LARGEST_ON_GPU = 3  # and a Triton kernel, for N = 2 and 3
 NODES = 16
 """The number of sublattices, the same on every machine."""
 
@@ -70,7 +71,8 @@ def check_fields(
     links: Tensor, extents: tuple[int, ...], weights: Tensor, keys: Tensor, calls: Tensor
 ) -> tuple[tuple[int, ...], Tensor]:
     """The cut into sublattices, and the links `(chains, dim * V, N, N)`, if all fit each other."""
-    dim, chains, nodes = len(extents), len(links), sublattices(extents)
+    dim, chains = len(extents), len(links)
+    nodes = (1,) * dim if links.is_cuda else sublattices(extents)  # a GPU has chains in lanes
     element = links.shape[-1:] * 2 if links.is_complex() else ()
     if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
         raise InvalidInput(
@@ -109,11 +111,15 @@ def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
-    """Whether there is a compiled kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
+    """Whether there is a kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
     # the random numbers of a heat bath are blocks of one call
     blocks = len(extents) * math.prod(extents) * max(1, math.comb(n, 2)) * ATTEMPTS * 2
-    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and blocks <= 2**32
-    return known and links.is_cpu and build.native("link_sweeps", links.dtype, n) is not None
+    if blocks > 2**32:
+        return False
+    if links.is_cuda:
+        return 2 <= n <= LARGEST_ON_GPU and gpu.implementation("link_sweeps", n) is not reference
+    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and links.is_cpu
+    return known and build.native("link_sweeps", links.dtype, n) is not None
 
 
 def _shapes(links, *_):

@@ -69,7 +69,7 @@ class Field:
 
     def action(self) -> Tensor:
         """Minus the sum of the weighted plaquettes, `(chains,)`."""
-        everywhere, total = self.grid.flatten(), torch.zeros(len(self.u), dtype=torch.float64)
+        everywhere, total = self.grid.flatten(), torch.zeros(len(self.u), dtype=torch.float64, device=self.u.device)
         for mu, nu in itertools.combinations(range(len(self.up)), 2):
             ahead = self.at(nu, self.up[mu]) @ adjoint(self.at(mu, self.up[nu]))
             loops = self.at(mu, everywhere) @ ahead @ adjoint(self.at(nu, everywhere))
@@ -120,6 +120,7 @@ def draws(keys: Tensor, calls: Tensor, here: Tensor, n: int, links: Tensor) -> T
     """n times four uniform numbers `(chains, len(here), n, 4)` of the links `here`, in the precision of `links`."""
     double = links.dtype in (torch.float64, torch.complex128)
     blocks = torch.arange(n * (1 + double)) * links.shape[1] + here[:, None]  # (links, blocks)
+    blocks = blocks.to(links.device)
     low, high, call = keys[:, 0, None, None], keys[:, 1, None, None], calls[:, None, None]
     words = philox((blocks, call, high & LOWER, high >> 32 & LOWER), (low & LOWER, low >> 32 & LOWER))
     if double:

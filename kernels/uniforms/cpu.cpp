@@ -8,6 +8,7 @@ extern "C" int64_t uniforms(const int64_t* keys, const int64_t* calls, int64_t c
         if (calls[k] >> 32) return 1;
     constexpr int PARTS = 16 / sizeof(real);  // numbers of a block
     const int64_t blocks = (n + PARTS - 1) / PARTS, padded = (blocks + L - 1) / L * L;
+    threads = std::min(threads, 1 + chains * padded / 65536);  // to wake a thread takes a while
     return for_blocks(chains * padded, threads, [=](int64_t m, int) {
         const int64_t chain = m / padded, first = m % padded;
         const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};

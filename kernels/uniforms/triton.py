@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lattice_flows.kernels.triton_common import BLOCK, blocks, jit, random_words, tl, unit_interval, warps
+from lattice_flows.kernels.triton_common import BLOCK, WARP, blocks, jit, random_words, tl, unit_interval
 from lattice_flows.kernels.uniforms.reference import PARTS
 
 
@@ -16,7 +16,7 @@ def uniforms(keys: Tensor, calls: Tensor, n: int, dtype: torch.dtype) -> Tensor:
         programs = blocks(-(-n // PARTS[dtype]))
         with torch.cuda.device_of(keys):
             kernel[(len(keys) * programs,)](
-                keys.contiguous(), calls.contiguous(), out, n, programs, BLOCK=BLOCK, num_warps=warps(BLOCK)
+                keys.contiguous(), calls.contiguous(), out, n, programs, BLOCK=BLOCK, num_warps=BLOCK // WARP
             )
     return out
 

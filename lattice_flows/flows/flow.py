@@ -129,7 +129,7 @@ class Flow(nn.Module):
         return self.log_prior(origin) + logdet
 
     def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
-        """n independent samples and log w = -log q, from streams of one generator; else InvalidInput."""
+        """n independent samples and log w = -log q, from one stream; else InvalidInput."""
         if not isinstance(streams, Streams):
             raise InvalidInput(
                 f"a proposal is drawn from streams, got {streams!r}; flow.sample_prior(n, generator) gives prior "
@@ -137,7 +137,7 @@ class Flow(nn.Module):
             )
         if len(streams) != 1:
             raise InvalidInput(f"a proposal is drawn from one stream, got {len(streams)}: take streams.child(k)")
-        x, log_q = self.sample(n, generator=streams.generators[0])
+        x, log_q = self.sample(n, generator=streams.generators()[0])
         return x, -log_q
 
     @torch.no_grad()

@@ -9,7 +9,7 @@
     /acceptance    (n_updates, chains) float64           the share of accepted changes in every update
     /proposals/log_w, action (float64), accepted (bool)  (n_updates, chains, proposals): of a flow, if one proposes
     /end/x, action, log_w, offered                       the state of the chains after the last update, see `ChainState`
-    /end/streams   (chains, k) uint8                     of their random streams
+    /end/streams   (chains,) int64                       of their random streams
     /checksums     CRC-32 of every page of the file      see `lattice_flows.io.checksums`
     attributes     format, version, field, every, and those of the run: group, extents, beta, seed, config, ...
 

@@ -45,7 +45,7 @@ def create_chains(
 
     Args:
         state: of the chains at the start.
-        streams: the state `(chains, k)` of their random streams: `Streams.get_state`.
+        streams: the state `(chains,)` of their random streams: `Streams.get_state`.
         attributes: of the run: numbers, strings and lists of them. `field`, by default `gauge`, names the dataset of
             configurations.
         every: configurations are stored at updates that are multiples of it.

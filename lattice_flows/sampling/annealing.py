@@ -117,8 +117,7 @@ class Annealing:
         if len(streams) != 1:
             raise InvalidInput(f"a proposal is drawn from one stream, got {len(streams)}: take streams.child(k)")
         # forks of this call alone: a second one must not draw the same paths
-        call = int(streams.draw(lambda g: torch.randint(2**62, (), generator=g, device=streams.device)))
-        own = streams.branch("call", call).spread(n)
+        own = streams.branch("call", int(streams.advance())).spread(n)
         found = self.run(start(self.space, own, dtype=self.dtype), own)
         return found.x, found.log_w + found.action.double()
 
@@ -135,7 +134,7 @@ class Annealing:
                 f"chains must be {n} as the streams and fill populations of {self.population}, got {len(x)}"
             )
         # forks of this run alone: a second one must not meet the same proposals
-        runs = streams.draw(lambda g: torch.randint(2**62, (), generator=g, device=streams.device)).tolist()
+        runs = streams.advance().tolist()
         log_w = torch.zeros(n, dtype=torch.float64, device=x.device)
         action = -self.space.log_prior(self.space.check(x)) if self.start is None else stand_at(x, self.start).action
         ancestors = torch.arange(n, device=x.device)
@@ -167,9 +166,8 @@ class Annealing:
         tired = ess(rows) < self.resample_below
         chosen = torch.arange(len(log_w), device=log_w.device).unflatten(0, (-1, size))
         for i in tired.nonzero().flatten().tolist():
-            generator = streams.fork(i * size, "resampling")  # of the first chain of the population
-            uniform = torch.rand((), generator=generator, dtype=torch.float64, device=log_w.device)
-            chosen[i] = i * size + systematic(rows[i], uniform)
+            own = streams.child(i * size, "resampling")  # of the first chain of the population
+            chosen[i] = i * size + systematic(rows[i], own.rand(dtype=torch.float64)[0])
         mean = rows.logsumexp(-1, keepdim=True) - math.log(size)
         return chosen.flatten(), torch.where(tired.unsqueeze(-1), mean, rows).flatten()
 

@@ -75,7 +75,7 @@ class Proposal(Protocol):
         """The space of the configurations."""
 
     def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
-        """n independent x `(n, *shape)` and log w `(n,)`, from the one generator of `streams`."""
+        """n independent x `(n, *shape)` and log w `(n,)`, from the one stream of `streams`."""
 
     def log_w(self, x: Tensor) -> Tensor:
         """log w `(*batch,)` of any x; where w depends on more than x, there is no such method."""

@@ -149,7 +149,7 @@ def test_a_flow_is_a_proposal(flow):
     """Its draw is its sample with the generator of the stream, its weight is 1 / q."""
     streams = Streams(7, 1)
     x, log_w = flow.draw(3, streams)
-    sample = flow.sample(3, generator=Streams(7, 1).generators[0])
+    sample = flow.sample(3, generator=Streams(7, 1).generators()[0])
     assert torch.equal(x, sample.x)
     assert torch.equal(log_w, -sample.log_q)
     # the next draw goes on in the stream

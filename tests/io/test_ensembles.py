@@ -40,7 +40,7 @@ def begin(case, seed=0):
 def update(case, state, streams):
     """A chain that moves now and then: a new state, its acceptance and proposals, from the streams alone."""
     *_, proposals = case
-    moved = streams.rand() < 0.4
+    moved = streams.rand() < 0.3
     x = streams.draw(lambda g: torch.randn(state.x.shape[1:], generator=g, dtype=state.x.dtype))
     x = torch.where(moved.reshape(-1, *[1] * (x.ndim - 1)), x, state.x)
     action = torch.where(moved, streams.rand().to(state.action.dtype), state.action)
@@ -74,8 +74,7 @@ def go_on(path, case, updates, commit_every=1):
     """Adds updates to an ensemble from where it ends; yields after each commit."""
     state, saved = ChainFile(path).end()
     streams = Streams(0, CHAINS)
-    for generator, own in zip(streams.generators, saved, strict=True):
-        generator.set_state(own.clone())
+    streams.set_state(saved)
     with ChainWriter(path) as out:
         for n in range(updates):
             state, acceptance, offers = update(case, state, streams)

@@ -16,6 +16,8 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build
 from lattice_flows.kernels.link_sweeps import HEAT_BATH, OVER_RELAXATION, link_sweeps, sublattices
 from lattice_flows.planar.exact import plaquette
+from lattice_flows.sampling import Cycle, HeatBath, OverRelaxation, Streams, start
+from lattice_flows.sampling.heatbath import Sweep
 
 GROUPS = [U1(), SU(2), SU(3), SU(4), SU(6)]
 LATTICES = [(8, 8), (12, 12), (4, 4, 8), (4, 4, 4, 4), (3, 2, 2, 32)]
@@ -200,3 +202,61 @@ def test_what_is_not_a_number_is_not_hidden(group, move, generator):
     assert found.action[0].isnan()
     assert found.links[0, 0, 3, 3].isnan().all()
     assert not found.links[1].isnan().any()
+
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@on_a_gpu
+@pytest.mark.parametrize(
+    ("group", "extents"), [(U1(), (8, 8)), (SU(2), (8, 8)), (SU(3), (8, 8)), (SU(2), (5, 8))], ids=str
+)
+@by_dtype
+def test_exact_plaquettes_on_a_gpu(group, extents, dtype, monkeypatch):
+    """By samplers, with all chains in one call but for U(1); on a torus, also one of an odd extent."""
+    if group.n > 1:
+        monkeypatch.setattr(Sweep, "by_cells", None)
+    beta, chains, volume = 1.3 * group.n, 300, math.prod(extents)
+    action, streams = Wilson(GaugeField(group, extents), beta), Streams(3, chains, "cuda")
+    sampler = Cycle([(HeatBath(action), 2), (OverRelaxation(action), 1)])
+    state, series = sampler.init(start(action.space, streams, "cold", dtype=dtype)), []
+    for step in range(60):
+        state, _ = sampler.step(state, streams)
+        if step >= 30:
+            series.append(-state.action.double() / (beta * volume))
+    values = torch.stack(series).mean(0)
+    assert abs(values.mean() - plaquette(group, beta, volume)) < 4 * values.std() / chains**0.5
+    torch.testing.assert_close(state.action, action(state.x), rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=0)
+    assert group.defect(state.x).max() < 50 * torch.finfo(dtype).eps
+
+
+@on_a_gpu
+@pytest.mark.parametrize("group", [SU(2), SU(3)], ids=str)
+def test_a_chain_on_a_gpu_depends_on_itself_alone(group, generator):
+    """To the last bit: not on the chains beside it, or on how sweeps are handed over."""
+    chains, extents, moves = 70, (4, 6, 4), [HEAT_BATH, OVER_RELAXATION, HEAT_BATH]
+    links, weights = beginning(group, extents, generator, torch.float32, chains)
+    keys, calls = torch.arange(2 * chains).reshape(chains, 2), torch.arange(chains)
+    links, keys, calls = (x.to("cuda") for x in (links, keys, calls))
+    whole = link_sweeps(links, extents, weights, moves, keys, calls)
+    part = link_sweeps(links[33:40], extents, weights, moves, keys[33:40], calls[33:40])
+    first = link_sweeps(links, extents, weights, moves[:2], keys, calls)
+    then = link_sweeps(first.links, extents, weights, moves[2:], keys, calls + 1)
+    assert torch.equal(whole.links[33:40], part.links)
+    assert torch.equal(whole.action[33:40], part.action)
+    assert torch.equal(whole.links, then.links)
+    assert torch.equal(whole.action, then.action)
+
+
+@on_a_gpu
+def test_plaquette_of_su3_in_four_dimensions_on_a_gpu():
+    """That of the chains of CPUs, which walk in another order."""
+    action, streams = Wilson(GaugeField(SU(3), (4,) * 4), 5.7), Streams(5, 256, "cuda")
+    sampler = Cycle([(HeatBath(action), 1), (OverRelaxation(action), 4)])
+    state, series = sampler.init(start(action.space, streams, "cold")), []
+    for step in range(150):
+        state, _ = sampler.step(state, streams)
+        if step >= 50:
+            series.append(-state.action.double() / (5.7 * 6 * 4**4))
+    values = torch.stack(series).mean(0)
+    assert abs(values.mean() - 0.5595) < 4 * math.hypot(values.std() / 256**0.5, 0.0004)

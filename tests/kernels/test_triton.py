@@ -21,9 +21,17 @@ from lattice_flows.kernels.algebra_exp import reference as exp_reference
 from lattice_flows.kernels.algebra_exp import triton as exp_triton
 from lattice_flows.kernels.circular_spline import reference as circle_reference
 from lattice_flows.kernels.circular_spline import triton as circle_triton
+from lattice_flows.kernels.heat_bath import reference as bath_reference
+from lattice_flows.kernels.heat_bath import triton as bath_triton
+from lattice_flows.kernels.link_products import triton as product_triton
+from lattice_flows.kernels.link_sums import reference as sum_reference
+from lattice_flows.kernels.link_sums import triton as sum_triton
+from lattice_flows.kernels.link_sweeps import reference as sweep_reference
+from lattice_flows.kernels.link_sweeps import triton as sweep_triton
+from lattice_flows.kernels.link_sweeps.reference import HEAT_BATH, OVER_RELAXATION
 from lattice_flows.kernels.spectral_flow import reference as flow_reference
 from lattice_flows.kernels.spectral_flow import triton as flow_triton
-from lattice_flows.kernels.triton_common import BLOCK
+from lattice_flows.kernels.triton_common import BLOCK, WARP
 from lattice_flows.kernels.uniforms import reference as uniform_reference
 from lattice_flows.kernels.uniforms import triton as uniform_triton
 
@@ -246,6 +254,114 @@ def test_uniforms(dtype, generator):
         assert found.cpu().equal(uniform_reference.uniforms(keys, calls, n, dtype))
 
 
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [2, 3])
+def test_heat_bath(n, dtype, generator):
+    """With sums of staples from none at all to large ones, of which some leave an element as it is."""
+    size, pairs = 2 * WARP + 5, n * (n - 1) // 2
+    elements = matrices(n, size, generator)[0]
+    scale = torch.logspace(-6, 1, size, dtype=torch.float64)
+    scale[:2] = 0
+    staples = matrices(n, 6 * size, generator)[0].unflatten(0, (6, size)).sum(0) * scale[:, None, None]
+    uniforms = torch.rand(size, pairs, 1, 4, generator=generator, dtype=torch.float64)
+    uniforms[-1, ..., 3] = 0.999999
+    u, s, r = on(DEVICE, dtype, elements, staples.to(torch.complex64).to(torch.complex128), uniforms)
+    wide = [x.cpu().to(torch.complex128 if x.is_complex() else torch.float64) for x in (u, s, r)]
+    found = bath_triton.heat_bath(u, s, 1.5, r), bath_triton.over_relaxation(u, s)
+    expected = bath_reference.heat_bath(*wide[:2], 1.5, wide[2]), bath_reference.over_relaxation(*wide[:2])
+    for left, right in zip(found, expected, strict=True):
+        error = (left.cpu() - right).abs().amax((1, 2)).double()
+        assert left.dtype == u.dtype
+        assert error.quantile(0.97) < 100 * n * torch.finfo(dtype).eps  # a rounding may decide about a proposal
+        assert (left.cpu() @ left.cpu().mH - torch.eye(n)).abs().max() < 50 * torch.finfo(dtype).eps
+    assert found[0][-1].equal(u[-1])
+
+
+@runs
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_link_sums(n, dtype, generator):
+    links = normal(2, 7, n, n, generator=generator, dtype=torch.complex128)
+    tables = torch.randint(7, (3, 2, BLOCK // 2 + 1), generator=generator)
+    forward, active = [True, False, True, True, False, False], torch.randint(7, tables.shape[2:], generator=generator)
+    (u,), tables_there, active_there = on(DEVICE, dtype, links), tables.to(DEVICE), active.to(DEVICE)
+    found = (
+        sum_triton.link_sums(u, tables_there, forward),
+        sum_triton.link_forces(u, tables_there, forward, active_there),
+        product_triton.link_products(u, tables_there[0], forward[:2]),
+    )
+    expected = (
+        sum_reference.link_sums(links, tables, forward),
+        sum_reference.link_forces(links, tables, forward, active),
+        sum_reference.link_products(links, tables[0], forward[:2]),
+    )
+    check((*found, *found), (*expected, *expected), dtype)
+    tables_there[1, 1, 5] = 7
+    assert sum_triton.link_sums(u, tables_there, forward).isnan().any((2, 3)).nonzero()[:, 1].tolist() == [5, 5]
+
+
+def in_order_of_colours(links, extents, weights, moves, keys, calls):
+    """The reference of link_sweeps, a link at a time, in the order of a GPU."""
+    _, order, _ = sweep_triton._colours(extents, torch.device("cpu"))
+    dim, volume = len(extents), math.prod(extents)
+    grid, ends = torch.arange(volume).reshape(extents), torch.arange(dim * volume)
+    for move in moves:
+        for here in order.long():
+            mu, site, tables = int(here) // volume, int(here) % volume, []
+            for nu in set(range(dim)) - {mu}:
+                up, down = ([grid.roll(-step, k).flatten() for k in range(dim)] for step in (1, -1))
+                below = down[nu][site]
+                tables.append((nu, up[mu][site], mu, up[nu][site], nu, site, weights[mu, nu], (True, False, False)))
+                tables.append((nu, up[mu][below], mu, below, nu, below, weights[mu, nu], (False, False, True)))
+            total = 0
+            for a, x, b, y, c, z, weight, forward in tables:
+                table = torch.tensor([[[a * volume + x], [b * volume + y], [c * volume + z]]])
+                total = total + weight * sum_reference.link_sums(links, table, forward)[:, 0]
+            index = ends[here : here + 1]
+            numbers = sweep_reference._numbers(keys, calls, index, dim * volume, links)[:, 0]
+            if move == HEAT_BATH:
+                new = bath_reference.heat_bath(links[:, here], total, 1.0, numbers)
+            else:
+                new = bath_reference.over_relaxation(links[:, here], total)
+            links = links.index_copy(1, index, new[:, None])
+        calls = calls + (move == HEAT_BATH)
+    return sweep_reference.link_sweeps(links, extents, [1] * dim, weights, [], keys, calls)
+
+
+@runs
+@pytest.mark.parametrize(
+    ("n", "extents", "dtype", "moves"),
+    [
+        (
+            2,
+            (2, 2),
+            torch.float64,
+            (HEAT_BATH, OVER_RELAXATION, HEAT_BATH),
+        ),
+        (2, (2, 3), torch.float32, (HEAT_BATH,)),  # with colours of the sites at an odd end
+        (3, (2, 2), torch.float64, (OVER_RELAXATION, HEAT_BATH)),
+        (3, (2, 2), torch.float32, (HEAT_BATH, OVER_RELAXATION)),
+    ],
+    ids=str,
+)
+def test_link_sweeps(n, extents, dtype, moves, generator):
+    """With a coupling of its own for every plane; in the first case the first chains come again in a second block."""
+    chains, dim = 3, len(extents)
+    links = matrices(n, dim * math.prod(extents), generator)
+    weights = torch.rand(dim, dim, generator=generator, dtype=torch.float64) + 0.5
+    weights = weights + weights.T
+    keys, calls = torch.randint(-(2**63), 2**63 - 1, (chains, 2), generator=generator), torch.tensor([0, 2**31, 7])
+    (u,), all_chains = on(DEVICE, dtype, links), torch.arange(WARP + 1 if len(moves) == 3 else chains) % chains
+    arguments = (x[all_chains].to(DEVICE) for x in (keys, calls))
+    found, action = sweep_triton.link_sweeps(u[all_chains], extents, [1] * dim, weights, moves, *arguments)
+    assert found.equal(found[all_chains])  # whatever stands beside a chain
+    exact, exact_action = in_order_of_colours(u.cpu(), extents, weights.to(dtype), moves, keys, calls)
+    assert found.dtype == u.dtype
+    assert (found[:chains].cpu() - exact).abs().max() < 1e4 * torch.finfo(dtype).eps  # multiplied by other links
+    assert (action[:chains].cpu() - exact_action).abs().max() < 1e5 * torch.finfo(dtype).eps
+
+
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 KERNELS = {
     "circle": (circle_triton.forward_kernel, {"BINS": 4}),
@@ -256,6 +372,17 @@ KERNELS = {
     "su3 backward": (flow_triton.su3_backward, {"BINS": 4, "IN_DOUBLE": False}),
     "su3 backward in double": (flow_triton.su3_backward, {"BINS": 4, "IN_DOUBLE": True}),
     "uniforms": (uniform_triton.kernel, {}),
+    "heat bath 2": (bath_triton.kernel, {"N": 2, "HEAT": True}),
+    "heat bath 3": (bath_triton.kernel, {"N": 3, "HEAT": True}),
+    "over-relaxation 2": (bath_triton.kernel, {"N": 2, "HEAT": False}),
+    "link sums 1": (sum_triton.kernel, {"N": 1, "FORCE": False}),
+    "link forces 3": (sum_triton.kernel, {"N": 3, "FORCE": True}),
+    "sweep 2": (sweep_triton.sweep, {"N": 2, "DIM": 3, "HEAT": True}),
+    "sweep 3": (sweep_triton.sweep, {"N": 3, "DIM": 4, "HEAT": True}),
+    "plaquettes 3": (sweep_triton.plaquettes, {"N": 3, "DIM": 4, "CHUNK": 64}),
+    "sums of chunks": (sweep_triton.collect, {}),
+    "pack": (sweep_triton.pack, {"N": 2}),
+    "unpack": (sweep_triton.unpack, {"N": 2}),
     "exp2": (exp_triton.forward_kernel, {"N": 2}),
     "exp2 backward": (exp_triton.backward_kernel, {"N": 2}),
     "exp3": (exp_triton.forward_kernel, {"N": 3}),
@@ -285,7 +412,9 @@ def test_compiles_without_a_gpu(target, precision, name):
     from triton.compiler import ASTSource, compile
 
     kernel, constants = KERNELS[name]
-    constants = {**constants, "BLOCK": BLOCK}
+    backend, architecture, threads = TARGETS[target]
+    block = threads if kernel.fn.__module__.split(".")[-2] in ("heat_bath", "link_sweeps") else BLOCK
+    constants = {**constants, "BLOCK": block}
     if "BINS" in constants:
         constants["INVERSE"] = precision == "fp64"
 
@@ -294,14 +423,21 @@ def test_compiles_without_a_gpu(target, precision, name):
             return "constexpr"
         if argument.endswith("stride"):
             return "i64"
-        kinds = {"*i32": ["crowded"], "*i64": ["keys", "calls"], "i32": ["count", "rows", "programs"]}
+        kinds = {
+            "*i32": ["crowded", "ahead", "hops", "order"],
+            "*i64": ["keys", "calls", "tables", "active"],
+            "*fp64": ["weights", "sums", "actions"],
+            "i32": [
+                "count", "rows", "programs", "attempts", "per_set", "walks", "steps", "n", "total", "chains", "first",
+                "size", "volume", "chunks",
+            ],
+        }  # fmt: skip
         return next((kind for kind, names in kinds.items() if argument in names), f"*{precision}")
 
-    backend, architecture, threads = TARGETS[target]
     compiled = compile(
         ASTSource(kernel, {argument: kind(argument) for argument in kernel.arg_names}, constants),
         target=GPUTarget(backend, architecture, threads),
-        options={"num_warps": BLOCK // threads, "enable_fp_fusion": True},
+        options={"num_warps": block // threads, "enable_fp_fusion": True},
     )
     assert compiled.asm["cubin" if backend == "cuda" else "hsaco"]
     # no lane needs another's numbers

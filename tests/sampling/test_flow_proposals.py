@@ -24,15 +24,15 @@ def sampler_of(group, batch=4, dtype=torch.float64, beta=0.5):
 
 def test_updates_follow_the_proposals_by_the_rule():
     """Chain k meets a fork of its stream for each block, in order, and moves as min(1, w' / w) says."""
-    sampler, streams = sampler_of(U1(), beta=3.0), Streams(4, [2, 0])
+    sampler, streams = sampler_of(U1(), beta=3.0), Streams(5, [2, 0])
     state = sampler.begin(streams)
     expected = []
     for k in range(2):
         parts = []
         for block in range(3):
-            generator = streams.fork(k, "proposals", 4, block)
-            x, log_q = sampler.proposal.sample(4, generator=generator)
-            parts.append((x, log_q, torch.rand(4, generator=generator, dtype=torch.float64)))
+            own = streams.child(k, "proposals", 4, block)
+            x, log_q = sampler.proposal.sample(4, generator=own.generators()[0])
+            parts.append((x, log_q, own.rand(4, dtype=torch.float64)[0]))
         expected.append([torch.cat(part) for part in zip(*parts, strict=True)])
     at = [0, 0]
     for t in range(1, 12):

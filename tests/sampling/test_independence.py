@@ -58,7 +58,7 @@ class Table:
     space = GaugeField(U1(), (2, 2))
 
     def draw(self, n, streams):
-        numbers = torch.randint(3, (n,), generator=streams.generators[0]).float()
+        numbers = torch.randint(3, (n,), generator=streams.generators()[0]).float()
         return numbers.reshape(n, 1, 1, 1).expand(n, 2, 2, 2), torch.zeros(n)
 
     def log_w(self, x):

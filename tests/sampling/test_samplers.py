@@ -12,6 +12,7 @@ from lattice_flows.config.registry import SAMPLERS
 from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling import Streams, start
 from lattice_flows.sampling.base import Context
+from lattice_flows.streams import keyed
 
 by_pair = pytest.mark.parametrize(("name", "theory"), sampler_cases.PAIRS, ids=str)
 by_dtype = pytest.mark.parametrize("dtype", cases.DTYPES, ids=cases.names(cases.DTYPES))
@@ -114,7 +115,7 @@ def test_starts(theory):
     """Hot is the prior, a function of seed and chain; cold is the same everywhere."""
     space, streams = space_of(*theory), Streams(4, [3, 1])
     hot = start(space, streams, dtype=torch.float64)
-    assert torch.equal(hot[0], space.prior(1, Streams(4, 4).fork(3), dtype=torch.float64)[0])
+    assert torch.equal(hot[0], space.prior(1, keyed(4, 3), dtype=torch.float64)[0])
     cold = start(space, streams, "cold", dtype=torch.float32)
     assert torch.equal(cold, space.cold(2, dtype=torch.float32))
     with pytest.raises(InvalidInput, match="hot or cold, got 'warm'"):
