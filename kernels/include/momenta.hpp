@@ -143,11 +143,11 @@ template <int N> INLINE void exponential(const Momentum<N>& x, Link<N>& e) {
 
 // exp(i Q) of SU(3): powers of Q are a + b Q + c Q^2 by Q^3 = c1 Q + c0 (Cayley and Hamilton); see kernels/algebra_exp.
 template <> INLINE void exponential<3>(const Momentum<3>& x, Link<3>& e) {
-    constexpr int DEGREE = sizeof(real) == 4 ? 10 : 18;  // for eigenvalues up to 1
+    constexpr int DEGREE = sizeof(real) == 4 ? 8 : 14;  // for eigenvalues up to 1 / 2
     vec re[3], im[3], d[3];
     vec square = x.d[0] * x.d[0] + x.d[1] * x.d[1] + x.d[2] * x.d[2];
     for (int k = 0; k < 3; k++) square += 2 * (x.re[k] * x.re[k] + x.im[k] * x.im[k]);
-    const Halvings halvings(square, 1.5);  // the largest eigenvalue is at most sqrt(2/3) of the norm
+    const Halvings halvings(square, 0.375);  // the largest eigenvalue is at most sqrt(2/3) of the norm
     for (int k = 0; k < 3; k++) re[k] = x.im[k] * halvings.scale, im[k] = -x.re[k] * halvings.scale, d[k] = x.d[k] * halvings.scale;
     const vec c1 = real(0.5) * square * halvings.scale * halvings.scale;
     vec length[3];

@@ -72,7 +72,7 @@ def check_fields(
 ) -> tuple[tuple[int, ...], Tensor]:
     """The cut into sublattices, and the links `(chains, dim * V, N, N)`, if all fit each other."""
     dim, chains = len(extents), len(links)
-    nodes = (1,) * dim if links.is_cuda else sublattices(extents)  # on a GPU chains are in lanes
+    nodes = (1,) * dim if links.is_cuda else sublattices(extents)  # a GPU has chains in lanes
     element = links.shape[-1:] * 2 if links.is_complex() else ()
     if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
         raise InvalidInput(

@@ -69,7 +69,7 @@ class Field:
 
     def action(self) -> Tensor:
         """Minus the sum of the weighted plaquettes, `(chains,)`."""
-        everywhere, total = self.grid.flatten(), self.u.real.new_zeros(len(self.u), dtype=torch.float64)
+        everywhere, total = self.grid.flatten(), torch.zeros(len(self.u), dtype=torch.float64, device=self.u.device)
         for mu, nu in itertools.combinations(range(len(self.up)), 2):
             ahead = self.at(nu, self.up[mu]) @ adjoint(self.at(mu, self.up[nu]))
             loops = self.at(mu, everywhere) @ ahead @ adjoint(self.at(nu, everywhere))
