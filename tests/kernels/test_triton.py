@@ -460,7 +460,7 @@ def test_compiles_without_a_gpu(target, precision, name):
             "*fp64": ["weights", "sums", "actions", "sizes"],
             "i32": [
                 "count", "rows", "programs", "attempts", "per_set", "walks", "steps", "n", "total", "chains", "first",
-                "size", "volume", "chunks", "number", "kicks",
+                "size", "volume", "chunks",
             ],
         }  # fmt: skip
         return next((kind for kind, names in kinds.items() if argument in names), f"*{precision}")
