@@ -133,7 +133,7 @@ class Streams:
 
     def get_state(self) -> Tensor:
         """The state of the streams for `set_state`: the numbers `(chains,)` of their calls."""
-        return self._checked(self.counters.clone())
+        return self._checked(self.counters.clone().cpu())
 
     def set_state(self, state: Tensor) -> None:
         """Go back to the state of `get_state`.

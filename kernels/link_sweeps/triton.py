@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH
-from lattice_flows.kernels.triton_common import constant, jit, random_words, tl, unit_interval
-from lattice_flows.kernels.triton_lattice import Lattices, chains_of, lattice_kernel, numbers_of, place_of, staples
+from lattice_flows.kernels.triton_common import any_size, constant, jit, random_words, tl, unit_interval
+from lattice_flows.kernels.triton_lattice import Lattices, chains_of, numbers_of, place_of, staples
 from lattice_flows.kernels.triton_links import (
     along,
     attempt,
@@ -92,7 +92,7 @@ def _choice(length, direction, names, block, step, HEAT: tl.constexpr):
         return reflection(direction)
 
 
-@lattice_kernel
+@any_size
 def sweep(
     own, hops, order, weights, keys, calls, first, size, volume, chains,
     DIM: tl.constexpr, N: tl.constexpr, HEAT: tl.constexpr, BLOCK: tl.constexpr,

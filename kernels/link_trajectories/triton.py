@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from lattice_flows.kernels.link_trajectories import reference
-from lattice_flows.kernels.triton_common import TWO_PI, jit, random_words, sincos, tl, unit_interval
-from lattice_flows.kernels.triton_lattice import Lattices, chains_of, lattice_kernel, numbers_of, place_of, staples
+from lattice_flows.kernels.triton_common import TWO_PI, any_size, jit, random_words, sincos, tl, unit_interval
+from lattice_flows.kernels.triton_lattice import Lattices, chains_of, numbers_of, place_of, staples
 from lattice_flows.kernels.triton_links import load_link, product, restore, store_link
 
 COMPONENTS = {2: 3, 3: 8}
@@ -86,7 +86,7 @@ def _normals(names, block, step, DOUBLE: tl.constexpr):
     return first * c0, first * s0, second * c1, second * s1
 
 
-@lattice_kernel
+@any_size
 def draw(momenta, keys, calls, total, chains, N: tl.constexpr, BLOCK: tl.constexpr):
     """Momenta with density exp(-inner(P, P) / 2), of a link of a group of chains."""
     group, link, lane = tl.program_id(0) // total, tl.program_id(0) % total, tl.arange(0, BLOCK)
@@ -105,7 +105,7 @@ def draw(momenta, keys, calls, total, chains, N: tl.constexpr, BLOCK: tl.constex
         _store_momentum(place, (a / 2, b / 2, c / 2, d / 2, e / 2, f / 2, g + h, h - g), 3, BLOCK)
 
 
-@lattice_kernel
+@any_size
 def kinetic(momenta, sums, total, chunks, DIM: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr):
     """Half of the sums of inner(P, P) over the links of a chunk, of a group of chains."""
     group, chunk, lane = tl.program_id(0) // chunks, tl.program_id(0) % chunks, tl.arange(0, BLOCK)
@@ -233,7 +233,7 @@ def _diagonal(x, y, p, q, r):
     return p[0] + z[0], p[1] + z[1]
 
 
-@lattice_kernel
+@any_size
 def kick(
     own, other, momenta, hops, weights, sizes, volume,
     DIM: tl.constexpr, MOVES: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
