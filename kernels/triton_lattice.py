@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lattice_flows.kernels.triton_common import WARP, as_reals, blocks, jit, tl
+from lattice_flows.kernels.triton_common import WARP, any_size, as_reals, blocks, jit, tl
 from lattice_flows.kernels.triton_links import add, adjoint, load_link, product, real_trace, zero_like
 
 NUMBERS = {2: 4, 3: 12}
@@ -90,7 +90,7 @@ def place_of(own, group, total, link, lane, BLOCK: tl.constexpr, N: tl.constexpr
     return own + (group.to(tl.int64) * total + link) * (numbers_of(N) * BLOCK) + lane
 
 
-@jit
+@any_size
 def pack(links, own, total, chains, N: tl.constexpr, BLOCK: tl.constexpr):
     """From the layout of tensors, a link of a group of chains."""
     group, link, lane = tl.program_id(0) // total, tl.program_id(0) % total, tl.arange(0, BLOCK)
@@ -107,7 +107,7 @@ def pack(links, own, total, chains, N: tl.constexpr, BLOCK: tl.constexpr):
             tl.store(own + k * BLOCK, tl.load(m + k))
 
 
-@jit
+@any_size
 def unpack(own, links, total, chains, N: tl.constexpr, BLOCK: tl.constexpr):
     """To the layout of tensors, a link of a group of chains."""
     group, link, lane = tl.program_id(0) // total, tl.program_id(0) % total, tl.arange(0, BLOCK)
@@ -162,7 +162,7 @@ def staples(base, hops, weights, here, volume, DIM: tl.constexpr, N: tl.constexp
     return sums
 
 
-@jit
+@any_size
 def plaquettes(
     own, hops, weights, sums, volume, chunks,
     DIM: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
@@ -185,7 +185,7 @@ def plaquettes(
     tl.store(sums + (group * chunks + chunk) * BLOCK + lane, action)
 
 
-@jit
+@any_size
 def collect(sums, actions, chunks, chains, N: tl.constexpr, BLOCK: tl.constexpr):
     """The sums of all chunks, in order."""
     chain, there = chains_of(tl.program_id(0), chains, BLOCK)

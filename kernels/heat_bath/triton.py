@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lattice_flows.kernels.triton_common import (
     WARP,
+    any_size,
     as_reals,
     block_of_lanes,
     jit,
@@ -65,7 +66,7 @@ def _choice(length, direction, numbers, attempts, HEAT: tl.constexpr):
         return reflection(direction), length == length
 
 
-@jit
+@any_size
 def kernel(elements, staples, numbers, outs, attempts, count, N: tl.constexpr, HEAT: tl.constexpr, BLOCK: tl.constexpr):
     """A pass over the SU(2) subgroups of a block of elements."""
     lane, valid = block_of_lanes(count, BLOCK)

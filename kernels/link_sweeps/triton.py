@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH
-from lattice_flows.kernels.triton_common import constant, jit, random_words, tl, unit_interval
+from lattice_flows.kernels.triton_common import any_size, constant, jit, random_words, tl, unit_interval
 from lattice_flows.kernels.triton_lattice import Lattices, chains_of, numbers_of, place_of, staples
 from lattice_flows.kernels.triton_links import (
     along,
@@ -43,7 +43,7 @@ def link_sweeps(
     if links.shape[-1] == 1 or not len(links):
         return reference.link_sweeps(links, extents, nodes, weights, moves, keys, calls)
     lattices, (order, sizes) = Lattices(links, extents, weights), _colours(tuple(extents), links.device)
-    keys = keys.contiguous()
+    keys, calls = keys.contiguous(), calls.contiguous()
     for move in moves:
         first = 0
         for size in sizes:
@@ -92,7 +92,7 @@ def _choice(length, direction, names, block, step, HEAT: tl.constexpr):
         return reflection(direction)
 
 
-@jit
+@any_size
 def sweep(
     own, hops, order, weights, keys, calls, first, size, volume, chains,
     DIM: tl.constexpr, N: tl.constexpr, HEAT: tl.constexpr, BLOCK: tl.constexpr,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.kernels.link_trajectories import reference
-from lattice_flows.kernels.triton_common import TWO_PI, jit, random_words, sincos, tl, unit_interval
+from lattice_flows.kernels.triton_common import TWO_PI, any_size, jit, random_words, sincos, tl, unit_interval
 from lattice_flows.kernels.triton_lattice import Lattices, chains_of, numbers_of, place_of, staples
 from lattice_flows.kernels.triton_links import load_link, product, restore, store_link
 
@@ -29,14 +29,14 @@ def link_trajectories(
     lattices = Lattices(links, extents, weights)
     total, volume, chains, dim = lattices.links, lattices.volume, lattices.chains, lattices.dim
     momenta, other = lattices.room(COMPONENTS[lattices.n]), torch.empty_like(lattices.own)
-    sizes = torch.tensor([*kicks, step], dtype=torch.float64).to(links.device)
+    sizes = torch.tensor([(kick_size, step) for kick_size in kicks], dtype=torch.float64).to(links.device)
     lattices.run(draw, total, momenta, keys.contiguous(), calls.contiguous(), total, chains)
     begin = lattices.total(kinetic, total, momenta) + lattices.action()
     for number in range(len(kicks)):
         moves = number + 1 < len(kicks)
         lattices.run(
-            kick, total, lattices.own, other, momenta, lattices.hops, lattices.weights, sizes, number, len(kicks),
-            volume, DIM=dim, MOVES=moves,
+            kick, total, lattices.own, other, momenta, lattices.hops, lattices.weights, sizes[number], volume,
+            DIM=dim, MOVES=moves,
         )  # fmt: skip
         if moves:
             lattices.own, other = other, lattices.own
@@ -86,7 +86,7 @@ def _normals(names, block, step, DOUBLE: tl.constexpr):
     return first * c0, first * s0, second * c1, second * s1
 
 
-@jit
+@any_size
 def draw(momenta, keys, calls, total, chains, N: tl.constexpr, BLOCK: tl.constexpr):
     """Momenta with density exp(-inner(P, P) / 2), of a link of a group of chains."""
     group, link, lane = tl.program_id(0) // total, tl.program_id(0) % total, tl.arange(0, BLOCK)
@@ -105,7 +105,7 @@ def draw(momenta, keys, calls, total, chains, N: tl.constexpr, BLOCK: tl.constex
         _store_momentum(place, (a / 2, b / 2, c / 2, d / 2, e / 2, f / 2, g + h, h - g), 3, BLOCK)
 
 
-@jit
+@any_size
 def kinetic(momenta, sums, total, chunks, DIM: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr):
     """Half of the sums of inner(P, P) over the links of a chunk, of a group of chains."""
     group, chunk, lane = tl.program_id(0) // chunks, tl.program_id(0) % chunks, tl.arange(0, BLOCK)
@@ -233,12 +233,15 @@ def _diagonal(x, y, p, q, r):
     return p[0] + z[0], p[1] + z[1]
 
 
-@jit
+@any_size
 def kick(
-    own, other, momenta, hops, weights, sizes, number, kicks, volume,
+    own, other, momenta, hops, weights, sizes, volume,
     DIM: tl.constexpr, MOVES: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A new momentum of a link of a group of chains, and the link after a step with it, in another place."""
+    """A new momentum of a link of a group of chains, and the link after a step with it, in another place.
+
+    `sizes` are those of the kick and of the step.
+    """
     total = DIM * volume
     group, here, lane = tl.program_id(0) // total, tl.program_id(0) % total, tl.arange(0, BLOCK)
     base, momentum = place_of(own, group, total, 0, lane, BLOCK, N), _place(momenta, group, total, here, lane, BLOCK, N)
@@ -246,8 +249,8 @@ def kick(
     u = load_link(base + offset, BLOCK, N)
     loops = product(u, staples(base, hops, weights, here, volume, DIM, N, BLOCK), N)
     p = _load_momentum(momentum, N, BLOCK)
-    p = _kicked(p, loops, tl.load(sizes + number).to(own.dtype.element_ty), N)
+    p = _kicked(p, loops, tl.load(sizes).to(own.dtype.element_ty), N)
     _store_momentum(momentum, p, N, BLOCK)
     if MOVES:
-        u = product(_exp(p, tl.load(sizes + kicks).to(own.dtype.element_ty), N), u, N)
+        u = product(_exp(p, tl.load(sizes + 1).to(own.dtype.element_ty), N), u, N)
         store_link(place_of(other, group, total, here, lane, BLOCK, N), BLOCK, restore(u, N), N)
