@@ -2,36 +2,11 @@
 
 import pytest
 import torch
+from op_cases import DERIVABLE, UNDERIVABLE
 from op_laws import Passing, assert_compiles, assert_equal, pull
 
 from lattice_flows import SU, kernels
 from lattice_flows.kernels import build
-from lattice_flows.kernels.circular_spline import n_params as n_circular_params
-from lattice_flows.kernels.spectral_flow import n_params
-
-TABLE = torch.tensor([[0, 1, 2], [2, 3, 0]])
-PARAMS = {n: torch.linspace(-1, 1, 4 * n_params(n, 3), dtype=torch.float64).reshape(4, -1) for n in (3, 9)}
-CIRCULAR = torch.linspace(-1, 1, 4 * n_circular_params(3), dtype=torch.float64).reshape(4, -1)
-DERIVABLE = {
-    "algebra_exp": lambda w: (kernels.algebra_exp(w - w.mH),),
-    "circular_spline": lambda w: kernels.circular_spline(w[:, 0, 0].real, CIRCULAR, 3),
-    "link_products": lambda w: (kernels.link_products(w, TABLE, (True, False)),),
-    "spectral_flow": lambda w: kernels.spectral_flow(w, PARAMS[w.shape[-1]], 3),
-    "spectral_flow of the adjoint": lambda w: kernels.spectral_flow(w.mH, PARAMS[w.shape[-1]], 3, inverse=True),
-    "spectral_power": lambda w: (kernels.spectral_power(w, 0.3),),
-    "spectral_power of the adjoint": lambda w: (kernels.spectral_power(w.mH, 0.3),),
-}
-UNDERIVABLE = {
-    "heat_bath": lambda w: kernels.heat_bath(w, w.mH, 1.5, torch.full((4, 36, 2, 4), 0.3).double()[:, : pairs(w)]),
-    "link_forces": lambda w: kernels.link_forces(w, TABLE[None], ((True, False),), TABLE[0]),
-    "link_sums": lambda w: kernels.link_sums(w, TABLE[None], ((True, False),)),
-    "over_relaxation": lambda w: kernels.over_relaxation(w, w.mH),
-    "unitary_eig": kernels.unitary_eig,
-}
-
-
-def pairs(w):
-    return w.shape[-1] * (w.shape[-1] - 1) // 2
 
 
 @pytest.fixture(params=[3, 9])
