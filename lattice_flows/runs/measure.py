@@ -183,7 +183,7 @@ def _measured(
             series |= {f"polyakov_loop_{mu}_re": own.real, f"polyakov_loop_{mu}_im": own.imag}
     if wishes.loops is not None:
         loops = measure_loops(chains, config, *wishes.loops, wishes.smear, session)
-        report["loops"] = loops_averages(loops, wishes.smear)
+        report["loops"] = loops_averages(loops, action, wishes.smear)
         for r, t in np.ndindex(*wishes.loops):
             series[f"wilson_loop_in_time_{r + 1}x{t + 1}"] = loops[..., r, t]
     if wishes.wilson_flow is not None:
