@@ -106,7 +106,7 @@ def export_run(folder: str | Path, path: str | Path, proposals: int = 10_000) ->
     config = load_run(Path(folder))
     device = training.select_device(config.training.device)
     model = trained_model(folder, config, device)
-    check_weights(model, folder)
+    check_weights(model.flow, model.config, folder)
     generator = keyed(config.sampling.seed, "export", device=device)
     log_w = []
     with tqdm(total=proposals, desc="measuring", unit="conf", disable=None) as bar, torch.no_grad():
