@@ -55,7 +55,7 @@ def fill(
         "array": array,
         "chdir": os.getcwd(),
         "output": str(run.absolute()).replace("%", "%%") + f"/{kind}-{'%A_%a' if array else '%j'}.out",
-        "signal": None if kind == "measure" else f"B:USR1@{environment.signal_seconds}",
+        "signal": f"B:USR1@{environment.signal_seconds}",
     }
     named = [f"--{name}={shlex.quote(str(value))}" for name, value in values.items() if value is not None]
     options = (*named, "--requeue", "--open-mode=append", *asks.options)

@@ -70,6 +70,7 @@ class Measurements:
 
     Args:
         path: of the file, which need not exist.
+        writable: whether commits write, which they stop to do where the file cannot be written.
 
     Raises:
         InvalidInput: the file is damaged or something else.
@@ -85,13 +86,13 @@ class Measurements:
         array([0.1, 0.2])
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, writable: bool = True):
         self.path = Path(path)
         self.entries: dict[str, Entries] = {}
         self._waiting: dict[str, Entries] = {}
         self._forgotten: set[str] = set()
         self._seen: tuple[int, ...] | None = None
-        self.writable = True
+        self.writable = writable
         self._refresh()
 
     def add(self, name: str, new: Entries) -> None:

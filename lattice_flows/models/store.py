@@ -137,17 +137,17 @@ def check_suffix(path: str | Path) -> None:
         raise InvalidInput(f"the file of a model must end in {SUFFIX}, got {path}")
 
 
-def check_weights(model: Model, source: str | Path) -> None:
-    """Raise InvalidInput if the config of a model builds a flow with other parameters.
+def check_weights(flow: Flow, config: Config, source: str | Path) -> None:
+    """Raise InvalidInput if the config of a flow builds one with other parameters.
 
     A hierarchical flow can be carried to extents where its config has other designs of levels.
     """
-    _, flow, _ = build_run(model.config, str(source))
-    own, built = ({name: w.shape for name, w in f.state_dict().items()} for f in (model.flow, flow))
+    _, other, _ = build_run(config, str(source))
+    own, built = ({name: w.shape for name, w in f.state_dict().items()} for f in (flow, other))
     if own != built:
         raise InvalidInput(
             "the flow was carried from other extents and has levels of other designs than its config gives: "
-            f"train on these extents from the start to have it in a file of its own ({source})"
+            f"train on these extents from the start, or sample it on one rank ({source})"
         )
 
 

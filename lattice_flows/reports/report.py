@@ -181,7 +181,7 @@ def models_table(headers: Iterable[Header]) -> str:
 
 
 def _ess(facts: Facts) -> str:
-    return "-" if facts.ess is None or facts.ess_error is None else bracketed(facts.ess, facts.ess_error)
+    return "-" if facts.ess is None else bracketed(facts.ess, facts.ess_error)
 
 
 def _observable(action: Action, name: str, measured: Estimate, doubt: str) -> dict[str, Any]:

@@ -207,6 +207,6 @@ def load_model(source: str | Path) -> Model:
     """
     if str(source) not in models.available() and Path(source).is_dir():
         model = trained_model(source)
-        check_weights(model, source)
+        check_weights(model.flow, model.config, source)
         return model
     return models.load(source)

@@ -145,7 +145,7 @@ def _measured_run(folder: Path, wishes: Wishes, world: World, stop: Stop | None)
     writes = world.first and os.access(folder, os.W_OK)
     if world.first and not writes:
         log.warning("%s cannot be written to: the results are shown, and kept where a copy of it is measured", folder)
-    config, chains, series, report = _measured(path, wishes, world, stop)
+    config, chains, series, report = _measured(path, wishes, world, stop, keeps=writes)
     if world.first:
         _export(chains, series, name_of(folder), wishes)
     if writes:
@@ -158,7 +158,7 @@ def _measured_run(folder: Path, wishes: Wishes, world: World, stop: Stop | None)
 
 
 def _measured(
-    path: Path, wishes: Wishes, world: World = SERIAL, stop: Stop | None = None
+    path: Path, wishes: Wishes, world: World = SERIAL, stop: Stop | None = None, keeps: bool = True
 ) -> tuple[Config, ChainFile, dict[str, np.ndarray], Report]:
     """Return the config, the chains as they are thinned, all series, and the report."""
     for export in wishes.exports:
@@ -173,7 +173,8 @@ def _measured(
     config, action = build_action(loads(chains.config, str(path)), str(path))
     space = action.space
     verify_sample(chains, action)
-    session = Session(Measurements(_beside(path)) if world.first else None, world, stop or Stop())
+    kept = Measurements(_beside(path), writable=keeps) if world.first else None
+    session = Session(kept, world, stop or Stop())
     series = observe(chains, standard_observables(space), session)
     report = make_report(config, chains, series)
     if wishes.polyakov:
@@ -183,7 +184,7 @@ def _measured(
             series |= {f"polyakov_loop_{mu}_re": own.real, f"polyakov_loop_{mu}_im": own.imag}
     if wishes.loops is not None:
         loops = measure_loops(chains, config, *wishes.loops, wishes.smear, session)
-        report["loops"] = loops_averages(loops, wishes.smear)
+        report["loops"] = loops_averages(loops, action, wishes.smear)
         for r, t in np.ndindex(*wishes.loops):
             series[f"wilson_loop_in_time_{r + 1}x{t + 1}"] = loops[..., r, t]
     if wishes.wilson_flow is not None:

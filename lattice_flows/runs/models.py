@@ -1,6 +1,7 @@
 """Trained models and run folders: a folder made from a model, and a model file made from a run."""
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from lattice_flows.runs.folder import (
     trained_model,
 )
 from lattice_flows.sampling.independence import FlowSettings
-from lattice_flows.statistics import ess, ess_error
+from lattice_flows.statistics import estimate_ess
 from lattice_flows.streams import keyed
 
 
@@ -105,7 +106,7 @@ def export_run(folder: str | Path, path: str | Path, proposals: int = 10_000) ->
     config = load_run(Path(folder))
     device = training.select_device(config.training.device)
     model = trained_model(folder, config, device)
-    check_weights(model, folder)
+    check_weights(model.flow, model.config, folder)
     generator = keyed(config.sampling.seed, "export", device=device)
     log_w = []
     with tqdm(total=proposals, desc="measuring", unit="conf", disable=None) as bar, torch.no_grad():
@@ -115,9 +116,10 @@ def export_run(folder: str | Path, path: str | Path, proposals: int = 10_000) ->
             log_w.append(-model.action(x).double() - log_q.double())
             bar.update(len(batch))
     weights = torch.cat(log_w).cpu()
-    found, error = ess(weights).item(), ess_error(weights).item()
+    share = estimate_ess(weights)
+    error = None if math.isnan(share.error) else share.error
     version = provenance()["version"]
-    facts = dataclasses.replace(model.facts, version=version, proposals=proposals, ess=found, ess_error=error)
+    facts = dataclasses.replace(model.facts, version=version, proposals=proposals, ess=share.value, ess_error=error)
     model = dataclasses.replace(model, name=printable(Path(path).stem), facts=facts)
     models.save(model, path)
     return model

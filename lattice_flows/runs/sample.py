@@ -18,8 +18,9 @@ from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import Interrupted
 from lattice_flows.io import ChainFile
 from lattice_flows.models import build_action, build_run
+from lattice_flows.models.store import check_weights
 from lattice_flows.reports.tuning import tuning_in_words, tuning_of, tuning_warnings
-from lattice_flows.runs.folder import CONFIG, ENSEMBLE, THERMALISATION, load_run, trained_model
+from lattice_flows.runs.folder import CONFIG, ENSEMBLE, MODEL, THERMALISATION, load_run, trained_model
 from lattice_flows.runs.keeper import Keeper, Place, named
 from lattice_flows.runs.samplers import Chains
 from lattice_flows.runs.trained import unfinished
@@ -75,6 +76,8 @@ def sample_run(
     if model is not None and model.facts.planned is not None:
         log.warning("warning: %s", unfinished(folder, model.facts.step, model.facts.planned))
     flow = None if model is None else model.flow
+    if flow is not None and world.size > 1:
+        check_weights(flow, settings, folder / MODEL)
     weights = world.broadcast(None if flow is None else flow.state_dict())
     if flow is None and weights is not None:
         _, flow, _ = build_run(settings, "config")

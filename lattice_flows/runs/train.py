@@ -21,6 +21,7 @@ from lattice_flows.errors import Interrupted, InvalidInput
 from lattice_flows.flows import Flow
 from lattice_flows.io import MetricsFile, files, save_checkpoint
 from lattice_flows.models import build_run, carried, digest
+from lattice_flows.models.store import check_weights
 from lattice_flows.reports.words import ess_in_words, stage_in_words
 from lattice_flows.runs.folder import (
     CHECKPOINT,
@@ -107,6 +108,7 @@ def _prepare(
     model = None if begin is None else load_model(begin)
     if model is not None:
         flow = carried(model, config, source)
+        check_weights(flow, config, source)
     files.make_folder(folder)
     held.enter_context(files.locked(folder))
     remedy = "leave --from out to go on with it, or take another folder"
@@ -121,6 +123,7 @@ def _prepare(
         if model is not None and digest(begun) != digest(flow):
             raise InvalidInput(f"{folder} holds a run that began from other weights ({folder / MODEL}): {remedy}")
         flow = begun
+        check_weights(flow, config, folder / MODEL)
     elif model is not None:
         if checkpoint is not None:
             raise InvalidInput(f"{folder} holds a run that began from random weights: {remedy}")

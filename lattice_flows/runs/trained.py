@@ -1,13 +1,11 @@
 """The end of a training: the quality of its flow from fresh samples, in trained.json."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from lattice_flows.config.rules import Count
-from lattice_flows.config.text import parse_json, read_bytes
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import files
+from lattice_flows.io import read_report, write_report
 from lattice_flows.reports.words import ess_in_words, half_trained
 from lattice_flows.training import Quality
 
@@ -25,7 +23,7 @@ class Trained(Quality):
     """The fingerprint of the flow."""
 
     def in_words(self) -> str:
-        """Describe the quality in one line, and a second one if the weights cannot be trusted.
+        """Describe the quality in one line, and a second one if the ESS has no error.
 
         Example:
             >>> some = {"samples": 1024, "acceptance": 0.713, "seconds": 0.002, "step": 400, "stages": 1, "weights": ""}
@@ -36,7 +34,7 @@ class Trained(Quality):
         words = (
             f"{self.samples} fresh samples of the whole flow: ESS {found}, acceptance {self.acceptance:.2g} expected"
         )
-        warning = f"{self.warning}\n" if self.warning else ""
+        warning = f"ESS: {self.warning}\n" if self.warning else ""
         return f"{words}, {self.seconds:.2g} s a sample\n{warning}"
 
 
@@ -50,17 +48,17 @@ def read_trained(folder: Path) -> Trained | None:
     if not path.exists():
         return None
     try:
-        table = parse_json(read_bytes(path, "quality of the flow"), "a JSON object is expected", path)
-        return Trained.from_table(table, lambda key: key)
+        return Trained.from_table(read_report(path), lambda key: key)
     except ValueError as error:
         raise InvalidInput(
-            f"{TRAINED} is damaged: {error}; delete it, and lattice-flows train measures the flow again ({path})"
+            f"{TRAINED} is damaged, or of an earlier version: delete it, and lattice-flows train measures the flow "
+            f"again ({path})"
         ) from error
 
 
 def write_trained(folder: Path, trained: Trained) -> None:
     """Write the end of the training of a run."""
-    files.write(folder / TRAINED, (json.dumps(trained.table(), indent=2) + "\n").encode())
+    write_report(folder / TRAINED, trained.table())
 
 
 def unfinished(folder: Path, step: int, planned: int) -> str:

@@ -19,6 +19,7 @@ from lattice_flows.streams import Streams
 
 LAMBDA = 0.1931833275037836
 FIRST_STEPS, LENGTH = 10, 1.0  # before HMC is tuned
+LATE = 0.35  # a gain of the windows of tuning that have none or few after them
 
 
 class HMCInfo(NamedTuple):
@@ -125,7 +126,8 @@ class HMC(Tunable):
     def adapted(self, rate: float, target: float, gain: float) -> "HMC":
         """The fewest steps that should reach the target; with `about`, the nearest number, and their size as well.
 
-        A step of size h has <dH> ~ h^4 and an acceptance of erfc(sqrt(<dH>) / 2).
+        A step of size h has <dH> ~ h^4 and an acceptance of erfc(sqrt(<dH>) / 2), but beyond the edge of stability of
+        0. So late windows, with a small gain, take no fewer steps than those that reached the target.
 
         Source: S. Gupta, A. Irbäck, F. Karsch, B. Petersson, Phys. Lett. B 242 (1990) 437.
         """
@@ -134,6 +136,8 @@ class HMC(Tunable):
             most = max(1, int(gain**1.5 * self.steps))  # that the number may change: in the end 1 of 8
             # near the edge of stability the acceptance falls faster, and too few steps are worse than too many
             wanted = math.ceil(self.steps / gained(change, 1 if change < 1 else max(gain, 0.5), 3) - 1e-6)
+            if gain < LATE:  # fewer can be unstable, and no window would show it
+                wanted = max(wanted, self.steps)
             steps, length = max(1, self.steps - most, min(self.steps + most, wanted)), self.trajectory
         else:
             size = self.trajectory / self.steps * gained(change, gain, 3)

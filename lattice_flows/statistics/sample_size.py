@@ -1,64 +1,96 @@
 """The effective sample size of independent weights, with an error, or with the reason why there is none."""
 
-import itertools
 import math
-import operator
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy.special import ndtr, softmax
 from torch import Tensor
 
 from lattice_flows.statistics.estimate import Estimate
-from lattice_flows.statistics.weights import checked_weights, ess, fit_generalised_pareto, largest_weights, pareto_tail
+from lattice_flows.statistics.series import Array
+from lattice_flows.statistics.weights import checked_weights, ess, largest_weights, pareto_tail
 
-HIGHEST_K = 0.25
-"""Weights have a fourth moment below this Pareto k."""
+DOUBT = 0.05
+"""There is no error where the weights have no second moment with a larger probability."""
+_SHAPES = (np.arange(24) + 0.5) / 24  # of k; their cells meet at 1/2
+_SCALES = np.linspace(-5, 5, 15)  # of log sigma, in units of 1 / sqrt(m)
 
 
 def estimate_ess(log_w: Tensor | ArrayLike) -> Estimate:
     """The effective sample size of independent weights, with its error.
 
-    error^2 = ESS^2 <psi^2> / n with psi = 2 (w - 1) - (w^2 / <w^2> - 1) of weights with <w> = 1. It takes the fourth
-    moment of w, hence a Pareto k below 1/4; and the largest weights of a sample are mostly too small to show it. So
-    their part of <psi^2> is that of the generalised Pareto distribution, with k a fifth of its error larger than the
-    fitted one. Where k + error / 2 >= 1/4 there is no error: the true ESS is then mostly below the estimate.
+    The largest weights decide about it, and a sample mostly lacks them: its own ESS is too large. So the tail is that
+    of a generalised Pareto distribution, whose shape k has a uniform prior in (0, 1), and whose scale has a uniform
+    logarithm; weights below the tail count as they are. The value is the middle of the central 68 percent of the
+    posterior of the ESS, which is 0 for k >= 1/2, and the error half their width. A posterior holds also where one
+    looks at k first. If k >= 1/2 with more than 5 percent, there is an upper bound in words, and the value is that of
+    the sample.
 
     Shapes: log_w `(n,)`, -inf for a weight of zero. Errors: as `pareto_tail`.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> print(estimate_ess(0.5 * rng.normal(size=10_000)))  # exactly exp(-1/4) = 0.779
-        0.785(3)
+        0.783(4)
         >>> print(estimate_ess(2.0 * rng.normal(size=10_000)))  # exactly exp(-4) = 0.018
-        0.02509, at most: Pareto k = 0.61 +- 0.09 leaves the weights without a fourth moment
+        0.02509, at most 0.039, as Pareto k = 0.61 +- 0.09 leaves the weights without a second moment
     """
     logs = checked_weights(torch.as_tensor(log_w))
-    value, tail, n = ess(logs), pareto_tail(logs), len(logs)
+    value, tail, n = float(ess(logs)), pareto_tail(logs), len(logs)
     reason, error = "", math.nan
     if tail.k == -math.inf:
         reason = "the largest weights are equal: no tail to judge by"
     elif not math.isfinite(tail.k):
-        reason = "at most: too few weights stand out for a Pareto k"
-    elif tail.k + tail.error / 2 >= HIGHEST_K:
-        reason = f"at most: Pareto k = {tail.k:.2f} +- {tail.error:.2f} leaves the weights without a fourth moment"
+        reason = "an upper bound: too few weights stand out for a Pareto k"
     else:
-        error = float(value) * math.sqrt(_mean_square(logs, tail.k + tail.error / 5) / n)
+        likelihood, center, spread = _posterior(logs)
+        chance, finite = softmax(likelihood), len(center)
+        if chance[finite:].sum() > DOUBT:
+            bound = _quantile(softmax(likelihood[:finite]), center, spread, 2)
+            words = f"Pareto k = {tail.k:.2f} +- {tail.error:.2f} leaves the weights without a second moment"
+            reason = f"at most {bound:.2g}, as {words}"
+        else:
+            low, high = (_quantile(chance[:finite], center, spread, sigma) for sigma in (-1, 1))
+            value, error = (low + high) / 2, (high - low) / 2
     # in units of the mean: independent weights have tau_int = 1/2
-    return Estimate(float(value), error, 0.5, 0.0, 0, n, reason=reason)
+    return Estimate(value, error, 0.5, 0.0, 0, n, reason=reason)
 
 
-def _mean_square(logs: Tensor, k: float) -> float:
-    """<psi^2>, the part of the tail from the generalised Pareto distribution."""
-    w = logs.exp().numpy()
-    mean = w.mean()
+def _posterior(logs: Tensor) -> tuple[Array, Array, Array]:
+    """The log-likelihood of each k and sigma; for k < 1/2 log ESS, and its error by the weights below the tail.
+
+    Shapes: `(shapes, scales)`, and `(shapes / 2, scales)`.
+    """
     start, excess = largest_weights(logs)
-    sigma = fit_generalised_pareto(excess)[1] / mean
-    w = np.sort(w / mean)[: len(w) - len(excess)]
-    square = float(np.exp(2 * logs.numpy()).mean()) / mean**2
-    psi = np.polynomial.Polynomial([-1, 2, -1 / square])
-    # E x^r = r! sigma^r / ((1 - k) ... (1 - r k)) of x = w - w_0
-    moments = itertools.accumulate((r * sigma / (1 - r * k) for r in range(1, 5)), operator.mul, initial=1.0)
-    beyond = (psi**2)(np.polynomial.Polynomial([start / mean, 1])).coef
-    of_tail = sum(float(factor) * moment for factor, moment in zip(beyond, moments, strict=True))
-    return (float((psi(w) ** 2).sum()) + len(excess) * of_tail) / len(logs)
+    n, m, mean = len(logs), len(excess), float(logs.exp().mean())
+    # d = x - 1 of x = w / <w>, which keeps the digits of weights that hardly differ
+    d, begin, y = np.expm1(np.sort(logs.numpy())[: n - m] - math.log(mean)), start / mean - 1, excess / mean
+    k = _SHAPES[:, None]
+    sigma = k * np.median(y) / (2**k - 1) * np.exp(_SCALES / math.sqrt(m))  # a tail of this median, and others
+    sums = np.array([np.log1p(shape / own[:, None] * y).sum(-1) for shape, own in zip(_SHAPES, sigma, strict=True)])
+    likelihood = -m * np.log(sigma) - (1 + 1 / k) * sums
+    k, sigma = k[: len(k) // 2], sigma[: len(k) // 2]
+    # means of d and d^2 in the tail, then of all; ESS = 1 / (1 + v) with v = var w / <w>^2
+    one = begin + sigma / (1 - k)
+    two = begin * (2 * one - begin) + 2 * sigma**2 / ((1 - k) * (1 - 2 * k))
+    first, second = (d.sum() + m * one) / n, (d @ d + m * two) / n
+    v = (second - first**2) / (1 + first) ** 2
+    # log ESS varies as the mean of psi = (v + 2 v d - d^2) / (1 + v), of which the tail has its mean for each weight
+    square = v**2 * ((1 + 2 * d) ** 2).sum() - 2 * v * ((1 + 2 * d) @ d**2) + (d**4).sum()
+    of_tail = v + 2 * v * one - two
+    return likelihood, -np.log1p(v), np.sqrt(square.clip(0) + m * of_tail**2) / (n * (1 + v))
+
+
+def _quantile(chance: Array, center: Array, spread: Array, sigma: float) -> float:
+    """The ESS below which a probability of Phi(sigma) lies, that of no second moment counting as 0."""
+    none, wanted = 1 - chance.sum(), ndtr(sigma)
+    low, high = -40.0, 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if none + (chance * ndtr((middle - center) / spread)).sum() > wanted:
+            high = middle
+        else:
+            low = middle
+    return math.exp(high)

@@ -15,7 +15,7 @@ from lattice_flows.config.sections import TrainingConfig
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import NumericalFailure
 from lattice_flows.flows.flow import Flow
-from lattice_flows.statistics import ess, ess_error, pareto_tail
+from lattice_flows.statistics import estimate_ess
 from lattice_flows.statistics.weights import expected_acceptance
 from lattice_flows.training.shards import Shards
 
@@ -32,14 +32,14 @@ class Quality(Settings):
 
     samples: Count
     ess: Annotated[float, FINITE]
-    """The effective sample size per sample, in (0, 1]."""
-    ess_error: Annotated[float, FINITE]
+    """The effective sample size per sample, in (0, 1], of `estimate_ess`."""
+    ess_error: Annotated[float, FINITE] | None = None
     acceptance: Annotated[float, FINITE]
     """The acceptance to expect of independence Metropolis in equilibrium."""
     seconds: Annotated[float, FINITE, at_least(0)]
     """The seconds that one sample takes on one rank."""
     warning: str = ""
-    """One line where the largest weights say that the ESS cannot be trusted."""
+    """The reason why the ESS has no error, where it has none."""
 
     @classmethod
     def of(cls, log_w: Tensor, seconds: float) -> Self:
@@ -54,13 +54,14 @@ class Quality(Settings):
                 f"{found} of {len(log_w)} fresh samples of the flow have a finite weight: train with a smaller "
                 "training.learning_rate, or training.dtype = 'float64'"
             )
+        share = estimate_ess(log_w)
         return cls(
             samples=len(log_w),
-            ess=ess(log_w).item(),
-            ess_error=ess_error(log_w).item(),
+            ess=share.value,
+            ess_error=None if math.isnan(share.error) else share.error,
             acceptance=expected_acceptance(log_w).item(),
             seconds=seconds,
-            warning=pareto_tail(log_w).warning,
+            warning=share.reason,
         )
 
 

@@ -10,6 +10,7 @@ from lattice_flows.cluster import jobs
 
 PROGRAM = """#!/bin/bash
 {trap}
+if [ "$1" = measure ]; then set -- --out "$2"; fi
 while [ "$1" != --out ]; do shift; done
 mkdir -p "$2"
 {work}
@@ -17,7 +18,7 @@ touch "$2/started"
 sleep 100 & wait
 """
 SAVES, DIES = "trap 'exit 75' USR1", ""
-STEP = 'echo "a step" | tee -a "$2/metrics.jsonl" >> "$2/sampling.jsonl"'
+STEP = 'echo "a step" | tee -a "$2/metrics.jsonl" "$2/measurements.h5" >> "$2/sampling.jsonl"'
 
 pytestmark = pytest.mark.usefixtures("slurm")
 
@@ -34,6 +35,9 @@ def start(tmp_path):
         site, config, run = (tmp_path / name for name in ("site.toml", "u1.toml", "run"))
         site.write_text(f'[environment]\nlauncher = ""\nsetup = ["export PATH={program.parent}:$PATH"]\n')
         config.write_text(THEORY)
+        if "measure" in words:
+            run.mkdir()
+            (run / "ensemble.h5").touch()
         assert cli.main(["submit", str(config), "--out", str(run), "--site", str(site), "--time", "5", *words]) == 0
         return jobs.read_jobs(run)[-1].job, run
 
@@ -45,10 +49,10 @@ def interrupt(job, folder):
     command("scancel", "--signal=USR1", "--batch", job)
 
 
-@pytest.mark.parametrize("trap", [SAVES, DIES], ids=["saves", "dies"])
-def test_progress_is_requeued(trap, start):
+@pytest.mark.parametrize(("trap", "kind"), [(SAVES, "train"), (DIES, "train"), (SAVES, "measure")])
+def test_progress_is_requeued(trap, kind, start):
     """Also where the process did not live to say that it was interrupted: what it has made is not less."""
-    job, run = start(trap, STEP)
+    job, run = start(trap, STEP, "--jobs", kind)
     interrupt(job, run)
     known = wait_for(lambda: facts(job)["Restarts"] == "1" and facts(job), "the job to be requeued")
     assert known["JobState"] == "PENDING"

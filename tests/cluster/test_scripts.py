@@ -35,10 +35,12 @@ def test_templates_are_bash(kind, tmp_path):
     assert printed.stdout.splitlines() == words
 
 
-def test_train_and_sample_end_alike():
+def test_scripts_end_alike():
     """They say that they do."""
     mark = "# ---- From here on"
-    assert template("train").partition(mark)[2] == template("sample").partition(mark)[2]
+    (same,) = {template(kind).partition(mark)[2] for kind in ("train", "sample", "measure")}
+    assert "trap" in same
+    assert all("#SBATCH --signal=B:USR1@120\n" in template(kind) for kind in ("train", "sample", "measure"))
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")

@@ -4,10 +4,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lattice_flows import kernels
-from lattice_flows.kernels.circular_spline import n_params as n_circular_params
-from lattice_flows.kernels.spectral_flow import n_params
-
 OPS = torch.ops.lattice_flows
 MARKS = [pytest.mark.usefixtures("poisoned"), pytest.mark.filterwarnings("ignore:.*torch.jit.script")]
 
@@ -92,41 +88,3 @@ def assert_no_forward_mode(function, inputs):
             torch.func.jvp(of_one, (x,), (x,))
         with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
             of_one(torch.autograd.forward_ad.make_dual(x, x))
-
-
-TABLE = torch.tensor([[0, 1, 2], [2, 3, 0]])
-PARAMS = {n: torch.linspace(-1, 1, 4 * n_params(n, 3), dtype=torch.float64).reshape(4, -1) for n in (2, 3, 4, 8, 9)}
-NUMBERS = torch.full((4, 36, 2, 4), 0.3, dtype=torch.float64)
-WEIGHTS = torch.linspace(-1, 1, 2 * 4 * 9, dtype=torch.float64).reshape(2, 4, 3, 3)
-CIRCULAR = torch.linspace(-1, 1, 4 * n_circular_params(3), dtype=torch.float64).reshape(4, -1)
-DERIVABLE = {
-    "algebra_exp": lambda w: (kernels.algebra_exp(w - w.mH),),
-    "circular_spline": lambda w: kernels.circular_spline(w[:, 0, 0].real, like(CIRCULAR, w), 3),
-    "link_products": lambda w: (kernels.link_products(w, TABLE.to(w.device), (True, False)),),
-    "periodic_conv": lambda w: (kernels.periodic_conv(w.real[None], like(WEIGHTS, w)),),
-    "spectral_flow": lambda w: kernels.spectral_flow(w, like(PARAMS[w.shape[-1]], w), 3),
-    "spectral_flow of the adjoint": lambda w: kernels.spectral_flow(
-        w.mH, like(PARAMS[w.shape[-1]], w), 3, inverse=True
-    ),
-    "spectral_power": lambda w: (kernels.spectral_power(w, 0.3),),
-    "spectral_power of the adjoint": lambda w: (kernels.spectral_power(w.mH, 0.3),),
-}
-"""Functions of four matrices w, for every op that has a derivative: more than one output in a tuple."""
-UNDERIVABLE = {
-    "heat_bath": lambda w: kernels.heat_bath(w, w.mH, 1.5, like(NUMBERS, w)[:, : pairs(w)]),
-    "link_forces": lambda w: kernels.link_forces(w, TABLE[None].to(w.device), ((True, False),), TABLE[0].to(w.device)),
-    "link_sums": lambda w: kernels.link_sums(w, TABLE[None].to(w.device), ((True, False),)),
-    "over_relaxation": lambda w: kernels.over_relaxation(w, w.mH),
-    "uniforms": lambda w: kernels.uniforms(TABLE.T.to(w.device), TABLE[0].to(w.device), 9, w.real.dtype),
-    "unitary_eig": kernels.unitary_eig,
-}
-
-
-def like(numbers, w):
-    """The numbers on the device of w and in its precision."""
-    return numbers.to(w.device, w.real.dtype)
-
-
-def pairs(w):
-    """The number of SU(2) subgroups."""
-    return w.shape[-1] * (w.shape[-1] - 1) // 2

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from op_laws import DERIVABLE, UNDERIVABLE, Passing, assert_compiles, assert_equal, pull
+from op_cases import DERIVABLE, UNDERIVABLE
+from op_laws import Passing, assert_compiles, assert_equal, pull
 
 from lattice_flows import SU, kernels
 from lattice_flows.kernels import build
@@ -37,6 +38,8 @@ def test_values_alone(name, w):
     expected = function(w)
     with Passing():
         torch.testing.assert_close(function(w), expected, rtol=0, atol=0)
+    if name in ("link_sweeps", "link_trajectories"):  # they look at the weights, which are no part of a graph
+        return
     torch._dynamo.reset()
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(w), expected, rtol=0, atol=0)

@@ -13,6 +13,7 @@ import torch
 import lattice_flows
 from lattice_flows import SU, GaugeField, ScalarField, models, runs
 from lattice_flows.config import Config, load
+from lattice_flows.distributed import World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import ChainFile, load_checkpoint, load_weights, read_about, read_metrics, save_weights
 from lattice_flows.models import store
@@ -294,12 +295,23 @@ def test_other_designs_than_those_of_the_config(tmp_path):
     exchange.export_run(tmp_path / "run", tmp_path / "u1.safetensors", proposals=100)
     exchange.start_run(tmp_path / "u1.safetensors", tmp_path / "large", lattice=(8, 8))
     assert runs.sample_run(tmp_path / "large", ["sampling.n=10", "sampling.batch=5"]) == 10
+    large = settings.having(lattice={"extents": (8, 8)})
     for use in (
         lambda: exchange.export_run(tmp_path / "large", tmp_path / "large.safetensors"),
         lambda: load_model(tmp_path / "large"),
+        lambda: runs.train_run(large, tmp_path / "large"),
+        lambda: runs.train_run(large, tmp_path / "new", begin=tmp_path / "u1.safetensors"),
+        lambda: runs.sample_run(tmp_path / "large", ["sampling.n=20"], world=TwoRanks()),
     ):
         with pytest.raises(InvalidInput, match="levels of other designs than its config gives"):
             use()
+    assert not (tmp_path / "new").exists()
+
+
+class TwoRanks(World):
+    """The first of two ranks, alone."""
+
+    size = 2
 
 
 def test_export_where_no_update_has_a_batch(tmp_path):

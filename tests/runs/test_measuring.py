@@ -21,12 +21,12 @@ from lattice_flows.errors import Interrupted, InvalidInput, LatticeFlowsError
 from lattice_flows.io import ChainFile, files
 from lattice_flows.io.measurements import Measurements
 from lattice_flows.observables import average_plaquette, polyakov_loops, stout_smear, wilson_loops
-from lattice_flows.planar.exact import mean_polyakov_loop_squared
+from lattice_flows.planar.exact import exact_value, mean_polyakov_loop_squared
 from lattice_flows.reports import observe as observing
 from lattice_flows.reports.observe import Session, observe
 from lattice_flows.runs import Wishes
 from lattice_flows.signals import Stop
-from lattice_flows.statistics import estimate
+from lattice_flows.statistics import creutz_ratios, effective_potential, estimate
 
 
 def sampled(folder, group="SU(2)", extents=(4, 4), n=12, chains=2, **sampling):
@@ -282,6 +282,24 @@ def test_polyakov_loops_in_every_direction(tmp_path, capsys):
             assert abs(entry[name]["value"] - exact) < 4 * entry[name]["error"], (mu, name)
         chi = (3, 4)[mu] * (entry["squared"]["value"] - entry["modulus"]["value"] ** 2)
         assert entry["susceptibility"]["value"] == pytest.approx(chi)
+
+
+def test_loops_beside_their_exact_values(tmp_path, capsys):
+    """In two dimensions, also of what derives from them; nowhere else."""
+    folder = sampled(tmp_path, "U(1)", (6, 6), n=200, chains=4)
+    text = out(capsys, "measure", str(folder), "--loops", "2,3")
+    assert text.count("exact ") > 6
+    loops = json.loads((folder / "report.json").read_text())["loops"]
+    action = Wilson(GaugeField(U1(), (6, 6)), 1.5)
+    exact = np.array([[exact_value(f"wilson_loop_{r}x{t}", action) for t in (1, 2, 3)] for r in (1, 2)])
+    expected = {"wilson_loops": exact, "potential": effective_potential(exact), "creutz_ratios": creutz_ratios(exact)}
+    for name, values in expected.items():
+        np.testing.assert_array_equal(loops[name]["exact"], values)
+        value, error = np.array(loops[name]["value"]), np.array(loops[name]["error"])
+        assert (abs(value - values)[:1] < 4 * error[:1]).all(), name
+    text = out(capsys, "measure", str(folder), "--loops", "2,3", "--smear", "stout:rho=0.1,steps=1")
+    assert "exact " not in text.partition("loops of links after")[2]
+    assert json.loads((folder / "report.json").read_text())["loops"]["wilson_loops"]["exact"] == [[None] * 3] * 2
 
 
 def test_loops_of_smeared_links(tmp_path, capsys):

@@ -71,7 +71,7 @@ def test_free_energy_and_plaquette_are_exact(group, beta, layers, population):
     plaquettes = average_plaquette(action.space)(result.x)
     mean = weighted_mean(plaquettes, result.log_w, population)
     assert pull(mean, exact_value("plaquette", action)) < 4
-    assert mean[1] < 0.1
+    assert mean[1] < 0.1  # over streams .031 +- .010 at most, so that .05 is two of its own errors away
     torch.testing.assert_close(result.action, action(result.x), atol=1e-10, rtol=0)
     assert result.acceptance.shape == (STAGES, chains)
     assert action.space.group.defect(result.x).max() < 1e-10

@@ -194,7 +194,9 @@ def test_annealed_paths_are_proposals(group, layers):
     assert 0.05 < torch.stack([info.acceptance for info in infos]).mean() < 0.95
     drawn, log_w = annealing.draw(400, Streams(3, 1))
     biased = estimate(plaquette(drawn).numpy())
-    assert exact - biased.value > 4 * max(biased.error, found.error)
+    # over streams 14 +- 1.3 errors for U(1), 22 +- 1.7 for SU(2)
+    assert exact - biased.value > 8 * biased.error
+    assert found.error < (exact - biased.value) / 2
     assert log_w.shape == (400,)
 
 
