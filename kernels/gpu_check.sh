@@ -23,13 +23,14 @@ part() {
 }
 
 rm -f "$out/summary.log"
-part 60 machine "$python" experiments/kernels/gpu.py machine "$out/machine.json"
-part 100 tests "$python" -m pytest -q -n 8 --no-header -p no:cacheprovider -p no:benchmark tests/kernels/test_on_gpu.py \
-    tests/kernels/test_triton.py tests/kernels/test_link_sweeps.py tests/sampling/test_keyed.py \
-    -k "not without_a_gpu and not interpreter"
-part 90 chains "$python" experiments/kernels/gpu.py chains "$out/chains.json"
-part 60 ops "$python" experiments/kernels/gpu.py ops "$out/ops.json"
-part 120 training "$python" experiments/kernels/gpu.py training "$out/training.json"
+part 30 machine "$python" experiments/kernels/gpu.py machine "$out/machine.json"
+part 90 compilation "$python" experiments/kernels/gpu.py compilation "$out/compilation.json"
+part 60 chains "$python" experiments/kernels/gpu.py chains "$out/chains.json"
+part 40 ops "$python" experiments/kernels/gpu.py ops "$out/ops.json"
+part 90 training "$python" experiments/kernels/gpu.py training "$out/training.json"
+part 160 tests "$python" -m pytest -q -n 12 --no-header -p no:cacheprovider -p no:benchmark \
+    tests/kernels/test_on_gpu.py tests/kernels/test_triton.py tests/kernels/test_link_sweeps.py \
+    tests/kernels/test_link_trajectories.py tests/sampling/test_keyed.py -k "not without_a_gpu and not interpreter"
 
 "$python" - "$out" << 'PYTHON'
 import json, pathlib, sys

@@ -1,17 +1,23 @@
-"""Figures of a GPU: python experiments/kernels/gpu.py PART FILE, and PART is machine, ops, training or chains.
+"""Figures of a GPU: python experiments/kernels/gpu.py PART FILE.
+
+The parts are machine, compilation, chains, ops and training.
 
 A part writes what it measured as JSON. `bash kernels/gpu_check.sh OUT` runs the tests and all parts.
 """
 
 import argparse
+import itertools
 import json
 import math
+import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +87,7 @@ def machine() -> dict:
 def cases(many: int) -> Iterator[Case]:
     """Ops with a kernel for GPUs."""
     generator = torch.Generator().manual_seed(0)
-    few = min(many, 4096)
+    few = min(many, 4096)  # tables of links of 16x16 want 512 of them
     side = 16
     site = torch.arange(side * side, device=DEVICE).reshape(side, side)
     table = torch.stack((site, site.roll(-1, 0) + side**2, site.roll(-1, 1), site + side**2)).flatten(1)
@@ -102,6 +108,25 @@ def cases(many: int) -> Iterator[Case]:
                 f"link_products SU({n}) {single}, 2 links",
                 lambda w: kernels.link_products(w, table, (True, True, False, False)), (fields,),
             )  # fmt: skip
+
+
+def _compile_case(index: int) -> tuple[str, float]:
+    """The name of a case, and the seconds of its first values and gradients."""
+    name, function, inputs = next(itertools.islice(cases(4096), index, None))
+    begin, leaves = time.perf_counter(), [x.detach().requires_grad_() for x in inputs]
+    out = function(*leaves)
+    out = out if isinstance(out, tuple) else (out,)
+    torch.autograd.grad(out, leaves, [torch.ones_like(x) for x in out])
+    synchronize()
+    return name, time.perf_counter() - begin
+
+
+def compilation() -> dict:
+    """The seconds in which each op is compiled, all of them in processes of their own at once, and in all."""
+    begin, count = time.perf_counter(), sum(1 for _ in cases(512))
+    with ProcessPoolExecutor(min(count, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
+        found = dict(pool.map(_compile_case, range(count)))
+    return {**found, "in all": time.perf_counter() - begin}
 
 
 def ops() -> dict:
@@ -198,7 +223,7 @@ def chains() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = {part.__name__: part for part in (machine, ops, training, chains)}
+    parts = {part.__name__: part for part in (machine, compilation, chains, ops, training)}
     parser.add_argument("part", choices=parts)
     parser.add_argument("file", type=Path)
     wanted = parser.parse_args()
