@@ -81,6 +81,7 @@ def chains_of(group, chains, BLOCK: tl.constexpr):
 
 @jit
 def numbers_of(N: tl.constexpr):
+    """The numbers that are kept of a link."""
     return 4 if N == 2 else 12
 
 

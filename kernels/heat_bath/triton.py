@@ -16,19 +16,8 @@ from lattice_flows.kernels.triton_common import (
     store_quaternion,
     tl,
 )
-from lattice_flows.kernels.triton_links import (
-    along,
-    attempt,
-    load_matrix,
-    part,
-    product,
-    quotient,
-    reflection,
-    restore,
-    store_matrix,
-    turn,
-    turn_both,
-)
+from lattice_flows.kernels.triton_links import load_matrix, product, restore, store_matrix
+from lattice_flows.kernels.triton_subgroups import along, attempt, part, quotient, reflection, turn, turn_both
 
 
 def heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tensor) -> Tensor:

@@ -18,19 +18,8 @@ from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH
 from lattice_flows.kernels.triton_common import any_size, constant, jit, random_words, tl, unit_interval
 from lattice_flows.kernels.triton_lattice import Lattices, chains_of, numbers_of, place_of, staples
-from lattice_flows.kernels.triton_links import (
-    along,
-    attempt,
-    load_link,
-    part,
-    product,
-    quotient,
-    reflection,
-    restore,
-    store_link,
-    turn,
-    turn_both,
-)
+from lattice_flows.kernels.triton_links import load_link, product, restore, store_link
+from lattice_flows.kernels.triton_subgroups import along, attempt, part, quotient, reflection, turn, turn_both
 
 MOST = constant(ATTEMPTS)
 
@@ -43,7 +32,7 @@ def link_sweeps(
     if links.shape[-1] == 1 or not len(links):
         return reference.link_sweeps(links, extents, nodes, weights, moves, keys, calls)
     lattices, (order, sizes) = Lattices(links, extents, weights), _colours(tuple(extents), links.device)
-    keys, calls = keys.contiguous(), calls.contiguous()
+    keys, calls = (x.to(links.device).contiguous() for x in (keys, calls))
     for move in moves:
         first = 0
         for size in sizes:
