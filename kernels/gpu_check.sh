@@ -23,12 +23,12 @@ part() {
 }
 
 rm -f "$out/summary.log"
-part 30 machine "$python" experiments/kernels/gpu.py machine "$out/machine.json"
-part 90 compilation "$python" experiments/kernels/gpu.py compilation "$out/compilation.json"
-part 60 chains "$python" experiments/kernels/gpu.py chains "$out/chains.json"
+part 20 machine "$python" experiments/kernels/gpu.py machine "$out/machine.json"
+part 100 chains "$python" experiments/kernels/gpu.py chains "$out/chains.json"
+part 120 compilation "$python" experiments/kernels/gpu.py compilation "$out/compilation.json"
 part 40 ops "$python" experiments/kernels/gpu.py ops "$out/ops.json"
-part 90 training "$python" experiments/kernels/gpu.py training "$out/training.json"
-part 160 tests "$python" -m pytest -q -n 12 --no-header -p no:cacheprovider -p no:benchmark \
+part 80 training "$python" experiments/kernels/gpu.py training "$out/training.json"
+part 120 tests "$python" -m pytest -q -n 14 --no-header -p no:cacheprovider -p no:benchmark \
     tests/kernels/test_on_gpu.py tests/kernels/test_triton.py tests/kernels/test_link_sweeps.py \
     tests/kernels/test_link_trajectories.py tests/sampling/test_keyed.py -k "not without_a_gpu and not interpreter"
 

@@ -2,7 +2,8 @@
 
 The parts are machine, compilation, chains, ops and training.
 
-A part writes what it measured as JSON. `bash kernels/gpu_check.sh OUT` runs the tests and all parts.
+A part writes what it measured as JSON, after each measurement: a time limit cuts off only what was to come.
+`bash kernels/gpu_check.sh OUT` runs the tests and all parts.
 """
 
 import argparse
@@ -17,9 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import samples
 import torch
@@ -33,6 +34,10 @@ from lattice_flows.kernels.circular_spline import n_params as n_circular_params
 ROOT = Path(__file__).resolve().parents[2]
 BINS, MANY, CHAINS, SIDE = 8, 1 << 20, 1024, 8
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+Found = Iterator[tuple[str, Any]]
+"""Names, and what was measured."""
 
 
 class Case(NamedTuple):
@@ -70,18 +75,15 @@ def copy_bandwidth(size: int) -> float:
     return 2 * size / seconds(lambda: target.copy_(source))
 
 
-def machine() -> dict:
+def machine() -> Found:
     """What the figures are of."""
-    name = torch.cuda.get_device_name() if DEVICE == "cuda" else "no GPU"
+    yield "device", torch.cuda.get_device_name() if DEVICE == "cuda" else "no GPU"
+    yield "torch", torch.__version__
+    yield "cuda", torch.version.cuda
     rows, compiler = overview.choices()
-    return {
-        "device": name,
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "compiler": compiler,
-        "implementations": {row.op: row.cuda for row in rows},
-        "copy of 1 GiB, GB/s": copy_bandwidth(1 << 30 if DEVICE == "cuda" else 1 << 24) / 1e9,
-    }
+    yield "compiler", compiler
+    yield "implementations", {row.op: row.cuda for row in rows}
+    yield "copy of 1 GiB, GB/s", copy_bandwidth(1 << 30 if DEVICE == "cuda" else 1 << 24) / 1e9
 
 
 def cases(many: int) -> Iterator[Case]:
@@ -121,18 +123,19 @@ def _compile_case(index: int) -> tuple[str, float]:
     return name, time.perf_counter() - begin
 
 
-def compilation() -> dict:
+def compilation() -> Found:
     """The seconds in which each op is compiled, all of them in processes of their own at once, and in all."""
     begin, count = time.perf_counter(), sum(1 for _ in cases(512))
     with ProcessPoolExecutor(min(count, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
-        found = dict(pool.map(_compile_case, range(count)))
-    return {**found, "in all": time.perf_counter() - begin}
+        for done in as_completed([pool.submit(_compile_case, k) for k in range(count)]):
+            yield done.result()
+    yield "in all", time.perf_counter() - begin
 
 
-def ops() -> dict:
+def ops() -> Found:
     """ns an element of values, and of values and gradients through autograd, and these as shares of a copy."""
     many = MANY if DEVICE == "cuda" else 1024
-    found, bandwidth = {}, copy_bandwidth(1 << 30 if DEVICE == "cuda" else 1 << 24)
+    bandwidth = copy_bandwidth(1 << 30 if DEVICE == "cuda" else 1 << 24)
     for name, function, inputs in cases(many):
         leaves = [x.detach().requires_grad_() for x in inputs]
 
@@ -151,14 +154,16 @@ def ops() -> dict:
             return torch.autograd.grad(outputs(), leaves, grads)
 
         times, moved = (seconds(forward), seconds(both)), (given + made, 3 * given + 2 * made)
-        found[name] = {
-            part: {"ns": 1e9 * took / many, "of a copy": bytes_ / bandwidth / took}
-            for part, took, bytes_ in zip(("forward", "both"), times, moved, strict=True)
-        }
-    return found
+        yield (
+            name,
+            {
+                part: {"ns": 1e9 * took / many, "of a copy": bytes_ / bandwidth / took}
+                for part, took, bytes_ in zip(("forward", "both"), times, moved, strict=True)
+            },
+        )
 
 
-def training() -> dict:
+def training() -> Found:
     """Seconds a step of the demo's levels and of 48 spectral layers of SU(3) 16x16, and the ESS of both."""
     runs = {
         "demo": ["lattice_flows/runs/demo.toml"],
@@ -167,21 +172,20 @@ def training() -> dict:
             "training.steps=30",
         ],
     }  # fmt: skip
-    found = {}
     for name, arguments in runs.items():
         with tempfile.TemporaryDirectory() as folder:
             out = f"{folder}/run"
             command = [sys.executable, "-m", "lattice_flows", "train", *arguments, f"training.device={DEVICE}"]
             begin = time.perf_counter()
             result = subprocess.run([*command, "--out", out], cwd=ROOT, capture_output=True, text=True)
-            found[name] = {"seconds": time.perf_counter() - begin, "code": result.returncode}
+            found: dict = {"seconds": time.perf_counter() - begin, "code": result.returncode}
             if result.returncode:
-                found[name]["error"] = (result.stdout + result.stderr)[-2000:]
+                yield name, {**found, "error": (result.stdout + result.stderr)[-2000:]}
                 continue
             steps = [row["seconds"] for row in read_metrics(Path(out) / "metrics.jsonl") if "seconds" in row]
-            found[name]["median seconds a step"] = statistics.median(steps)
-            found[name]["trained"] = json.loads((Path(out) / "trained.json").read_text())
-    return found
+            found["median seconds a step"] = statistics.median(steps)
+            found["trained"] = json.loads((Path(out) / "trained.json").read_text())
+            yield name, found
 
 
 def _sweeps(group: SU, beta: float, dtype: torch.dtype, chains: int, device: str) -> dict:
@@ -202,23 +206,21 @@ def _sweeps(group: SU, beta: float, dtype: torch.dtype, chains: int, device: str
     return found
 
 
-def chains() -> dict:
+def chains() -> Found:
     """ns a link of heat bath and over-relaxation, on the device for many chains and on one core for one."""
     torch.set_num_threads(1)
     many = CHAINS if DEVICE == "cuda" else 2
-    found = {}
     for name, group, beta, dtype in (
         ("SU(3) float32", SU(3), 6.0, torch.complex64),
         ("SU(3) float64", SU(3), 6.0, torch.complex128),
         ("SU(2) float32", SU(2), 2.4, torch.complex64),
     ):
-        found[name] = {"device": _sweeps(group, beta, dtype, many, DEVICE)}
-        found[name]["one core"] = _sweeps(group, beta, dtype, 1, "cpu")
+        found = {"device": _sweeps(group, beta, dtype, many, DEVICE)}
+        found["one core"] = _sweeps(group, beta, dtype, 1, "cpu")
         for what in ("heat bath", "over-relaxation", "cycle of 1 + 4"):
-            one, all_ = (found[name][where][f"{what}, ns a link"] for where in ("one core", "device"))
-            found[name][f"{what}, cores"] = one / all_
-        print(json.dumps({name: found[name]}), flush=True)
-    return found
+            one, all_ = (found[where][f"{what}, ns a link"] for where in ("one core", "device"))
+            found[f"{what}, cores"] = one / all_
+        yield name, found
 
 
 def main() -> None:
@@ -227,9 +229,11 @@ def main() -> None:
     parser.add_argument("part", choices=parts)
     parser.add_argument("file", type=Path)
     wanted = parser.parse_args()
-    found = parts[wanted.part]()
-    wanted.file.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    found = {}
+    for name, value in parts[wanted.part]():
+        found[name] = value
+        wanted.file.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{name}: {json.dumps(value)}", flush=True)
 
 
 if __name__ == "__main__":
