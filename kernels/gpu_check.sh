@@ -28,9 +28,8 @@ part 100 chains "$python" experiments/kernels/gpu.py chains "$out/chains.json"
 part 120 compilation "$python" experiments/kernels/gpu.py compilation "$out/compilation.json"
 part 40 ops "$python" experiments/kernels/gpu.py ops "$out/ops.json"
 part 80 training "$python" experiments/kernels/gpu.py training "$out/training.json"
-part 120 tests "$python" -m pytest -q -n 14 --no-header -p no:cacheprovider -p no:benchmark \
-    tests/kernels/test_on_gpu.py tests/kernels/test_triton.py tests/kernels/test_link_sweeps.py \
-    tests/kernels/test_link_trajectories.py tests/sampling/test_keyed.py -k "not without_a_gpu and not interpreter"
+part 120 tests "$python" -m pytest -q -n 14 --no-header -p no:cacheprovider -p no:benchmark tests/kernels tests/sampling \
+    -k "(gpu or triton) and not without_a_gpu and not interpreter"
 
 "$python" - "$out" << 'PYTHON'
 import json, pathlib, sys
