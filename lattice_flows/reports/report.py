@@ -184,7 +184,10 @@ def models_table(headers: Iterable[Header]) -> str:
 
 
 def _ess(facts: Facts) -> str:
-    return "-" if facts.ess is None else bracketed(facts.ess, facts.ess_error)
+    if facts.ess is None:
+        return "-"
+    # without an error, the true one is mostly smaller
+    return f"at most {facts.ess:.2g}" if facts.ess_error is None else bracketed(facts.ess, facts.ess_error)
 
 
 def _observable(action: Action, name: str, measured: Estimate, doubt: str) -> dict[str, Any]:
