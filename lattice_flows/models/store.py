@@ -45,6 +45,7 @@ class Facts(Settings):
     """The number of independent proposals behind the effective sample size."""
     ess: Annotated[float, FINITE] | None = None
     ess_error: Annotated[float, FINITE] | None = None
+    """None where the largest weights allow no error: the effective sample size is then mostly smaller."""
 
 
 class Header(NamedTuple):

@@ -41,10 +41,12 @@ R_HAT = 1.05
 """Chains with a larger R-hat disagree."""
 
 
-def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarray]) -> Report:
+def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarray], doubt: str = "") -> Report:
     """Return estimates beside the exact values, with None where there is none.
 
-    `series` are observables `(chains, n)` along the chains, by name.
+    Args:
+        series: observables `(chains, n)` along the chains, by name.
+        doubt: the reason why no error can be relied on, if there is one.
     """
     acceptance, moves = chains.series("acceptance"), moves_of(chains)
     report = {
@@ -60,14 +62,13 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
         "half_trained": _half_trained(chains),
         **dict.fromkeys(("ess", "ess_error", "ess_reason", "pareto_k", "pareto_k_error", "pareto_warning")),
     }
-    doubt = ""
     if chains.proposals:
         weights = log_weights(chains)
         tail, share = pareto_tail(weights), estimate_ess(weights)
         error = None if math.isnan(share.error) else share.error
         report |= {"ess": share.value, "ess_error": error, "ess_reason": share.reason}
         report |= {"pareto_k": tail.k, "pareto_k_error": tail.error, "pareto_warning": tail.warning}
-        if config.sampling.names == ("flow",) and not tail.trusted:
+        if not doubt and config.sampling.names == ("flow",) and not tail.trusted:
             doubt = f"weights: Pareto k = {tail.k:.2f}"
     _, action = build_action(config, str(chains.path))
     measured = {name: estimate(values, moves, chains.every) for name, values in series.items()}
@@ -133,6 +134,8 @@ REMEDIES = {
     "stuck": "mix other updates with these (sampling.updates), such as heat bath; take a smaller lattice; or anneal",
     "frozen": "take updates that move it, such as a flow, or a smaller beta",
     "short": "run longer",
+    "drift": "the flow hardly ever proposes some configurations: mix local updates with it (sampling.updates), such as "
+    "heat bath, or train it further",
     "weights": "mix other updates with the flow (sampling.updates), such as heat bath, or train it further",
 }
 
@@ -181,7 +184,10 @@ def models_table(headers: Iterable[Header]) -> str:
 
 
 def _ess(facts: Facts) -> str:
-    return "-" if facts.ess is None else bracketed(facts.ess, facts.ess_error)
+    if facts.ess is None:
+        return "-"
+    # without an error, the true one is mostly smaller
+    return f"at most {facts.ess:.2g}" if facts.ess_error is None else bracketed(facts.ess, facts.ess_error)
 
 
 def _observable(action: Action, name: str, measured: Estimate, doubt: str) -> dict[str, Any]:

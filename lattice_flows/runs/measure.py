@@ -19,6 +19,7 @@ from lattice_flows.io.measurements import Measurements
 from lattice_flows.models import build_action
 from lattice_flows.observables import Smearing, standard_observables
 from lattice_flows.reports.configurations import measure_configurations
+from lattice_flows.reports.drift import drift
 from lattice_flows.reports.export import export_series, writer
 from lattice_flows.reports.observe import Session, observe
 from lattice_flows.reports.polyakov import measure_polyakov, polyakov_averages, polyakov_table
@@ -176,7 +177,9 @@ def _measured(
     kept = Measurements(_beside(path), writable=keeps) if world.first else None
     session = Session(kept, world, stop or Stop())
     series = observe(chains, standard_observables(space), session)
-    report = make_report(config, chains, series)
+    alone = config.sampling.names == ("flow",)
+    doubt = drift(chains, action, config.sampling.seed) if alone and world.first else ""
+    report = make_report(config, chains, series, world.broadcast(doubt))
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)
         report["polyakov_loops"] = polyakov_averages(polyakov, action, wishes.smear)

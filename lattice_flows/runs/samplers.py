@@ -1,6 +1,5 @@
 """From the settings of ``[sampling]`` to Markov chains: their samplers, their start, and their tuning."""
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.tuning import Tuned
 from lattice_flows.reports.words import space_in_words
-from lattice_flows.sampling import ChainState, Cycle, CycleInfo, HeatBath, Metropolis, Sampler, Streams, Tunable, start
+from lattice_flows.sampling import ChainState, Cycle, CycleInfo, Streams, Tunable, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
+from lattice_flows.sampling.metropolis import local_updates
 from lattice_flows.sampling.tuning import windows
 
 
@@ -105,7 +105,7 @@ class Chains:
                 for name, own in self.samplers.items()
                 if isinstance(own, Tunable) and own.tuned
             }
-        local = self._local() if self.tuned else None
+        local = local_updates(self.action) if self.tuned else None
         first, last = 0 if local is None else dropped // 4, dropped - -(-dropped // 4)
         adapting = {window.end: window for window in windows(first, last)} if self.tuned else {}
         for update in range(done, dropped):
@@ -154,13 +154,6 @@ class Chains:
         }
         cycle = [(self.samplers[name], count) for name, count in settings.cycle]
         self.sampler: Any = cycle[0][0] if cycle[0][1] == len(cycle) == 1 else Cycle(cycle)
-
-    def _local(self) -> Sampler | None:
-        """Return local updates that the action has, a heat bath first."""
-        for kind in (HeatBath, Metropolis):
-            with contextlib.suppress(InvalidInput):
-                return kind(self.action)
-        return None
 
     def _watch(self, info: Any, before: int) -> None:
         """Add an update to the acceptance that is reached in a window, after `before` others."""

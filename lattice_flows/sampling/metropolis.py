@@ -1,13 +1,16 @@
 """The local Metropolis algorithm, for every field."""
 
+import contextlib
 import math
 
 import torch
 
 from lattice_flows.actions import Action
 from lattice_flows.config.rules import Settings
-from lattice_flows.sampling.base import ChainState, SamplerEntry, SweepInfo, choose, count, positive
+from lattice_flows.errors import InvalidInput
+from lattice_flows.sampling.base import ChainState, Sampler, SamplerEntry, SweepInfo, choose, count, positive
 from lattice_flows.sampling.batching import evaluated
+from lattice_flows.sampling.heatbath import HeatBath
 from lattice_flows.sampling.tuning import Tunable, gained
 from lattice_flows.streams import Streams
 
@@ -93,3 +96,11 @@ METROPOLIS = SamplerEntry(
     Settings,
     lambda action, settings, context: Metropolis(action, context.tuned.get("spread", FIRST_SPREAD)),
 )
+
+
+def local_updates(action: Action) -> Sampler | None:
+    """The local updates that an action has, a heat bath before Metropolis; None where it has none."""
+    for kind in (HeatBath, Metropolis):
+        with contextlib.suppress(InvalidInput):
+            return kind(action)
+    return None

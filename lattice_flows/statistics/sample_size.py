@@ -64,9 +64,9 @@ def _posterior(logs: Tensor) -> tuple[Array, Array, Array]:
     Shapes: `(shapes, scales)`, and `(shapes / 2, scales)`.
     """
     start, excess = largest_weights(logs)
-    n, m, mean = len(logs), len(excess), float(logs.exp().mean())
-    # d = x - 1 of x = w / <w>, which keeps the digits of weights that hardly differ
-    d, begin, y = np.expm1(np.sort(logs.numpy())[: n - m] - math.log(mean)), start / mean - 1, excess / mean
+    n, m, unit = len(logs), len(excess), start + float(np.median(excess))
+    # d = x - 1 of x = w / unit, which keeps the digits of weights that hardly differ
+    d, begin, y = np.expm1(np.sort(logs.numpy())[: n - m] - math.log(unit)), start / unit - 1, excess / unit
     k = _SHAPES[:, None]
     sigma = k * np.median(y) / (2**k - 1) * np.exp(_SCALES / math.sqrt(m))  # a tail of this median, and others
     sums = np.array([np.log1p(shape / own[:, None] * y).sum(-1) for shape, own in zip(_SHAPES, sigma, strict=True)])
@@ -77,9 +77,12 @@ def _posterior(logs: Tensor) -> tuple[Array, Array, Array]:
     two = begin * (2 * one - begin) + 2 * sigma**2 / ((1 - k) * (1 - 2 * k))
     first, second = (d.sum() + m * one) / n, (d @ d + m * two) / n
     v = (second - first**2) / (1 + first) ** 2
-    # log ESS varies as the mean of psi = (v + 2 v d - d^2) / (1 + v), of which the tail has its mean for each weight
-    square = v**2 * ((1 + 2 * d) ** 2).sum() - 2 * v * ((1 + 2 * d) @ d**2) + (d**4).sum()
+    # with e = w / <w> - 1, log ESS varies as the mean of (v + 2 v e - e^2) / (1 + v): in the tail, of its mean there
+    one, two = (one - first) / (1 + first), (two - 2 * first * one + first**2) / (1 + first) ** 2
     of_tail = v + 2 * v * one - two
+    likely = first.flat[likelihood[: len(k)].argmax()]
+    e = (d - likely) / (1 + likely)
+    square = v**2 * ((1 + 2 * e) ** 2).sum() - 2 * v * ((1 + 2 * e) @ e**2) + (e**4).sum()
     return likelihood, -np.log1p(v), np.sqrt(square.clip(0) + m * of_tail**2) / (n * (1 + v))
 
 

@@ -194,7 +194,7 @@ def fit_generalised_pareto(x: ArrayLike) -> tuple[float, float]:
         raise InvalidInput(f"a Pareto fit needs draws (n,) that are finite and > 0, got shape {x.shape}")
     n = len(x)
     grid = 30 + math.isqrt(n)
-    quartile = x[max(0, math.floor(n / 4 + 0.5) - 1)]
+    quartile = max(x[max(0, math.floor(n / 4 + 0.5) - 1)], 1e-300 * x[-1])  # whose inverse is finite
     theta = 1 / x[-1] + (1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3 * quartile)
     shape = np.array([np.log1p(-one * x).mean() for one in theta])  # the most likely k for each theta
     log_likelihood = n * (np.log(-theta / shape) - shape - 1)

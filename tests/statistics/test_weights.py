@@ -155,6 +155,17 @@ def test_error_of_an_ess_is_a_jackknife_with_a_longer_tail():
         assert (again.value, again.error) == pytest.approx((result.value, result.error), rel=1e-3)
 
 
+@pytest.mark.parametrize("scale", [8.0, 20.0, 100.0])
+@pytest.mark.parametrize("zeros", [0, 100])
+def test_bound_of_an_ess_of_one_weight(scale, zeros):
+    """Where it has all the rest, and where most weights are zero."""
+    log_w = scale * torch.randn(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_w[:zeros] = -INF
+    result = estimate_ess(log_w)
+    assert result.value < 0.02
+    assert 0 < float(re.match("at most (.+), as Pareto", result.reason)[1]) < 0.1
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e-3])
 def test_error_of_an_ess_of_weights_that_hardly_differ(scale):
     log_w = scale * torch.randn(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

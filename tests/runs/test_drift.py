@@ -1,0 +1,57 @@
+"""Chains that miss a part of the target show it where local updates move their states."""
+
+import pytest
+from command_line import out
+
+from lattice_flows import runs
+from lattice_flows.actions import Wilson
+from lattice_flows.config import Config
+from lattice_flows.io import ChainFile
+from lattice_flows.models import build_space
+from lattice_flows.reports.drift import drift
+from lattice_flows.runs import measure
+
+CONFIG = Config.of(
+    lattice={"group": "U(1)", "extents": (4, 4)},
+    action={"beta": 0.2},
+    flow={"layers": 2, "hidden": (2,), "bins": 4},
+    training={"device": "cpu", "steps": 1, "batch": 4},
+    sampling={"n": 400, "batch": 100},
+)
+
+
+@pytest.fixture(scope="module")
+def chains(tmp_path_factory):
+    """Chains in equilibrium at beta = 2."""
+    folder = tmp_path_factory.mktemp("heatbath")
+    sampling = {"updates": ("heatbath",), "n": 250, "chains": 4, "thermalise": 30}
+    runs.sample_run(folder, config=CONFIG.having(action={"beta": 2.0}, sampling=sampling))
+    return ChainFile(folder / "ensemble.h5")
+
+
+def test_chains_in_equilibrium_do_not_drift(chains):
+    """For another coupling they drift: at a smaller one, its wide configurations are missing, as in a narrow flow."""
+    space = build_space(CONFIG)
+    assert drift(chains, Wilson(space, 2.0), 0) == ""
+    for beta, sign in ((1.6, "-"), (2.4, "+")):
+        words = drift(chains, Wilson(space, beta), 0)
+        assert words.startswith("drift: local updates move ")
+        assert f" by {sign}" in words
+    assert drift(chains.thinned(20), Wilson(space, 1.6), 0) == ""  # too few to say
+
+
+def test_no_observable_of_a_flow_that_drifts_is_reliable(tmp_path, monkeypatch, capsys):
+    runs.train_run(CONFIG, tmp_path)
+    runs.sample_run(tmp_path)
+    reason = "drift: local updates move plaquette by +5.0 errors"
+    monkeypatch.setattr(measure, "drift", lambda *_: reason)
+    table = out(capsys, "measure", str(tmp_path))
+    assert f"not reliable, {reason}: " in table
+    assert "where drift: the flow hardly ever proposes some configurations: mix local updates with it" in table
+    found = {entry["reason"] for entry in runs.measure_run(tmp_path)["observables"].values()}
+    assert all(own == reason or own.startswith(("stuck", "short", "frozen")) for own in found)
+    assert reason in found
+    monkeypatch.setattr(measure, "drift", lambda *_: pytest.fail("asked of other updates"))
+    other = CONFIG.having(sampling={"updates": ("heatbath",), "n": 60, "thermalise": 2})
+    runs.sample_run(tmp_path / "mixed", config=other)
+    runs.measure_run(tmp_path / "mixed")
