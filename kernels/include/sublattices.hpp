@@ -85,7 +85,7 @@ INLINE vec permuted(const vec* parts, int stride, mask_of<vec> from) {
     }
 }
 
-// The links of one chain, (site, direction, part); the memory is its own.
+// The links of one chain, (site, direction, part); the memory is its own, and `data` null where there is none to be had.
 template <class Element> struct Field {
     static constexpr int VECTORS = sizeof(Element) / sizeof(vec);
     Element* data = nullptr;
@@ -97,7 +97,7 @@ template <class Element> struct Field {
         const size_t bytes = lattice.sites * dim * PARTS * sizeof(Element);
         large = bytes > 2 * PAGE;
         void* memory = nullptr;
-        if (posix_memalign(&memory, bytes < PAGE ? 64 : PAGE, bytes)) std::abort();
+        if (posix_memalign(&memory, bytes < PAGE ? 64 : PAGE, bytes)) return;
 #if defined(MADV_HUGEPAGE)
         if (bytes >= PAGE) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif

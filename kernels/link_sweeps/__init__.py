@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -133,6 +133,12 @@ def integers(values: Sequence[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
+def no_memory(op: str, links: Tensor, *_) -> NoReturn:
+    """Raises what an op says whose compiled function found no memory for its copy of the links."""
+    size = links[0].numel() * links.element_size() / 2**30
+    raise InvalidInput(f"{op}: no memory for another field of {size:.3g} GiB: use fewer threads or a smaller lattice")
+
+
 _op = define_op(
     reference.link_sweeps,
     _shapes,
@@ -142,5 +148,6 @@ _op = define_op(
     ),
     smallest=SMALLEST,
     largest=LARGEST,
+    failed=no_memory,
 )  # fmt: skip
 _sweeps = underivable(_op)
