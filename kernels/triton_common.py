@@ -19,6 +19,12 @@ from lattice_flows.kernels import splines
 AVAILABLE = importlib.util.find_spec("triton") is not None
 tl: Any = importlib.import_module("triton.language") if AVAILABLE else None
 jit: Any = importlib.import_module("triton").jit if AVAILABLE else lambda function: function
+COUNTS = [
+    "count", "rows", "programs", "attempts", "per_set", "walks", "steps", "n", "chains", "total", "first", "size",
+    "volume", "chunks",
+]  # fmt: skip
+any_size: Any = jit(do_not_specialize=COUNTS) if AVAILABLE else jit
+"""jit for kernels that are to be compiled once, whatever these numbers are."""
 constant: Any = tl.constexpr if AVAILABLE else lambda value: value
 
 BLOCK = 128

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -133,7 +133,7 @@ class Streams:
 
     def get_state(self) -> Tensor:
         """The state of the streams for `set_state`: the numbers `(chains,)` of their calls."""
-        return self._checked(self.counters.clone())
+        return self._checked(self.counters.clone().cpu())
 
     def set_state(self, state: Tensor) -> None:
         """Go back to the state of `get_state`.
@@ -142,6 +142,10 @@ class Streams:
             InvalidInput: the state is that of another number of chains, or none of streams.
         """
         self.counters.copy_(self._checked(state))
+
+    @functools.cached_property
+    def _paths(self) -> list[tuple[Key, ...]]:
+        return [(*self._path, part) for part in self._last]
 
     def _checked(self, state: Tensor) -> Tensor:
         if state.dtype != torch.int64 or state.ndim != 1 or not ((state >= 0) & (state <= CALLS)).all():
@@ -158,15 +162,15 @@ class Streams:
         other.seed, other.device, other.chains = self.seed, self.device, chains
         return other
 
-    def _begin(self, path: tuple[Key, ...], last: Iterable[Key]) -> Self:
+    def _begin(self, path: tuple[Key, ...], last: Sequence[Key]) -> Self:
         """Take new streams, whose keys differ in the last part alone."""
-        self._paths = [(*path, part) for part in last]
+        self._path, self._last = path, last
         self.names = _names(_digests((self.seed, *path), last)).to(self.device)
         self.counters = torch.zeros(len(self), dtype=torch.int64, device=self.device)
         return self
 
 
-def _digests(first: Sequence[Key], last: Iterable[Key]) -> bytes:
+def _digests(first: Sequence[Key], last: Sequence[Key]) -> bytes:
     """The digests of keys with a common beginning, one after the other."""
     begin = hashlib.blake2b(json.dumps([_part(part) for part in (*first, 0)])[:-2].encode(), digest_size=16)
     found = []

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lattice_flows.kernels.triton_common import (
     WARP,
+    any_size,
     as_reals,
     block_of_lanes,
     jit,
@@ -15,19 +16,8 @@ from lattice_flows.kernels.triton_common import (
     store_quaternion,
     tl,
 )
-from lattice_flows.kernels.triton_links import (
-    along,
-    attempt,
-    load_matrix,
-    part,
-    product,
-    quotient,
-    reflection,
-    restore,
-    store_matrix,
-    turn,
-    turn_both,
-)
+from lattice_flows.kernels.triton_links import load_matrix, product, restore, store_matrix
+from lattice_flows.kernels.triton_subgroups import along, attempt, part, quotient, reflection, turn, turn_both
 
 
 def heat_bath(elements: Tensor, staples: Tensor, strength: float, uniforms: Tensor) -> Tensor:
@@ -65,7 +55,7 @@ def _choice(length, direction, numbers, attempts, HEAT: tl.constexpr):
         return reflection(direction), length == length
 
 
-@jit
+@any_size
 def kernel(elements, staples, numbers, outs, attempts, count, N: tl.constexpr, HEAT: tl.constexpr, BLOCK: tl.constexpr):
     """A pass over the SU(2) subgroups of a block of elements."""
     lane, valid = block_of_lanes(count, BLOCK)

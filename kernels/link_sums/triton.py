@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lattice_flows.kernels.triton_common import as_reals, block_of_lanes, jit, launch, tl
+from lattice_flows.kernels.triton_common import any_size, as_reals, block_of_lanes, jit, launch, tl
 from lattice_flows.kernels.triton_links import load_matrix, matrix_product, matrix_sum, store_matrix
 
 
@@ -74,7 +74,7 @@ def _projected(m, N: tl.constexpr):
         )
 
 
-@jit
+@any_size
 def kernel(
     links, tables, ahead, active, outs, per_set, walks, steps, n, count,
     N: tl.constexpr, FORCE: tl.constexpr, BLOCK: tl.constexpr,

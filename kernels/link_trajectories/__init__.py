@@ -8,9 +8,17 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build
+from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.define import define_op, plain, underivable
-from lattice_flows.kernels.link_sweeps import LARGEST, SMALLEST, check_fields, integers, no_memory, sublattices
+from lattice_flows.kernels.link_sweeps import (
+    LARGEST,
+    LARGEST_ON_GPU,
+    SMALLEST,
+    check_fields,
+    integers,
+    no_memory,
+    sublattices,
+)
 from lattice_flows.kernels.link_trajectories import reference
 
 __all__ = ["link_trajectories"]
@@ -67,8 +75,12 @@ def link_trajectories(
 def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
     """Whether there is a compiled kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
     blocks = len(extents) * math.prod(extents) * -(-max(1, n * n - 1) // 4) * 2
-    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and blocks <= 2**32
-    return known and links.is_cpu and build.native("link_trajectories", links.dtype, n) is not None
+    if blocks > 2**32:
+        return False
+    if links.is_cuda:
+        return 2 <= n <= LARGEST_ON_GPU and gpu.implementation("link_trajectories", n) is not reference
+    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and links.is_cpu
+    return known and build.native("link_trajectories", links.dtype, n) is not None
 
 
 def _shapes(links, *_):

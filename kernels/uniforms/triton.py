@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lattice_flows.kernels.triton_common import BLOCK, WARP, blocks, jit, random_words, tl, unit_interval
+from lattice_flows.kernels.triton_common import BLOCK, WARP, any_size, blocks, random_words, tl, unit_interval
 from lattice_flows.kernels.uniforms.reference import PARTS
 
 
@@ -21,7 +21,7 @@ def uniforms(keys: Tensor, calls: Tensor, n: int, dtype: torch.dtype) -> Tensor:
     return out
 
 
-@jit
+@any_size
 def kernel(keys, calls, outs, count, programs, BLOCK: tl.constexpr):
     """The numbers of BLOCK blocks of a stream."""
     chain = (tl.program_id(0) // programs).to(tl.int64)

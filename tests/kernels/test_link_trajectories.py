@@ -11,6 +11,8 @@ from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build
 from lattice_flows.kernels.link_trajectories import link_trajectories
+from lattice_flows.planar.exact import plaquette
+from lattice_flows.sampling import HMC, Streams, start
 
 GROUPS = [U1(), SU(2), SU(3), SU(4)]
 by_group = pytest.mark.parametrize("group", GROUPS, ids=str)
@@ -138,3 +140,24 @@ def test_bad_input(generator):
             link_trajectories(links, (8, 8), weights, kicks, step, KEYS, CALLS)
     with pytest.raises(InvalidInput, match="16 sublattices"):
         link_trajectories(links, (4, 16), weights, [0.1, 0.1], 0.1, KEYS, CALLS)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("group", [SU(2), SU(3)], ids=str)
+@by_dtype
+def test_hmc_on_a_gpu(group, dtype, monkeypatch):
+    """By the sampler, with all chains in one call: exact plaquettes of a torus, and <exp(-dH)> = 1."""
+    monkeypatch.setattr(HMC, "_momenta", None)
+    beta, chains = 1.3 * group.n, 300
+    action, streams = Wilson(GaugeField(group, (8, 8)), beta), Streams(3, chains, "cuda")
+    sampler = HMC(action, trajectory=1.0, steps=8)
+    state, series, weights = sampler.init(start(action.space, streams, "cold", dtype=dtype)), [], []
+    for step in range(120):
+        state, info = sampler.step(state, streams)
+        if step >= 40:
+            series.append(-state.action.double() / (beta * 64))
+            weights.append((-info.delta_h).exp())
+    values, ones = torch.stack(series).mean(0), torch.stack(weights).mean(0)
+    assert abs(values.mean() - plaquette(group, beta, 64)) < 4 * values.std() / chains**0.5
+    assert abs(ones.mean() - 1) < 4 * ones.std() / chains**0.5
+    torch.testing.assert_close(state.action, action(state.x), rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=0)

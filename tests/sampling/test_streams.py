@@ -97,3 +97,17 @@ def test_no_numbers_beyond_the_last_call():
 def test_bad_streams(seed, chains):
     with pytest.raises(InvalidInput, match="seed >= 0 and chains >= 0"):
         Streams(seed, chains)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_same_numbers_on_a_gpu():
+    here, there = Streams(7, 5), Streams(7, 5, "cuda")
+    for dtype in (torch.float32, torch.float64):
+        numbers = there.rand(3, 7, dtype=dtype)
+        assert numbers.is_cuda
+        assert numbers.cpu().equal(here.rand(3, 7, dtype=dtype))
+    state = there.get_state()
+    first = there.draw(lambda g: torch.randn(4, generator=g, device="cuda"))
+    there.branch(1).set_state(state)
+    assert there.draw(lambda g: torch.randn(4, generator=g, device="cuda")).equal(first)
+    assert len(set(first.flatten().tolist())) == 20
