@@ -158,6 +158,7 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
     const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH;
     const Couplings couplings(dim, weights);
     const bool by_chain = threads > 1 && (chains % threads == 0 || chains >= 4 * threads);
+    huge_pages(out, chains * size * sizeof(real));
     int64_t failed = 0;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (by_chain)
     for (int64_t chain = 0; chain < chains; chain++) {
