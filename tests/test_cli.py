@@ -321,7 +321,8 @@ def python(code, *arguments, env=(), **options):
 def test_kernels(tmp_path):
     """What runs and why: with a compiler, without one, and where the references are asked for."""
     ops = ["algebra_exp", "circular_spline", "heat_bath", "link_forces", "link_products", "link_sums",
-           "over_relaxation", "spectral_flow", "spectral_power", "uniforms", "unitary_eig"]  # fmt: skip
+           "link_sweeps", "link_trajectories", "over_relaxation", "spectral_flow",
+           "spectral_power", "uniforms", "unitary_eig"]  # fmt: skip
 
     def table(**environment):
         result = python(COMMAND, "kernels", env={"LATTICE_FLOWS_CACHE": str(tmp_path), **environment})

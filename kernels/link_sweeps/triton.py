@@ -32,7 +32,7 @@ def link_sweeps(
     if links.shape[-1] == 1 or not len(links):
         return reference.link_sweeps(links, extents, nodes, weights, moves, keys, calls)
     lattices, (order, sizes) = Lattices(links, extents, weights), _colours(tuple(extents), links.device)
-    keys, calls = keys.contiguous(), calls.contiguous()
+    keys, calls = (x.to(links.device).contiguous() for x in (keys, calls))
     for move in moves:
         first = 0
         for size in sizes:

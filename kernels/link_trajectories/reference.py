@@ -49,7 +49,7 @@ def _momenta(normal: Tensor, n: int) -> Tensor:
     p[..., rows, columns] = upper
     p = p - p.mT.conj_physical()
     for k in range(1, n):
-        pattern = torch.tensor([1.0] * k + [-k] + [0.0] * (n - k - 1), dtype=normal.dtype) / math.sqrt(2 * k * (k + 1))
+        pattern = normal.new_tensor([1.0] * k + [-k] + [0.0] * (n - k - 1)) / math.sqrt(2 * k * (k + 1))
         p = p + torch.diag_embed(1j * normal[..., 2 * pairs + k - 1, None] * pattern)
     return p
 

@@ -30,7 +30,8 @@ def link_trajectories(
     total, volume, chains, dim = lattices.links, lattices.volume, lattices.chains, lattices.dim
     momenta, other = lattices.room(COMPONENTS[lattices.n]), torch.empty_like(lattices.own)
     sizes = torch.tensor([(kick_size, step) for kick_size in kicks], dtype=torch.float64).to(links.device)
-    lattices.run(draw, total, momenta, keys.contiguous(), calls.contiguous(), total, chains)
+    keys, calls = (x.to(links.device).contiguous() for x in (keys, calls))
+    lattices.run(draw, total, momenta, keys, calls, total, chains)
     begin = lattices.total(kinetic, total, momenta) + lattices.action()
     for number in range(len(kicks)):
         moves = number + 1 < len(kicks)
