@@ -12,6 +12,7 @@ from lattice_flows.kernels.spectral_flow import n_params
 TABLE = torch.tensor([[0, 1, 2], [2, 3, 0]])
 PARAMS = {n: torch.linspace(-1, 1, 4 * n_params(n, 3), dtype=torch.float64).reshape(4, -1) for n in (3, 9)}
 CIRCULAR = torch.linspace(-1, 1, 4 * n_circular_params(3), dtype=torch.float64).reshape(4, -1)
+WEIGHTS, KEYS = torch.ones(2, 2, dtype=torch.float64), torch.tensor([[1, 2]])
 DERIVABLE = {
     "algebra_exp": lambda w: (kernels.algebra_exp(w - w.mH),),
     "circular_spline": lambda w: kernels.circular_spline(w[:, 0, 0].real, CIRCULAR, 3),
@@ -25,10 +26,18 @@ UNDERIVABLE = {
     "heat_bath": lambda w: kernels.heat_bath(w, w.mH, 1.5, torch.full((4, 36, 2, 4), 0.3).double()[:, : pairs(w)]),
     "link_forces": lambda w: kernels.link_forces(w, TABLE[None], ((True, False),), TABLE[0]),
     "link_sums": lambda w: kernels.link_sums(w, TABLE[None], ((True, False),)),
+    "link_sweeps": lambda w: kernels.link_sweeps(field(w), (8, 8), WEIGHTS, (0,), KEYS, KEYS[:, 0]),
+    "link_trajectories": lambda w: kernels.link_trajectories(
+        field(w), (8, 8), WEIGHTS, (0.1, 0.1), 0.2, KEYS, KEYS[:, 0]
+    ),
     "over_relaxation": lambda w: kernels.over_relaxation(w, w.mH),
     "uniforms": lambda w: kernels.uniforms(TABLE.T, torch.arange(len(TABLE.T), device=w.device), 9, w.real.dtype),
     "unitary_eig": kernels.unitary_eig,
 }
+
+
+def field(w):
+    return w[0].expand(1, 2, 8, 8, *w.shape[1:])
 
 
 def pairs(w):
