@@ -8,10 +8,7 @@ extern "C" double peak(long rounds) {
     const vec factor = splat<vec>(0.999), addend = splat<vec>(1e-3);
     for (long i = 0; i < rounds; i++)
 #pragma GCC unroll 10
-        for (int k = 0; k < CHAINS; k++) {
-            sums[k] = sums[k] * factor + addend;
-            asm volatile("" : "+x"(sums[k]));
-        }
+        for (int k = 0; k < CHAINS; k++) sums[k] = sums[k] * factor + addend;
     vec total = {};
     for (int k = 0; k < CHAINS; k++) total += sums[k];
     return total[0] > 0 ? 2.0 * CHAINS * L * rounds : 0;

@@ -85,7 +85,17 @@ INLINE vec permuted(const vec* parts, int stride, mask_of<vec> from) {
     }
 }
 
-// The links of one chain, (site, direction, part); the memory is its own.
+constexpr size_t PAGE = 1 << 21;  // a huge one
+
+// Asks for huge pages in memory that nobody has written to yet: many small ones cost more than what is written.
+INLINE void huge_pages(void* memory, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t begin = (uintptr_t(memory) + PAGE - 1) / PAGE * PAGE, end = (uintptr_t(memory) + bytes) / PAGE * PAGE;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+// The links of one chain, (site, direction, part); the memory is its own, and `data` null where there is none to be had.
 template <class Element> struct Field {
     static constexpr int VECTORS = sizeof(Element) / sizeof(vec);
     Element* data = nullptr;
@@ -93,14 +103,11 @@ template <class Element> struct Field {
     bool large;  // so that a core cannot keep it near
 
     Field(const Sublattices& lattice) : dim(lattice.dim) {
-        constexpr size_t PAGE = 1 << 21;
         const size_t bytes = lattice.sites * dim * PARTS * sizeof(Element);
         large = bytes > 2 * PAGE;
         void* memory = nullptr;
-        if (posix_memalign(&memory, bytes < PAGE ? 64 : PAGE, bytes)) std::abort();
-#if defined(MADV_HUGEPAGE)
-        if (bytes >= PAGE) madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
+        if (posix_memalign(&memory, bytes < PAGE ? 64 : PAGE, bytes)) return;
+        huge_pages(memory, bytes);
         data = static_cast<Element*>(memory);
     }
     ~Field() { std::free(data); }

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -79,7 +79,8 @@ def check_fields(
             "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be "
             f"cut into {NODES} sublattices, got {links.dtype} {tuple(links.shape)} and extents {extents}"
         )
-    if weights.shape != (dim, dim) or weights.dtype != torch.float64 or not torch.equal(weights, weights.T):
+    traced = torch.compiler.is_compiling()  # there are no numbers to look at
+    if weights.shape != (dim, dim) or weights.dtype != torch.float64 or not (traced or torch.equal(weights, weights.T)):
         raise InvalidInput(
             f"weights must be float64 and symmetric ({dim}, {dim}), got {weights.dtype} {tuple(weights.shape)}"
         )
@@ -91,7 +92,7 @@ def check_fields(
     return nodes, links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
 
 
-@functools.cache
+@torch.compiler.assume_constant_result
 def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
     """The number of sublattices along each direction, 16 in all with extents >= 2, or None where there is no such cut.
 
@@ -101,6 +102,11 @@ def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
         >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((5, 5, 5))
         ((1, 1, 4, 4), (1, 8, 2), None)
     """
+    return _cut(extents)
+
+
+@functools.cache
+def _cut(extents: tuple[int, ...]) -> tuple[int, ...] | None:
     counts = itertools.product(*([k for k in (1, 2, 4, 8, 16) if not e % k and e // k >= 2] for e in extents))
     cuts = [cut for cut in counts if math.prod(cut) == NODES]
 
@@ -133,6 +139,12 @@ def integers(values: Sequence[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
+def no_memory(op: str, links: Tensor, *_) -> NoReturn:
+    """Raises what an op says whose compiled function found no memory for its copy of the links."""
+    size = links[0].numel() * links.element_size() / 2**30
+    raise InvalidInput(f"{op}: no memory for another field of {size:.3g} GiB: use fewer threads or a smaller lattice")
+
+
 _op = define_op(
     reference.link_sweeps,
     _shapes,
@@ -142,5 +154,6 @@ _op = define_op(
     ),
     smallest=SMALLEST,
     largest=LARGEST,
+    failed=no_memory,
 )  # fmt: skip
 _sweeps = underivable(_op)

@@ -149,6 +149,7 @@ void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Co
 }  // namespace
 
 // weights (dim, dim); moves; keys (chains, 2) and calls (chains,), of which every heat bath uses one after the other.
+// Returns for how many chains there is no memory.
 extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
                                const double* weights, const int64_t* moves, int64_t n_moves, const int64_t* keys,
                                const int64_t* calls, real* out, double* action, int64_t threads) {
@@ -157,9 +158,15 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
     const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH;
     const Couplings couplings(dim, weights);
     const bool by_chain = threads > 1 && (chains % threads == 0 || chains >= 4 * threads);
-#pragma omp parallel for num_threads(threads) schedule(dynamic) if (by_chain)
+    huge_pages(out, chains * size * sizeof(real));
+    int64_t failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (by_chain)
     for (int64_t chain = 0; chain < chains; chain++) {
         const Field<Link<N>> field(lattice);
+        if (!field.data) {
+            failed++;
+            continue;
+        }
         std::vector<double> totals(order.slices * order.rows * NODES);
 #pragma omp parallel num_threads(threads) if (!by_chain && threads > 1 && lattice.sites >= 32)
         {
@@ -192,5 +199,5 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
         for (double part : totals) sum += part;
         action[chain] = -sum;
     }
-    return 0;
+    return failed;
 }

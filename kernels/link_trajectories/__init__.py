@@ -10,7 +10,15 @@ from torch import Tensor
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.define import define_op, plain, underivable
-from lattice_flows.kernels.link_sweeps import LARGEST, LARGEST_ON_GPU, SMALLEST, check_fields, integers, sublattices
+from lattice_flows.kernels.link_sweeps import (
+    LARGEST,
+    LARGEST_ON_GPU,
+    SMALLEST,
+    check_fields,
+    integers,
+    no_memory,
+    sublattices,
+)
 from lattice_flows.kernels.link_trajectories import reference
 
 __all__ = ["link_trajectories"]
@@ -90,5 +98,6 @@ _op = define_op(
     ),
     smallest=SMALLEST,
     largest=LARGEST,
+    failed=no_memory,
 )  # fmt: skip
 _trajectories = underivable(_op)

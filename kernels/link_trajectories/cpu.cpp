@@ -73,7 +73,7 @@ struct Trajectory {
 }  // namespace
 
 // kicks (n + 1), and the size of the n steps between them; energies (chains, 3): of the beginning and of the end, and the
-// action of the end.
+// action of the end. Returns for how many chains there is no memory.
 extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t dim, const int64_t* extents,
                                      const int64_t* nodes, const double* weights, const double* kicks, int64_t n,
                                      const double* step, const int64_t* keys, const int64_t* calls, real* out,
@@ -83,9 +83,15 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
     const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH, rows = order.slices * order.rows;
     const Couplings couplings(dim, weights);
     const bool by_chain = threads > 1 && (chains % threads == 0 || chains >= 4 * threads);
-#pragma omp parallel for num_threads(threads) schedule(dynamic) if (by_chain)
+    huge_pages(out, chains * size * sizeof(real));
+    int64_t failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (by_chain)
     for (int64_t chain = 0; chain < chains; chain++) {
         const Trajectory trajectory(lattice, couplings);
+        if (!trajectory.first.data || !trajectory.second.data || !trajectory.momenta.data) {
+            failed++;
+            continue;
+        }
         std::vector<Totals> begin(rows), end(rows);
         const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
 #pragma omp parallel num_threads(threads) if (!by_chain && threads > 1 && lattice.sites >= 32)
@@ -115,5 +121,5 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
         energies[3 * chain + 2] = sum(end, &Totals::potential);
         energies[3 * chain + 1] = sum(end, &Totals::kinetic) + energies[3 * chain + 2];
     }
-    return 0;
+    return failed;
 }

@@ -45,7 +45,7 @@ class Action(nn.Module):
 
         if min(map(depth, ("forward", "terms"))) < max(map(depth, ("cells", "conditional"))):
             cls.cells, cls.conditional = Action.cells, Action.conditional  # type: ignore[method-assign]
-        if min(map(depth, ("forward", "terms", "cells", "conditional"))) < depth("plaquette_weights"):
+        if min(map(depth, ("forward", "terms", "force", "cells", "conditional"))) < depth("plaquette_weights"):
             cls.plaquette_weights = Action.plaquette_weights  # type: ignore[method-assign]
 
     def __init__(self, space: Space, beta: float | None = None):

@@ -59,19 +59,20 @@ class Cycle(Sampler):
         steps: list[Any] = []
         before = self.samplers[-1][0]
         for run in self._runs:
-            together = isinstance(run[0], Sweep)
-            for sampler in run[:1] if together else run:
+            together = [sampler for sampler in run if isinstance(sampler, Sweep)]
+            for sampler in together[:1] or run:
                 if hasattr(before, "proposal") and before.proposal is not getattr(sampler, "proposal", None):
                     # another proposal gives x another weight
                     state = state._replace(log_w=None)
                 offered = state.offered
-                state, info = sweep(run, state, streams) if together else sampler.step(state, streams)
+                state, info = sweep(together, state, streams) if together else sampler.step(state, streams)
                 if not (hasattr(sampler, "proposal") or isinstance(sampler, Cycle)):
                     # a sampler without proposals may know of neither
                     state = state._replace(log_w=None, offered=offered)
-                steps += [info] * (len(run) if together else 1)
+                steps += [info] * max(1, len(together))
                 before = sampler
-        return state, CycleInfo(torch.stack([info.acceptance.double() for info in steps]).mean(0), tuple(steps))
+        shares = [steps[0]] if all(info is steps[0] for info in steps) else steps
+        return state, CycleInfo(torch.stack([info.acceptance.double() for info in shares]).mean(0), tuple(steps))
 
 
 def _company(sampler: Sampler) -> int:
