@@ -16,7 +16,14 @@ def uniforms(keys: Tensor, calls: Tensor, n: int, dtype: torch.dtype) -> Tensor:
         programs = blocks(-(-n // PARTS[dtype]))
         with torch.cuda.device_of(keys):
             kernel[(len(keys) * programs,)](
-                keys.contiguous(), calls.contiguous(), out, n, programs, BLOCK=BLOCK, num_warps=BLOCK // WARP
+                keys.contiguous(),
+                calls.contiguous(),
+                out,
+                n,
+                programs,
+                BLOCK=BLOCK,
+                num_warps=BLOCK // WARP,
+                enable_fp_fusion=True,
             )
     return out
 
