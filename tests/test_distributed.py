@@ -130,7 +130,8 @@ def test_any_number_of_ranks_trains_the_same(config, tmp_path):
     for name in ("2", "3", "4", "half"):
         measured = json.loads((tmp_path / name / "trained.json").read_text())
         for key in ("samples", "step", "ess", "ess_error", "acceptance"):
-            assert measured.get(key) == pytest.approx(quality.get(key), rel=1e-9)
+            known = quality.get(key)  # None, where it is not
+            assert measured.get(key) == (None if known is None else pytest.approx(known, rel=1e-9))
         np.testing.assert_allclose(numbers(tmp_path / name), reference, rtol=0, atol=1e-12)
         torch.testing.assert_close(weights(tmp_path / name), final, rtol=0, atol=1e-12)
 
