@@ -22,7 +22,7 @@ def installed_files():
     """Every file of the package, as the checkout names it and as a wheel does."""
     for folder, inside in FOLDERS.items():
         for path in (ROOT / folder).rglob("*"):  # which does not go through the links in lattice_flows
-            if path.is_file() and path.suffix not in (".md", ".pyc"):
+            if path.is_file() and path.suffix not in (".md", ".pyc", ".sh"):  # a script is for checkouts
                 name = str(path.relative_to(ROOT))
                 yield name, inside + name
 
