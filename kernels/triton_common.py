@@ -92,6 +92,18 @@ def unit_interval(words, DOUBLE: tl.constexpr):
 
 
 @jit
+def four_numbers(names, block, step, DOUBLE: tl.constexpr):
+    """Four numbers in [0, 1) for each lane, as include/numbers.hpp says: of a block, or of it and the one a step on."""
+    low, high, call = names
+    if DOUBLE:
+        first = unit_interval(random_words(low, high, call, block), True)
+        second = unit_interval(random_words(low, high, call, block + step), True)
+        return first[0], first[1], second[0], second[1]
+    else:
+        return unit_interval(random_words(low, high, call, block), False)
+
+
+@jit
 def _double(first, second):
     return second.to(tl.float64) * 2.3283064365386963e-10 + (first >> 11).to(tl.float64) * 1.1102230246251565e-16
 

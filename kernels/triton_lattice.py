@@ -86,9 +86,9 @@ def numbers_of(N: tl.constexpr):
 
 
 @jit
-def place_of(own, group, total, link, lane, BLOCK: tl.constexpr, N: tl.constexpr):
-    """Where the links of a group of chains lie."""
-    return own + (group.to(tl.int64) * total + link) * (numbers_of(N) * BLOCK) + lane
+def place_of(own, group, total, link, lane, numbers: tl.constexpr, BLOCK: tl.constexpr):
+    """Where so many numbers of a link lie, of a group of chains."""
+    return own + (group.to(tl.int64) * total + link) * (numbers * BLOCK) + lane
 
 
 @any_size
@@ -97,7 +97,7 @@ def pack(links, own, total, chains, N: tl.constexpr, BLOCK: tl.constexpr):
     group, link, lane = tl.program_id(0) // total, tl.program_id(0) % total, tl.arange(0, BLOCK)
     chain, _ = chains_of(group, chains, BLOCK)
     m = links + (chain.to(tl.int64) * total + link) * (2 * N * N)
-    own = place_of(own, group, total, link, lane, BLOCK, N)
+    own = place_of(own, group, total, link, lane, numbers_of(N), BLOCK)
     if N == 2:
         tl.store(own, tl.load(m))
         tl.store(own + BLOCK, tl.load(m + 3))
@@ -114,7 +114,7 @@ def unpack(own, links, total, chains, N: tl.constexpr, BLOCK: tl.constexpr):
     group, link, lane = tl.program_id(0) // total, tl.program_id(0) % total, tl.arange(0, BLOCK)
     chain, there = chains_of(group, chains, BLOCK)
     m = links + (chain.to(tl.int64) * total + link) * (2 * N * N)
-    u = load_link(place_of(own, group, total, link, lane, BLOCK, N), BLOCK, N)
+    u = load_link(place_of(own, group, total, link, lane, numbers_of(N), BLOCK), BLOCK, N)
     if N == 2:
         tl.store(m, u[0], mask=there)
         tl.store(m + 1, u[3], mask=there)
@@ -170,7 +170,7 @@ def plaquettes(
 ):  # fmt: skip
     """Minus the weighted sums of plaquettes at the sites of a chunk, of a group of chains."""
     group, chunk, lane = tl.program_id(0) // chunks, tl.program_id(0) % chunks, tl.arange(0, BLOCK)
-    base = place_of(own, group, DIM * volume, 0, lane, BLOCK, N)
+    base = place_of(own, group, DIM * volume, 0, lane, numbers_of(N), BLOCK)
     width: tl.constexpr = numbers_of(N) * BLOCK
     plane = tl.cast(volume, tl.int64) * width
     action = tl.zeros([BLOCK], tl.float64)

@@ -180,8 +180,7 @@ def _algebra_exp(effort: Effort, generator: torch.Generator) -> Iterator[Compari
 def _link_products(effort: Effort, generator: torch.Generator) -> Iterator[Comparison]:
     """Plaquettes of 16x16 fields: links U_0(x), then U_1(x)."""
     fields, side = max(1, effort.many // 256), 16
-    site = torch.arange(side * side).reshape(side, side)
-    table = torch.stack((site, site.roll(-1, 0) + side**2, site.roll(-1, 1), site + side**2)).flatten(1)
+    table = samples.plaquettes(side)
     for dtype in COMPLEX:
         links = samples.matrices("haar", 3, fields * 2 * side**2, generator, dtype).unflatten(0, (fields, -1))
         yield _against_reference(

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,8 +91,7 @@ def cases(many: int) -> Iterator[Case]:
     generator = torch.Generator().manual_seed(0)
     few = min(many, 4096)  # tables of links of 16x16 want 512 of them
     side = 16
-    site = torch.arange(side * side, device=DEVICE).reshape(side, side)
-    table = torch.stack((site, site.roll(-1, 0) + side**2, site.roll(-1, 1), site + side**2)).flatten(1)
+    table = samples.plaquettes(side).to(DEVICE)
     for dtype in (torch.complex64, torch.complex128):
         real, name = dtype.to_real(), str(dtype).removeprefix("torch.complex")
         single = {"64": "float32", "128": "float64"}[name]
@@ -112,12 +111,17 @@ def cases(many: int) -> Iterator[Case]:
             )  # fmt: skip
 
 
+def outputs(function: Callable[..., Tensor | tuple[Tensor, ...]], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What a function gives, in a tuple."""
+    out = function(*inputs)
+    return out if isinstance(out, tuple) else (out,)
+
+
 def _compile_case(index: int) -> tuple[str, float]:
     """The name of a case, and the seconds of its first values and gradients."""
     name, function, inputs = next(itertools.islice(cases(4096), index, None))
     begin, leaves = time.perf_counter(), [x.detach().requires_grad_() for x in inputs]
-    out = function(*leaves)
-    out = out if isinstance(out, tuple) else (out,)
+    out = outputs(function, leaves)
     torch.autograd.grad(out, leaves, [torch.ones_like(x) for x in out])
     synchronize()
     return name, time.perf_counter() - begin
@@ -139,19 +143,15 @@ def ops() -> Found:
     for name, function, inputs in cases(many):
         leaves = [x.detach().requires_grad_() for x in inputs]
 
-        def outputs(function=function, leaves=leaves):
-            out = function(*leaves)
-            return out if isinstance(out, tuple) else (out,)
-
-        grads = [torch.ones_like(x) for x in outputs()]
+        grads = [torch.ones_like(x) for x in outputs(function, leaves)]
         given, made = (sum(x.nbytes for x in tensors) for tensors in (inputs, grads))
 
-        def forward(outputs=outputs):
+        def forward(function=function, leaves=leaves):
             with torch.no_grad():
-                return outputs()
+                return function(*leaves)
 
-        def both(outputs=outputs, leaves=leaves, grads=grads):
-            return torch.autograd.grad(outputs(), leaves, grads)
+        def both(function=function, leaves=leaves, grads=grads):
+            return torch.autograd.grad(outputs(function, leaves), leaves, grads)
 
         times, moved = (seconds(forward), seconds(both)), (given + made, 3 * given + 2 * made)
         yield (

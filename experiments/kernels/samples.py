@@ -53,5 +53,11 @@ def parameters(n: int, bins: int, m: int, generator: torch.Generator, dtype: tor
     return torch.randn(m, n_params(n, bins), generator=generator, dtype=torch.float64).to(dtype)
 
 
+def plaquettes(side: int) -> Tensor:
+    """The table `(4, side^2)` of the links of all plaquettes of a square: links U_0(x) of all sites, then U_1(x)."""
+    site = torch.arange(side * side).reshape(side, side)
+    return torch.stack((site, site.roll(-1, 0) + side**2, site.roll(-1, 1), site + side**2)).flatten(1)
+
+
 def _turn(angle: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(angle), angle)

@@ -103,21 +103,14 @@ def asked(process: subprocess.Popen) -> float:
     return float(process.stdout.readline())
 
 
-def peaks() -> tuple[dict[str, float], float]:
-    """Gflop/s of `peak.cpp` in both precisions, and GB/s of a copy, on one thread."""
-    import torch
-
+def peaks() -> dict[str, float]:
+    """Gflop/s of `peak.cpp` in both precisions, on one thread."""
     from lattice_flows.kernels import build
 
-    torch.set_num_threads(1)
-
-    def least(call, rounds=5):
-        took = []
-        for _ in range(rounds):
-            begin = time.process_time()
-            call()
-            took.append(time.process_time() - begin)
-        return min(took)
+    def seconds(function, n):
+        begin = time.process_time()
+        function(n)
+        return time.process_time() - begin
 
     speeds = {}
     for dtype, real in (("float32", "float"), ("float64", "double")):
@@ -128,9 +121,8 @@ def peaks() -> tuple[dict[str, float], float]:
             subprocess.run(command, check=True)
             function = ctypes.CDLL(str(library)).peak
         function.restype, function.argtypes = ctypes.c_double, [ctypes.c_long]
-        speeds[dtype] = function(10**7) / least(lambda function=function: function(10**7)) * 1e-9
-    a, b = torch.rand(2**26), torch.zeros(2**26)
-    return speeds, 2 * a.nbytes / least(lambda: b.copy_(a)) * 1e-9
+        speeds[dtype] = function(10**7) / min(seconds(function, 10**7) for _ in range(5)) * 1e-9
+    return speeds
 
 
 def main():
@@ -148,9 +140,11 @@ def main():
         worker(*json.loads(options.worker))
         return
     sys.path.insert(0, str(HERE.parents[1] / "kernels"))
-    from bench import machine
+    import torch
+    from bench import copy_bandwidth, machine
 
-    speeds, copy = peaks()
+    torch.set_num_threads(1)
+    speeds, copy = peaks(), copy_bandwidth()
     print(f"{machine()}; peak {speeds['float32']:.0f} / {speeds['float64']:.0f} Gflop/s, copies {copy:.0f} GB/s\n")
     sides = [(options.before.resolve(), 1), (ROOT, 1)] if options.before else [(ROOT, t) for t in options.threads]
     names = ["before", "now"] if options.before else [f"{threads} threads" for _, threads in sides]

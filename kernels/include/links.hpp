@@ -157,13 +157,9 @@ template <int N> INLINE void neaten(Link<N>& m) {
         const vec factor = real(1.5) - real(0.5) * square;
         for (int k = 0; k < N; k++) m.re[i][k] *= factor, m.im[i][k] *= factor;
     }
-    if constexpr (N == 3)
-        for (int k = 0; k < 3; k++) {
-            const int a = (k + 1) % 3, b = (k + 2) % 3;
-            const auto &re = m.re, &im = m.im;
-            m.re[2][k] = re[0][a] * re[1][b] - im[0][a] * im[1][b] - re[0][b] * re[1][a] + im[0][b] * im[1][a];
-            m.im[2][k] = re[0][b] * im[1][a] + im[0][b] * re[1][a] - re[0][a] * im[1][b] - im[0][a] * re[1][b];
-        }
+    if constexpr (N == 3) complete(m);
 }
-INLINE void neaten(Link<2>& u) { u.scale(real(1.5) - real(0.5) * (u.w * u.w + u.x * u.x + u.y * u.y + u.z * u.z)); }
-INLINE void neaten(Link<1>& u) { u.scale(real(1.5) - real(0.5) * (u.re * u.re + u.im * u.im)); }
+INLINE vec square(const Link<2>& u) { return u.w * u.w + u.x * u.x + u.y * u.y + u.z * u.z; }
+INLINE vec square(const Link<1>& u) { return u.re * u.re + u.im * u.im; }
+INLINE void neaten(Link<2>& u) { u.scale(real(1.5) - real(0.5) * square(u)); }
+INLINE void neaten(Link<1>& u) { u.scale(real(1.5) - real(0.5) * square(u)); }

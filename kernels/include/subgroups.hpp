@@ -20,9 +20,14 @@ INLINE Quaternion divide(const Quaternion& a, const Quaternion& b) {
             a.y * b.w - a.w * b.y + a.z * b.x - a.x * b.z, a.z * b.w - a.w * b.z + a.x * b.y - a.y * b.x};
 }
 
-// Length and direction of what rows and columns p, q of m have of SU(2); where there is nothing, 0 and 1.
+// Twice what rows and columns p, q of m have of SU(2).
+template <int N> INLINE Quaternion block(const Matrix<N>& m, int p, int q) {
+    return {m.re[p][p] + m.re[q][q], m.im[p][q] + m.im[q][p], m.re[p][q] - m.re[q][p], m.im[p][p] - m.im[q][q]};
+}
+
+// Its length and direction; where there is nothing, 0 and 1.
 template <int N> INLINE vec part(const Matrix<N>& m, int p, int q, Quaternion& v) {
-    v = {m.re[p][p] + m.re[q][q], m.im[p][q] + m.im[q][p], m.re[p][q] - m.re[q][p], m.im[p][p] - m.im[q][q]};
+    v = block(m, p, q);
     const vec square = v.w * v.w + v.x * v.x + v.y * v.y + v.z * v.z, one = splat<vec>(1);
     const auto still = square < traits<vec>::tiny;
     const vec inverse = reciprocal_sqrt(select<vec>(still, one, square));
@@ -93,6 +98,16 @@ template <class Numbers> INLINE mask_of<vec> draw(vec k, int attempts, Numbers n
     return ~waiting;
 }
 
+// The last row of SU(3) from the others.
+INLINE void complete(Matrix<3>& m) {
+    const auto &re = m.re, &im = m.im;
+    for (int k = 0; k < 3; k++) {
+        const int a = (k + 1) % 3, b = (k + 2) % 3;
+        m.re[2][k] = re[0][a] * re[1][b] - im[0][a] * im[1][b] - re[0][b] * re[1][a] + im[0][b] * im[1][a];
+        m.im[2][k] = re[0][b] * im[1][a] + im[0][b] * re[1][a] - re[0][a] * im[1][b] - im[0][a] * re[1][b];
+    }
+}
+
 // Orthonormal rows of determinant 1: the last of two or three follows from the others, of more it is given a phase.
 template <int N> INLINE void restore(Matrix<N>& m) {
     for (int i = 0; i < (N <= 3 ? N - 1 : N); i++) {
@@ -116,12 +131,7 @@ template <int N> INLINE void restore(Matrix<N>& m) {
         m.re[1][0] = -m.re[0][1], m.im[1][0] = m.im[0][1];
         m.re[1][1] = m.re[0][0], m.im[1][1] = -m.im[0][0];
     } else if constexpr (N == 3) {
-        for (int k = 0; k < 3; k++) {
-            const int a = (k + 1) % 3, b = (k + 2) % 3;
-            const auto &re = m.re, &im = m.im;
-            m.re[2][k] = re[0][a] * re[1][b] - im[0][a] * im[1][b] - re[0][b] * re[1][a] + im[0][b] * im[1][a];
-            m.im[2][k] = re[0][b] * im[1][a] + im[0][b] * re[1][a] - re[0][a] * im[1][b] - im[0][a] * re[1][b];
-        }
+        complete(m);
     } else {
         // rotations of pairs of rows, of determinant 1, leave the determinant in the last corner
         Matrix<N> upper = m;

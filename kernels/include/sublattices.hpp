@@ -74,6 +74,14 @@ struct Sublattices {
     INLINE int64_t link(int64_t site, int mu, int k) const { return mu * lattice_sites + first[site] + node_offset[k]; }
 };
 
+// What threads share out: whole chains, or the rows of one chain after the other.
+struct Sharing {
+    bool chains, rows;
+    Sharing(const Sublattices& lattice, int64_t count, int64_t threads)
+        : chains(threads > 1 && (count % threads == 0 || count >= 4 * threads)),
+          rows(!chains && threads > 1 && lattice.sites >= 32) {}
+};
+
 // The lanes `from` of a vector of all parts, which are `stride` vectors apart.
 INLINE vec permuted(const vec* parts, int stride, mask_of<vec> from) {
     if constexpr (PARTS == 1) return __builtin_shuffle(parts[0], from);

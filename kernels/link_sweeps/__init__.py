@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -118,14 +119,18 @@ def _cut(extents: tuple[int, ...]) -> tuple[int, ...] | None:
 
 def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
     """Whether there is a kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
-    # the random numbers of a heat bath are blocks of one call
-    blocks = len(extents) * math.prod(extents) * max(1, math.comb(n, 2)) * ATTEMPTS * 2
-    if blocks > 2**32:
+    return has_kernel(reference, max(1, math.comb(n, 2)) * ATTEMPTS * 2, extents, n, links)
+
+
+def has_kernel(reference: ModuleType, blocks: int, extents: tuple[int, ...], n: int, links: Tensor) -> bool:
+    """The same of an op of whole lattices, by its reference, that draws at most so many blocks of numbers a link."""
+    if len(extents) * math.prod(extents) * blocks > 2**32:  # those of one call
         return False
+    op = reference.__name__.split(".")[-2]
     if links.is_cuda:
-        return 2 <= n <= LARGEST_ON_GPU and gpu.implementation("link_sweeps", n) is not reference
+        return 2 <= n <= LARGEST_ON_GPU and gpu.implementation(op, n) is not reference
     known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and links.is_cpu
-    return known and build.native("link_sweeps", links.dtype, n) is not None
+    return known and build.native(op, links.dtype, n) is not None
 
 
 def _shapes(links, *_):

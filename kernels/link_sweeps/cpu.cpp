@@ -13,8 +13,7 @@ template <int N> __attribute__((noinline)) void relax(Link<N>& link, const Link<
     Link<N> u = link;
     for (int p = 0, pair = 0; p < N - 1; p++)
         for (int q = p + 1; q < N; q++, pair++) {
-            const auto &re = product.re, &im = product.im;
-            Quaternion v = {re[p][p] + re[q][q], im[p][q] + im[q][p], re[p][q] - re[q][p], im[p][p] - im[q][q]};
+            Quaternion v = block(product, p, q);
             const vec vector = v.x * v.x + v.y * v.y + v.z * v.z, square = v.w * v.w + vector;
             const auto still = square < traits<vec>::tiny;
             const vec inverse = 1 / select<vec>(still, splat<vec>(1), square), twice = -2 * v.w * inverse;
@@ -46,11 +45,11 @@ template <int N> __attribute__((noinline)) void heat(Link<N>& link, const Link<N
     choose(moved, u, link);
 }
 
-// Of SU(2) the sum is a multiple of a link.
-INLINE vec inverse_length(const Link<2>& s, vec& length) {
-    const vec square = s.w * s.w + s.x * s.x + s.y * s.y + s.z * s.z;
-    const auto still = square < traits<vec>::tiny;
-    length = select<vec>(still, vec{}, sqrt_(square));
+// Of SU(2) and U(1) the sum is a multiple of a link.
+template <int N> INLINE vec inverse_length(const Link<N>& s, vec& length) {
+    const vec squared = square(s);
+    const auto still = squared < traits<vec>::tiny;
+    length = select<vec>(still, vec{}, sqrt_(squared));
     return 1 / select<vec>(still, splat<vec>(1), length);
 }
 
@@ -77,13 +76,6 @@ INLINE void heat(Link<2>& u, const Link<2>& sum, real strength, const Numbers& n
     link_product<false, true, false>(b, s, found);
     neaten(found);
     static_cast<Quaternion&>(u) = pick(moved, found, u);
-}
-
-INLINE vec inverse_length(const Link<1>& s, vec& length) {
-    const vec square = s.re * s.re + s.im * s.im;
-    const auto still = square < traits<vec>::tiny;
-    length = select<vec>(still, vec{}, sqrt_(square));
-    return 1 / select<vec>(still, splat<vec>(1), length);
 }
 
 INLINE void relax(Link<1>& u, const Link<1>& sum, real) {
@@ -157,10 +149,10 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
     const Order order(lattice);
     const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH;
     const Couplings couplings(dim, weights);
-    const bool by_chain = threads > 1 && (chains % threads == 0 || chains >= 4 * threads);
+    const Sharing sharing(lattice, chains, threads);
     huge_pages(out, chains * size * sizeof(real));
     int64_t failed = 0;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (by_chain)
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
     for (int64_t chain = 0; chain < chains; chain++) {
         const Field<Link<N>> field(lattice);
         if (!field.data) {
@@ -168,7 +160,7 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
             continue;
         }
         std::vector<double> totals(order.slices * order.rows * NODES);
-#pragma omp parallel num_threads(threads) if (!by_chain && threads > 1 && lattice.sites >= 32)
+#pragma omp parallel num_threads(threads) if (sharing.rows)
         {
 #pragma omp for schedule(static)
             for (int64_t site = 0; site < lattice.sites; site++) pack(lattice, links + chain * size, field, site);

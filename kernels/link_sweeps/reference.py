@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lattice_flows.kernels.heat_bath import reference as heat_bath
-from lattice_flows.kernels.uniforms.reference import LOWER, philox
+from lattice_flows.kernels.matrices import adjoint
+from lattice_flows.kernels.uniforms.reference import numbers_of
 
 HEAT_BATH, OVER_RELAXATION = 0, 1
 ATTEMPTS = 16
@@ -84,11 +85,6 @@ class Field:
         return torch.where(turned >= math.pi, -math.pi, turned)
 
 
-def adjoint(a: Tensor) -> Tensor:
-    """a^dagger without a lazy conjugate."""
-    return a.mT.conj_physical()
-
-
 def _order(grid: Tensor, nodes: Sequence[int]) -> Iterator[Tensor]:
     """Flat indices of sites in the order of a sweep, those together that are independent.
 
@@ -120,13 +116,7 @@ def draws(keys: Tensor, calls: Tensor, here: Tensor, n: int, links: Tensor) -> T
     """n times four uniform numbers `(chains, len(here), n, 4)` of the links `here`, in the precision of `links`."""
     double = links.dtype in (torch.float64, torch.complex128)
     blocks = torch.arange(n * (1 + double)) * links.shape[1] + here[:, None]  # (links, blocks)
-    blocks = blocks.to(links.device)
-    low, high, call = keys[:, 0, None, None], keys[:, 1, None, None], calls[:, None, None]
-    words = philox((blocks, call, high & LOWER, high >> 32 & LOWER), (low & LOWER, low >> 32 & LOWER))
-    if double:
-        parts = [words[k + 1].double() * 2.0**-32 + (words[k] >> 11).double() * 2.0**-53 for k in (0, 2)]
-    else:
-        parts = [(word >> 8).float() * 2.0**-24 for word in words]
+    parts = numbers_of(keys, calls, blocks.to(links.device), torch.float64 if double else torch.float32)
     return torch.stack(parts, -1).flatten(2).unflatten(2, (n, 4))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lattice_flows.kernels.link_sweeps import reference
 from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH
-from lattice_flows.kernels.triton_common import any_size, constant, jit, random_words, tl, unit_interval
+from lattice_flows.kernels.triton_common import any_size, constant, four_numbers, jit, tl
 from lattice_flows.kernels.triton_lattice import Lattices, chains_of, numbers_of, place_of, staples
 from lattice_flows.kernels.triton_links import load_link, product, restore, store_link
 from lattice_flows.kernels.triton_subgroups import along, attempt, part, quotient, reflection, turn, turn_both
@@ -62,19 +62,12 @@ def _colours(extents: tuple[int, ...], device: torch.device) -> tuple[Tensor, li
 def _choice(length, direction, names, block, step, HEAT: tl.constexpr):
     """The element of SU(2) that a subgroup is multiplied with; block and step are those of its random numbers."""
     if HEAT:
-        low, high, call = names
         double: tl.constexpr = length.dtype == tl.float64
         k, b, tries = 2 * length, direction, 0
         waiting = k == k
         while (tries < MOST) & (tl.sum(waiting.to(tl.int32), 0) > 0):
-            if double:
-                r0, r1 = unit_interval(random_words(low, high, call, block), True)
-                r2, r3 = unit_interval(random_words(low, high, call, block + step), True)
-                block += 2 * step
-            else:
-                r0, r1, r2, r3 = unit_interval(random_words(low, high, call, block), False)
-                block += step
-            b, waiting = attempt((r0, r1, r2, r3), k, b, waiting)
+            b, waiting = attempt(four_numbers(names, block, step, double), k, b, waiting)
+            block += step * (2 if double else 1)
             tries += 1
         return quotient(b, direction)
     else:
@@ -90,7 +83,7 @@ def sweep(
     total = DIM * volume
     group, lane = tl.program_id(0) // size, tl.arange(0, BLOCK)
     here = tl.load(order + first + tl.program_id(0) % size)
-    base = place_of(own, group, total, 0, lane, BLOCK, N)
+    base = place_of(own, group, total, 0, lane, numbers_of(N), BLOCK)
     place = base + here.to(tl.int64) * (numbers_of(N) * BLOCK)
     u = load_link(place, BLOCK, N)
     sums = product(u, staples(base, hops, weights, here, volume, DIM, N, BLOCK), N)

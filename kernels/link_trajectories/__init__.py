@@ -8,17 +8,9 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.define import define_op, plain, underivable
-from lattice_flows.kernels.link_sweeps import (
-    LARGEST,
-    LARGEST_ON_GPU,
-    SMALLEST,
-    check_fields,
-    integers,
-    no_memory,
-    sublattices,
-)
+from lattice_flows.kernels.link_sweeps import LARGEST, SMALLEST, check_fields, has_kernel, integers, no_memory
+from lattice_flows.kernels.link_sweeps import LARGEST_ON_GPU as LARGEST_ON_GPU  # for gpu.implementation
 from lattice_flows.kernels.link_trajectories import reference
 
 __all__ = ["link_trajectories"]
@@ -73,14 +65,8 @@ def link_trajectories(
 
 
 def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
-    """Whether there is a compiled kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
-    blocks = len(extents) * math.prod(extents) * -(-max(1, n * n - 1) // 4) * 2
-    if blocks > 2**32:
-        return False
-    if links.is_cuda:
-        return 2 <= n <= LARGEST_ON_GPU and gpu.implementation("link_trajectories", n) is not reference
-    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and links.is_cpu
-    return known and build.native("link_trajectories", links.dtype, n) is not None
+    """Whether there is a kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
+    return has_kernel(reference, -(-max(1, n * n - 1) // 4) * 2, extents, n, links)
 
 
 def _shapes(links, *_):

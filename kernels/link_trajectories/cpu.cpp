@@ -82,10 +82,10 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
     const Order order(lattice);
     const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH, rows = order.slices * order.rows;
     const Couplings couplings(dim, weights);
-    const bool by_chain = threads > 1 && (chains % threads == 0 || chains >= 4 * threads);
+    const Sharing sharing(lattice, chains, threads);
     huge_pages(out, chains * size * sizeof(real));
     int64_t failed = 0;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (by_chain)
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
     for (int64_t chain = 0; chain < chains; chain++) {
         const Trajectory trajectory(lattice, couplings);
         if (!trajectory.first.data || !trajectory.second.data || !trajectory.momenta.data) {
@@ -94,7 +94,7 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
         }
         std::vector<Totals> begin(rows), end(rows);
         const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
-#pragma omp parallel num_threads(threads) if (!by_chain && threads > 1 && lattice.sites >= 32)
+#pragma omp parallel num_threads(threads) if (sharing.rows)
         {
             const Field<Link<N>>*now = &trajectory.first, *next = &trajectory.second;
 #pragma omp for schedule(static)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.kernels.link_sweeps.reference import Field, draws
-from lattice_flows.kernels.matrices import project
+from lattice_flows.kernels.matrices import adjoint, project
 
 
 def link_trajectories(
@@ -28,7 +28,7 @@ def link_trajectories(
     for number, kick in enumerate(kicks):
         sums = torch.cat([field.staples(mu, everywhere) for mu in range(len(extents))], 1)
         loops = field.u @ sums
-        momenta = momenta - kick * (loops - loops.mH.resolve_conj() if n == 1 else project(loops)) / 2
+        momenta = momenta - kick * (loops - adjoint(loops) if n == 1 else project(loops)) / 2
         if number + 1 < len(kicks):
             field.u = torch.linalg.matrix_exp(step * momenta) @ field.u
     action = field.action()
@@ -47,7 +47,7 @@ def _momenta(normal: Tensor, n: int) -> Tensor:
     p = upper.new_zeros(*upper.shape[:-1], n, n)
     rows, columns = torch.triu_indices(n, n, 1)
     p[..., rows, columns] = upper
-    p = p - p.mT.conj_physical()
+    p = p - adjoint(p)
     for k in range(1, n):
         pattern = normal.new_tensor([1.0] * k + [-k] + [0.0] * (n - k - 1)) / math.sqrt(2 * k * (k + 1))
         p = p + torch.diag_embed(1j * normal[..., 2 * pairs + k - 1, None] * pattern)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.kernels.link_trajectories import reference
-from lattice_flows.kernels.triton_common import TWO_PI, any_size, jit, random_words, sincos, tl, unit_interval
+from lattice_flows.kernels.triton_common import TWO_PI, any_size, four_numbers, jit, sincos, tl
 from lattice_flows.kernels.triton_lattice import Lattices, chains_of, numbers_of, place_of, staples
 from lattice_flows.kernels.triton_links import load_link, product, restore, store_link
 
@@ -52,11 +52,6 @@ def _components(N: tl.constexpr):
 
 
 @jit
-def _place(momenta, group, total, link, lane, BLOCK: tl.constexpr, N: tl.constexpr):
-    return momenta + (group.to(tl.int64) * total + link) * (_components(N) * BLOCK) + lane
-
-
-@jit
 def _load_momentum(place, N: tl.constexpr, BLOCK: tl.constexpr):
     x, y, z = tl.load(place), tl.load(place + BLOCK), tl.load(place + 2 * BLOCK)
     if N == 2:
@@ -75,12 +70,7 @@ def _store_momentum(place, p, N: tl.constexpr, BLOCK: tl.constexpr):
 @jit
 def _normals(names, block, step, DOUBLE: tl.constexpr):
     """Four normal numbers, of Box and Muller."""
-    low, high, call = names
-    if DOUBLE:
-        r0, r1 = unit_interval(random_words(low, high, call, block), True)
-        r2, r3 = unit_interval(random_words(low, high, call, block + step), True)
-    else:
-        r0, r1, r2, r3 = unit_interval(random_words(low, high, call, block), False)
+    r0, r1, r2, r3 = four_numbers(names, block, step, DOUBLE)
     first, second = tl.sqrt(-2 * tl.log(1 - r0)), tl.sqrt(-2 * tl.log(1 - r2))
     s0, c0 = sincos(r1 * TWO_PI)
     s1, c1 = sincos(r3 * TWO_PI)
@@ -95,7 +85,7 @@ def draw(momenta, keys, calls, total, chains, N: tl.constexpr, BLOCK: tl.constex
     names = tl.load(keys + 2 * chain), tl.load(keys + 2 * chain + 1), tl.load(calls + chain)
     double: tl.constexpr = momenta.dtype.element_ty == tl.float64
     block = link.to(tl.int64) + tl.zeros([BLOCK], tl.int64)
-    place = _place(momenta, group, total, link, lane, BLOCK, N)
+    place = place_of(momenta, group, total, link, lane, _components(N), BLOCK)
     a, b, c, d = _normals(names, block, total, double)
     if N == 2:
         _store_momentum(place, (a / 2, b / 2, c / 2), 2, BLOCK)
@@ -112,7 +102,7 @@ def kinetic(momenta, sums, total, chunks, DIM: tl.constexpr, CHUNK: tl.constexpr
     group, chunk, lane = tl.program_id(0) // chunks, tl.program_id(0) % chunks, tl.arange(0, BLOCK)
     energy = tl.zeros([BLOCK], tl.float64)
     for link in range(chunk * CHUNK, tl.minimum(chunk * CHUNK + CHUNK, total)):
-        p = _load_momentum(_place(momenta, group, total, link, lane, BLOCK, N), N, BLOCK)
+        p = _load_momentum(place_of(momenta, group, total, link, lane, _components(N), BLOCK), N, BLOCK)
         if N == 2:
             square = 2 * (p[0] * p[0] + p[1] * p[1] + p[2] * p[2])
         else:
@@ -245,7 +235,8 @@ def kick(
     """
     total = DIM * volume
     group, here, lane = tl.program_id(0) // total, tl.program_id(0) % total, tl.arange(0, BLOCK)
-    base, momentum = place_of(own, group, total, 0, lane, BLOCK, N), _place(momenta, group, total, here, lane, BLOCK, N)
+    base = place_of(own, group, total, 0, lane, numbers_of(N), BLOCK)
+    momentum = place_of(momenta, group, total, here, lane, _components(N), BLOCK)
     offset = tl.cast(here, tl.int64) * (numbers_of(N) * BLOCK)
     u = load_link(base + offset, BLOCK, N)
     loops = product(u, staples(base, hops, weights, here, volume, DIM, N, BLOCK), N)
@@ -254,4 +245,4 @@ def kick(
     _store_momentum(momentum, p, N, BLOCK)
     if MOVES:
         u = product(_exp(p, tl.load(sizes + 1).to(own.dtype.element_ty), N), u, N)
-        store_link(place_of(other, group, total, here, lane, BLOCK, N), BLOCK, restore(u, N), N)
+        store_link(place_of(other, group, total, here, lane, numbers_of(N), BLOCK), BLOCK, restore(u, N), N)

@@ -43,12 +43,12 @@ std::vector<real> channels_last(const real* x, int64_t batch, int64_t channels, 
     return out;
 }
 
-// The sums of a block of sites for W vectors of output channels: rows of x are `in` channels, `stride` apart.
+// The sums of a block of sites for W vectors of output channels, stored into out (channels, volume): rows of x are `in`
+// channels, `stride` apart.
 template <int W>
-INLINE void sum_block(const real* x, int64_t in, int64_t stride, const real* w, int64_t width, const int32_t* seen,
-                      const Shape& s, int64_t first, vec (&sum)[SITES][W]) {
-    for (int i = 0; i < SITES; i++)
-        for (int j = 0; j < W; j++) sum[i][j] = vec{};
+void convolve_block(const real* x, int64_t in, int64_t stride, const real* w, int64_t width, const int32_t* seen,
+                    const Shape& s, int64_t first, int64_t channels, real* out) {
+    vec sum[SITES][W] = {};
     for (int64_t place = 0; place < s.places; place++, seen += s.volume, w += in * width) {
         const real* row[SITES];
         for (int i = 0; i < SITES; i++) row[i] = x + seen[std::min(first + i, s.volume - 1)] * stride;
@@ -59,14 +59,6 @@ INLINE void sum_block(const real* x, int64_t in, int64_t stride, const real* w, 
                 for (int j = 0; j < W; j++) sum[i][j] += row[i][c] * weight[j];
         }
     }
-}
-
-// The same, stored into out (channels, volume).
-template <int W>
-void store_block(const real* x, int64_t in, int64_t stride, const real* w, int64_t width, const int32_t* seen,
-                 const Shape& s, int64_t first, int64_t channels, real* out) {
-    vec sum[SITES][W];
-    sum_block<W>(x, in, stride, w, width, seen, s, first, sum);
     for (int i = 0; i < SITES && first + i < s.volume; i++)
         for (int64_t c = 0; c < std::min<int64_t>(W * L, channels); c++)
             out[c * s.volume + first + i] = sum[i][c / L][c % L];
@@ -80,8 +72,8 @@ void convolve(const real* x, const real* w, const int32_t* seen, const Shape& s,
     for (int64_t item = 0; item < s.batch * blocks; item++) {
         const int64_t b = item / blocks, first = item % blocks * SITES;
         for (int64_t o = 0; o < width; o += 2 * L) {
-            const auto store = o + 2 * L <= width ? store_block<2> : store_block<1>;
-            store(x + b * s.volume * stride, in, stride, w + o, width, seen, s, first, out - o,
+            const auto block = o + 2 * L <= width ? convolve_block<2> : convolve_block<1>;
+            block(x + b * s.volume * stride, in, stride, w + o, width, seen, s, first, out - o,
                   y + (b * out + o) * s.volume);
         }
     }
@@ -145,8 +137,8 @@ extern "C" int64_t periodic_conv_backward(const real* x, const real* weight, con
     for (int64_t p = 0; p < places; p++)
         for (int64_t o = 0; o < out; o += 2 * L)
             for (int64_t c = 0; c < in; c += SITES) {
-                const auto one = o + L >= out;
-                (one ? weigh<1> : weigh<2>)(rows.data(), g.data(), seen.data() + p * volume, s, c, o, grad_weight + p);
+                const auto block = o + L >= out ? weigh<1> : weigh<2>;
+                block(rows.data(), g.data(), seen.data() + p * volume, s, c, o, grad_weight + p);
             }
     return 0;
 }

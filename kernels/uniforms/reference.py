@@ -14,15 +14,18 @@ PARTS = {torch.float32: 4, torch.float64: 2}
 def uniforms(keys: Tensor, calls: Tensor, n: int, dtype: torch.dtype) -> Tensor:
     """Numbers `(chains, n)`; see `lattice_flows.kernels.uniforms`."""
     check_calls(calls)
-    blocks = -(-n // PARTS[dtype])
-    index, low, high = torch.arange(blocks, device=keys.device), keys[:, :1], keys[:, 1:]
-    words = philox((index, calls[:, None], high & LOWER, high >> 32 & LOWER), (low & LOWER, low >> 32 & LOWER))
+    blocks = torch.arange(-(-n // PARTS[dtype]), device=keys.device)
+    return torch.cat(numbers_of(keys, calls, blocks, dtype), dim=1)[:, :n].contiguous()
+
+
+def numbers_of(keys: Tensor, calls: Tensor, blocks: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """The first numbers of blocks, the second ones, ...: each `(chains, *blocks.shape)`."""
+    low, high, call = (x.reshape(-1, *[1] * blocks.ndim) for x in (keys[:, 0], keys[:, 1], calls))
+    words = philox((blocks, call, high & LOWER, high >> 32 & LOWER), (low & LOWER, low >> 32 & LOWER))
     if dtype == torch.float32:
-        numbers = [(word >> 8).to(dtype) * 2.0**-24 for word in words]
-    else:
-        pairs = zip(words[::2], words[1::2], strict=True)
-        numbers = [second.to(dtype) * 2.0**-32 + (first >> 11).to(dtype) * 2.0**-53 for first, second in pairs]
-    return torch.cat(numbers, dim=1)[:, :n].contiguous()
+        return [(word >> 8).to(dtype) * 2.0**-24 for word in words]
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return [second.to(dtype) * 2.0**-32 + (first >> 11).to(dtype) * 2.0**-53 for first, second in pairs]
 
 
 def check_calls(calls: Tensor) -> None:

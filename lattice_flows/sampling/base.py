@@ -13,6 +13,7 @@ from lattice_flows.config.rules import Settings
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import Space
+from lattice_flows.lattice.space import gauge_field
 from lattice_flows.streams import Streams
 
 if TYPE_CHECKING:
@@ -147,6 +148,15 @@ def stand_at(x: Tensor, action: ActionLike) -> ChainState:
             "configurations of chains are (chains, *shape)"
         )
     return ChainState(x, values)
+
+
+def weights_for(available: Callable[[tuple[int, ...], int, Tensor], bool], action: Action, x: Tensor) -> Tensor | None:
+    """The `plaquette_weights` of an action for a kernel of whole lattices, or None where either is missing."""
+    if (weights := action.plaquette_weights()) is None:
+        return None
+    space = gauge_field(action.space)
+    fits = space.group.swept and available(space.lattice.extents, space.group.n, x)
+    return weights if fits else None
 
 
 def choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:

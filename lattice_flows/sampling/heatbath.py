@@ -14,7 +14,7 @@ from lattice_flows.kernels.link_sweeps import HEAT_BATH as DRAW
 from lattice_flows.kernels.link_sweeps import OVER_RELAXATION as REFLECT
 from lattice_flows.kernels.link_sweeps import available, link_sweeps
 from lattice_flows.lattice.space import gauge_field
-from lattice_flows.sampling.base import ChainState, Sampler, SamplerEntry, SweepInfo
+from lattice_flows.sampling.base import ChainState, Sampler, SamplerEntry, SweepInfo, weights_for
 from lattice_flows.sampling.batching import evaluated
 from lattice_flows.streams import Streams
 
@@ -73,15 +73,14 @@ class Sweep(Sampler):
 def sweep(samplers: Sequence[Sweep], state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
     """Make a sweep of each of the samplers, all of one action; their infos are the same."""
     action, x = samplers[0].action, state.x
-    space, weights = gauge_field(action.space), action.plaquette_weights()
-    extents, group = space.lattice.extents, space.group
-    if weights is None or not (group.swept and available(extents, group.n, x)):
+    if (weights := weights_for(available, action, x)) is None:
         for sampler in samplers:
             state, info = sampler.by_cells(state, streams)
         return state, info
     moves = [sampler.move for sampler in samplers]
     calls = [streams.advance() for move in moves if move == DRAW] or [streams.counters]
-    new, values = link_sweeps(space.check(x), extents, weights, moves, streams.names, calls[0])
+    space = action.space
+    new, values = link_sweeps(space.check(x), space.lattice.extents, weights, moves, streams.names, calls[0])
     values = values.to(state.action.dtype)
     return ChainState(new, values, None, state.offered), SweepInfo(torch.ones_like(values))
 

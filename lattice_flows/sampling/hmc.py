@@ -12,8 +12,7 @@ from lattice_flows.actions import Action
 from lattice_flows.config.rules import Positive, Settings, Steps
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels.link_trajectories import available, link_trajectories
-from lattice_flows.lattice.space import gauge_field
-from lattice_flows.sampling.base import ChainState, Context, SamplerEntry, choose, count, positive
+from lattice_flows.sampling.base import ChainState, Context, SamplerEntry, choose, count, positive, weights_for
 from lattice_flows.sampling.batching import evaluated
 from lattice_flows.sampling.tuning import Tunable, gained
 from lattice_flows.streams import Streams
@@ -153,18 +152,14 @@ class HMC(Tunable):
 
     def _moved(self, action: Action, x: Tensor, before: Tensor, streams: Streams) -> tuple[Tensor, Tensor, Tensor]:
         """The end of a trajectory, the change of H, and the action of the end."""
-        if (weights := action.plaquette_weights()) is not None:
-            space = gauge_field(action.space)
-            extents, group = space.lattice.extents, space.group
-            if group.swept and available(extents, group.n, x):
-                calls = streams.advance()
-                moved = link_trajectories(
-                    space.check(x), extents, weights, self.kicks, self.drift, streams.names, calls
-                )
-                return moved.links, moved.delta_h, moved.action.to(before.dtype)
+        space = action.space
+        if (weights := weights_for(available, action, x)) is not None:
+            links, extents, calls = space.check(x), space.lattice.extents, streams.advance()
+            moved = link_trajectories(links, extents, weights, self.kicks, self.drift, streams.names, calls)
+            return moved.links, moved.delta_h, moved.action.to(before.dtype)
         momenta = self._momenta(action, x, streams)
         x, end = self._integrate(action, x, momenta, streams)
-        x = action.space.restore(x)
+        x = space.restore(x)
         after = evaluated(action, action, x, streams)
         return x, self._kinetic(end) - self._kinetic(momenta) + (after.double() - before.double()), after
 
