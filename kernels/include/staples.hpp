@@ -54,13 +54,14 @@ template <int N, class F> INLINE void each_link(const Sublattices& lattice, cons
 }
 
 // The sites in the order of a sweep: slice after slice of the longest direction, and in a slice rows across the longest of
-// the others, first the even ones, then the odd ones, and the last of an odd number alone. Rows of one class have no
-// plaquette in common.
+// the others. Blocks of rows, of two where loops reach one site further and of three to five where they reach two, give a
+// class of rows each: first the first ones, then the second ones ... Rows of one class have no loop in common.
 struct Order {
     int64_t slices, rows, row_size;
     std::vector<int32_t> sites;
+    std::vector<int64_t> ends;  // of classes, among the rows of a slice in their order
 
-    Order(const Sublattices& lattice) {
+    Order(const Sublattices& lattice, int reach = 1) {
         int64_t extent[DIMS] = {};
         std::copy(lattice.extent, lattice.extent + lattice.dim, extent);
         const auto longest = [&] { return int(std::max_element(extent, extent + lattice.dim) - extent); };
@@ -68,17 +69,25 @@ struct Order {
         extent[a] = 0;
         const int b = longest();
         slices = lattice.extent[a], rows = lattice.extent[b], row_size = lattice.sites / slices / rows;
+        const int64_t blocks = std::max<int64_t>(1, reach == 1 ? rows / 2 : (rows + 2) / 4);
+        std::vector<int64_t> number(rows), seen(slices * rows);
+        for (int64_t c = 0, done = 0; done < rows; c++) {
+            for (int64_t k = 0; k < blocks; k++) {
+                const int64_t row = k * rows / blocks + c;
+                if (row < (k + 1) * rows / blocks) number[row] = done++;
+            }
+            ends.push_back(done);
+        }
         sites.resize(lattice.sites);
-        std::vector<int64_t> seen(slices * rows);
         for (int64_t s = 0; s < lattice.sites; s++) {
             const int64_t slice = s / lattice.stride[a] % slices, place = s / lattice.stride[b] % rows;
-            const int64_t number = place == end(1) ? place : place % 2 * end(0) + place / 2;
-            sites[(slice * rows + number) * row_size + seen[slice * rows + number]++] = s;
+            const int64_t at = slice * rows + number[place];
+            sites[at * row_size + seen[at]++] = s;
         }
     }
-    int classes() const { return 2 + rows % 2; }
-    int64_t begin(int c) const { return c * (rows / 2); }
-    int64_t end(int c) const { return c == 2 ? rows : (c + 1) * (rows / 2); }
+    int classes() const { return ends.size(); }
+    int64_t begin(int c) const { return c ? ends[c - 1] : 0; }
+    int64_t end(int c) const { return ends[c]; }
     const int32_t* row(int64_t slice, int64_t number) const { return &sites[(slice * rows + number) * row_size]; }
 };
 

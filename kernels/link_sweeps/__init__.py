@@ -36,18 +36,19 @@ def link_sweeps(
 ) -> Swept:
     """Sweeps over the links of periodic lattices: each move changes every link once, given its staples.
 
-        S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    w = beta / N for the Wilson action.
+        S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    w = beta / N for the Wilson action,
 
-    A heat bath leaves exp(-S) invariant, over-relaxation S itself. A chain depends on its own links, key and calls
+    minus, with weights `(2, dim, dim)`, the sum over mu != nu of v_{mu nu} Re tr of the rectangles of two steps along
+    mu and one along nu. A heat bath leaves exp(-S) invariant, over-relaxation S itself. A chain depends on its own links, key and calls
     alone. The k-th heat bath takes the numbers of call calls + k of a stream. There is no derivative, and asking for
     one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
-    weights `(dim, dim)`, float64, symmetric; moves of `HEAT_BATH` and `OVER_RELAXATION`; keys `(chains, 2)` and calls
+    weights w `(dim, dim)` or w and v `(2, dim, dim)`, float64, w symmetric; moves of `HEAT_BATH` and `OVER_RELAXATION`; keys `(chains, 2)` and calls
     `(chains,)`, int64, as for `uniforms`.
 
     Raises:
-        InvalidInput: shapes or dtypes do not fit, or the extents have no `sublattices`.
+        InvalidInput: shapes or dtypes do not fit, or the extents have no `sublattices` of the reach of the loops.
 
     Source: N. Cabibbo and E. Marinari, Phys. Lett. B 119 (1982) 387; A. D. Kennedy and B. J. Pendleton, Phys. Lett. B
     156 (1985) 393; M. Creutz, Phys. Rev. D 36 (1987) 515; P. Boyle et al., arXiv:1512.03487, for the layout.
@@ -61,7 +62,7 @@ def link_sweeps(
         >>> bool(-250 < hot.action < -200), bool(torch.isclose(hot.action, after.action))  # <cos P> = 0.86
         (True, True)
     """
-    nodes, flat = check_fields(links, tuple(extents), weights, keys, calls)
+    nodes, flat = check_fields(links, tuple(extents), weights, keys, calls, reach=weights.ndim - 1)
     if set(moves) - {HEAT_BATH, OVER_RELAXATION}:
         raise InvalidInput(f"moves are HEAT_BATH and OVER_RELAXATION, got {list(moves)}")
     new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls)
@@ -69,21 +70,26 @@ def link_sweeps(
 
 
 def check_fields(
-    links: Tensor, extents: tuple[int, ...], weights: Tensor, keys: Tensor, calls: Tensor
+    links: Tensor, extents: tuple[int, ...], weights: Tensor, keys: Tensor, calls: Tensor, reach: int = 1
 ) -> tuple[tuple[int, ...], Tensor]:
     """The cut into sublattices, and the links `(chains, dim * V, N, N)`, if all fit each other."""
     dim, chains = len(extents), len(links)
-    nodes = (1,) * dim if links.is_cuda else sublattices(extents)  # a GPU has chains in lanes
+    traced = torch.compiler.is_compiling()  # there are no numbers to look at
+    shaped = weights.shape in ((dim, dim), (2, dim, dim)) and weights.dtype == torch.float64
+    if not shaped or not (traced or torch.equal(planes := weights.reshape(-1, dim, dim)[0], planes.T)):
+        raise InvalidInput(
+            f"weights must be float64 and symmetric ({dim}, {dim}), with those of rectangles (2, {dim}, {dim}), got "
+            f"{weights.dtype} {tuple(weights.shape)}"
+        )
+    if links.is_cuda and weights.ndim == 3:
+        raise InvalidInput("there is no kernel for rectangles on GPUs: weights must be those of plaquettes alone")
+    nodes = (1,) * dim if links.is_cuda else sublattices(extents, reach)  # a GPU has chains in lanes
     element = links.shape[-1:] * 2 if links.is_complex() else ()
     if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
         raise InvalidInput(
             "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be "
-            f"cut into {NODES} sublattices, got {links.dtype} {tuple(links.shape)} and extents {extents}"
-        )
-    traced = torch.compiler.is_compiling()  # there are no numbers to look at
-    if weights.shape != (dim, dim) or weights.dtype != torch.float64 or not (traced or torch.equal(weights, weights.T)):
-        raise InvalidInput(
-            f"weights must be float64 and symmetric ({dim}, {dim}), got {weights.dtype} {tuple(weights.shape)}"
+            f"cut into {NODES} sublattices of extents >= {reach + 1}, got {links.dtype} {tuple(links.shape)} and extents "
+            f"{extents}"
         )
     if {keys.dtype, calls.dtype} != {torch.int64} or keys.shape != (chains, 2) or calls.shape != (chains,):
         raise InvalidInput(
@@ -94,21 +100,24 @@ def check_fields(
 
 
 @torch.compiler.assume_constant_result
-def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The number of sublattices along each direction, 16 in all with extents >= 2, or None where there is no such cut.
+def sublattices(extents: tuple[int, ...], reach: int = 1) -> tuple[int, ...] | None:
+    """The number of sublattices along each direction, 16 in all with extents > reach, or None where there is no such cut.
 
-    The cut is the one with the fewest sites at borders; of equals the last directions are cut.
+    The cut is the one with the fewest sites at borders; of equals the last directions are cut. Links that are updated at
+    once share no loop of the reach: 1 of plaquettes, 2 of rectangles.
 
     Example:
         >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((5, 5, 5))
         ((1, 1, 4, 4), (1, 8, 2), None)
+        >>> sublattices((8, 8, 8, 8), reach=2), sublattices((4, 4, 4, 4), reach=2)
+        ((2, 2, 2, 2), None)
     """
-    return _cut(extents)
+    return _cut(extents, reach)
 
 
 @functools.cache
-def _cut(extents: tuple[int, ...]) -> tuple[int, ...] | None:
-    counts = itertools.product(*([k for k in (1, 2, 4, 8, 16) if not e % k and e // k >= 2] for e in extents))
+def _cut(extents: tuple[int, ...], reach: int) -> tuple[int, ...] | None:
+    counts = itertools.product(*([k for k in (1, 2, 4, 8, 16) if not e % k and e // k > reach] for e in extents))
     cuts = [cut for cut in counts if math.prod(cut) == NODES]
 
     def border(cut: tuple[int, ...]) -> float:
@@ -117,19 +126,22 @@ def _cut(extents: tuple[int, ...]) -> tuple[int, ...] | None:
     return min(cuts, key=lambda cut: (round(border(cut), 9), cut), default=None)
 
 
-def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
+def available(extents: tuple[int, ...], n: int, links: Tensor, rectangles: bool = False) -> bool:
     """Whether there is a kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
-    return has_kernel(reference, max(1, math.comb(n, 2)) * ATTEMPTS * 2, extents, n, links)
+    blocks = max(1, math.comb(n, 2)) * ATTEMPTS * 2
+    return has_kernel(reference, blocks, extents, n, links, rectangles, reach=1 + rectangles)
 
 
-def has_kernel(reference: ModuleType, blocks: int, extents: tuple[int, ...], n: int, links: Tensor) -> bool:
+def has_kernel(
+    reference: ModuleType, blocks: int, extents: tuple[int, ...], n: int, links: Tensor, rectangles: bool, reach: int = 1
+) -> bool:
     """The same of an op of whole lattices, by its reference, that draws at most so many blocks of numbers a link."""
     if len(extents) * math.prod(extents) * blocks > 2**32:  # those of one call
         return False
     op = reference.__name__.split(".")[-2]
     if links.is_cuda:
-        return 2 <= n <= LARGEST_ON_GPU and gpu.implementation(op, n) is not reference
-    known = sublattices(extents) is not None and SMALLEST <= n <= LARGEST and links.is_cpu
+        return not rectangles and 2 <= n <= LARGEST_ON_GPU and gpu.implementation(op, n) is not reference
+    known = sublattices(extents, reach) is not None and SMALLEST <= n <= LARGEST and links.is_cpu
     return known and build.native(op, links.dtype, n) is not None
 
 
@@ -155,7 +167,7 @@ _op = define_op(
     _shapes,
     lambda links, extents, nodes, weights, moves, keys, calls, out, action: (
         plain(links), len(links), len(extents), integers(extents), integers(nodes), weights.contiguous(),
-        integers(moves), len(moves), keys.contiguous(), calls.contiguous(), out, action,
+        weights.ndim == 3, integers(moves), len(moves), keys.contiguous(), calls.contiguous(), out, action,
     ),
     smallest=SMALLEST,
     largest=LARGEST,

@@ -1,7 +1,7 @@
 // link_sweeps for CPUs: heat bath and over-relaxation of the links of a lattice, 16 sublattices at once.
 #define SAME_BITS
 #include "numbers.hpp"
-#include "staples.hpp"
+#include "rectangles.hpp"
 
 constexpr int N = SIZE, PAIRS = N * (N - 1) / 2, ATTEMPTS = 16;
 
@@ -120,7 +120,8 @@ INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& n
 
 enum Move { HEAT_BATH, OVER_RELAXATION };
 
-void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int64_t move,
+template <class Weights>
+void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Weights& couplings, int64_t move,
                const Stream& stream, const int32_t* sites, int64_t count) {
     const real strength = couplings.strength();
     for (int64_t i = 0; i < count; i++)
@@ -138,17 +139,11 @@ void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Co
         }
 }
 
-}  // namespace
-
-// weights (dim, dim); moves; keys (chains, 2) and calls (chains,), of which every heat bath uses one after the other.
-// Returns for how many chains there is no memory.
-extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
-                               const double* weights, const int64_t* moves, int64_t n_moves, const int64_t* keys,
-                               const int64_t* calls, real* out, double* action, int64_t threads) {
-    const Sublattices lattice(dim, extents, nodes);
-    const Order order(lattice);
-    const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH;
-    const Couplings couplings(dim, weights);
+template <class Weights>
+int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weights& couplings, const real* links, int64_t chains,
+                     const int64_t* moves, int64_t n_moves, const int64_t* keys, const int64_t* calls, real* out,
+                     double* action, int64_t threads) {
+    const int64_t size = lattice.dim * lattice.lattice_sites * Link<N>::WIDTH;
     const Sharing sharing(lattice, chains, threads);
     huge_pages(out, chains * size * sizeof(real));
     int64_t failed = 0;
@@ -192,4 +187,19 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
         action[chain] = -sum;
     }
     return failed;
+}
+
+}  // namespace
+
+// weights (dim, dim) of plaquettes, and, if there are rectangles, those of them after these; moves; keys (chains, 2) and
+// calls (chains,), of which every heat bath uses one after the other. Returns for how many chains there is no memory.
+extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
+                               const double* weights, int64_t rectangles, const int64_t* moves, int64_t n_moves,
+                               const int64_t* keys, const int64_t* calls, real* out, double* action, int64_t threads) {
+    const Sublattices lattice(dim, extents, nodes);
+    const auto sweep = [&](const auto& couplings, int reach) {
+        return sweep_chains(lattice, Order(lattice, reach), couplings, links, chains, moves, n_moves, keys, calls, out, action,
+                            threads);
+    };
+    return rectangles ? sweep(LoopCouplings(dim, weights), 2) : sweep(Couplings(dim, weights), 1);
 }

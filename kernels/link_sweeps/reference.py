@@ -1,5 +1,6 @@
 """link_sweeps in plain PyTorch: the definition of the op."""
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ def link_sweeps(
     links: Tensor, extents: Sequence[int], nodes: Sequence[int], weights: Tensor, moves: Sequence[int], keys: Tensor,
     calls: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """New links, and minus the sum of weighted plaquettes; see `lattice_flows.kernels.link_sweeps`.
+    """New links, and minus the sum of weighted loops; see `lattice_flows.kernels.link_sweeps`.
 
     Shapes: links `(chains, dim * V, N, N)`, for U(1) angles `(chains, dim * V, 1, 1)`; nodes `(dim,)`, the number of
     sublattices along each direction; moves of `HEAT_BATH` and `OVER_RELAXATION`.
@@ -28,7 +29,7 @@ def link_sweeps(
     grid, u = field.grid, field.u
     calls = calls.clone()
     for move in moves:
-        for sites in _order(grid, nodes):
+        for sites in _order(grid, nodes, weights.ndim - 1):
             for mu in range(len(extents)):
                 here = mu * grid.numel() + sites
                 old, sums = u[:, here].flatten(0, 1), field.staples(mu, sites).flatten(0, 1)
@@ -49,7 +50,8 @@ class Field:
 
     def __init__(self, links: Tensor, extents: Sequence[int], weights: Tensor):
         self.u = links.clone() if links.is_complex() else torch.polar(torch.ones_like(links), links)
-        self.angles, self.weights = not links.is_complex(), weights
+        self.angles = not links.is_complex()
+        self.weights, self.rectangles = weights if weights.ndim == 3 else (weights, None)
         self.grid = torch.arange(math.prod(extents)).reshape(tuple(extents))
         self.up = [self.grid.roll(-1, mu).flatten() for mu in range(len(extents))]
         self.down = [self.grid.roll(1, mu).flatten() for mu in range(len(extents))]
@@ -66,15 +68,37 @@ class Field:
             over = at(nu, self.up[mu][sites]) @ adjoint(at(mu, self.up[nu][sites])) @ adjoint(at(nu, sites))
             under = adjoint(at(mu, below) @ at(nu, self.up[mu][below])) @ at(nu, below)
             total = total + self.weights[mu, nu].to(total.dtype) * (over + under)
+            if self.rectangles is not None:
+                for side in (1, -1):
+                    total = total + self._detours(mu, nu, side, self.up[mu][sites], total.dtype)
         return total
 
+    def _detours(self, mu: int, nu: int, side: int, sites: Tensor, dtype: torch.dtype) -> Tensor:
+        """The weighted paths from sites x + mu to x that are rectangles with U_mu(x), on one side of it."""
+        before = self.path(sites, (mu, 1), (nu, side), (mu, -1), (mu, -1), (nu, -side))
+        after = self.path(sites, (nu, side), (mu, -1), (mu, -1), (nu, -side), (mu, 1))
+        across = self.path(sites, (nu, side), (nu, side), (mu, -1), (nu, -side), (nu, -side))
+        along, short = (self.rectangles[pair].to(dtype) for pair in ((mu, nu), (nu, mu)))
+        return along * (before + after) + short * across
+
+    def path(self, sites: Tensor, *steps: tuple[int, int]) -> Tensor:
+        """The products of links along steps (direction, 1 or -1) from sites."""
+        factors = []
+        for mu, sign in steps:
+            sites, start = (self.up if sign > 0 else self.down)[mu][sites], sites
+            factors.append(self.at(mu, start) if sign > 0 else adjoint(self.at(mu, sites)))
+        return functools.reduce(torch.matmul, factors)
+
     def action(self) -> Tensor:
-        """Minus the sum of the weighted plaquettes, `(chains,)`."""
+        """Minus the sum of the weighted loops, `(chains,)`."""
         everywhere, total = self.grid.flatten(), torch.zeros(len(self.u), dtype=torch.float64, device=self.u.device)
         for mu, nu in itertools.combinations(range(len(self.up)), 2):
             ahead = self.at(nu, self.up[mu]) @ adjoint(self.at(mu, self.up[nu]))
             loops = self.at(mu, everywhere) @ ahead @ adjoint(self.at(nu, everywhere))
-            total -= self.weights[mu, nu] * loops.diagonal(dim1=-2, dim2=-1).real.double().sum((1, 2))
+            total -= self.weights[mu, nu] * _retraced(loops)
+            for along, short in () if self.rectangles is None else ((mu, nu), (nu, mu)):
+                steps = (along, 1), (along, 1), (short, 1), (along, -1), (along, -1), (short, -1)
+                total -= self.rectangles[along, short] * _retraced(self.path(everywhere, *steps))
         return total
 
     def links(self) -> Tensor:
@@ -85,21 +109,29 @@ class Field:
         return torch.where(turned >= math.pi, -math.pi, turned)
 
 
-def _order(grid: Tensor, nodes: Sequence[int]) -> Iterator[Tensor]:
+def _retraced(loops: Tensor) -> Tensor:
+    """The sum of Re tr over all loops of a chain, in double precision."""
+    return loops.diagonal(dim1=-2, dim2=-1).real.double().sum((1, 2))
+
+
+def _order(grid: Tensor, nodes: Sequence[int], reach: int) -> Iterator[Tensor]:
     """Flat indices of sites in the order of a sweep, those together that are independent.
 
     Sublattices are walked at once, slice after slice of their longest direction, and in a slice rows across the longest
-    of the other directions: first the even rows, then the odd ones, and the last of an odd number alone.
+    of the other directions. Blocks of two rows, and of three to five where loops reach two sites further, give a class of
+    rows each: first the first ones, then the second ones ...
     """
     extents = [extent // count for extent, count in zip(grid.shape, nodes, strict=True)]
     a, b = sorted(range(len(extents)), key=lambda mu: (-extents[mu], mu))[:2]
     corners = torch.cartesian_prod(
         *(torch.arange(0, full, part) for full, part in zip(grid.shape, extents, strict=True))
     )
-    even = extents[b] - extents[b] % 2
-    classes = [range(0, even, 2), range(1, even, 2), range(even, extents[b])]
+    blocks = max(1, extents[b] // 2 if reach == 1 else (extents[b] + 2) // 4)
+    starts = [k * extents[b] // blocks for k in range(blocks + 1)]
+    places = [list(range(*block)) for block in itertools.pairwise(starts)]
+    classes = [[row for row in rows if row is not None] for rows in itertools.zip_longest(*places)]
     rest = [mu for mu in range(len(extents)) if mu not in (a, b)]
-    for first, rows in itertools.product(range(extents[a]), filter(len, classes)):
+    for first, rows in itertools.product(range(extents[a]), classes):
         for others in itertools.product(*(range(extents[mu]) for mu in rest)):
             sites = torch.empty(len(rows), len(extents), dtype=torch.int64)
             sites[:, a], sites[:, b], sites[:, rest] = first, torch.tensor(rows), torch.tensor(others).long()

@@ -1,0 +1,108 @@
+// Plaquettes and 1 x 2 rectangles together: sums of staples, and the action.
+//
+// A path from x + mu to x + s nu, s = 1 or -1, goes past the corner between them, or around one of the two plaquettes
+// beyond it. With U_mu(x), and a way back to x, these three are a plaquette and two rectangles.
+#pragma once
+#include "staples.hpp"
+
+// The weights of planes, and of rectangles with the long side along mu, the short one along nu.
+struct LoopCouplings {
+    double plaquette[DIMS][DIMS], rectangle[DIMS][DIMS];
+
+    LoopCouplings(int dim, const double* weights) {
+        for (int mu = 0; mu < dim; mu++)
+            for (int nu = 0; nu < dim; nu++) {
+                plaquette[mu][nu] = weights[mu * dim + nu];
+                rectangle[mu][nu] = weights[(dim + mu) * dim + nu];
+            }
+    }
+    INLINE real strength() const { return 1; }  // sums of staples are with their weights
+};
+
+// sum += weight * path
+template <int N> INLINE void add_path(const Link<N>& path, real weight, Link<N>& sum) {
+    const vec* from = reinterpret_cast<const vec*>(&path);
+    vec* to = reinterpret_cast<vec*>(&sum);
+    for (size_t k = 0; k < sizeof(path) / sizeof(vec); k++) to[k] += weight * from[k];
+}
+
+// The path past the corner, and the weighted sum of those around the plaquettes beyond it: six products.
+template <bool up, int N> __attribute__((noinline)) void detours(const Sublattices& lattice, const Field<Link<N>>& field,
+                                                                 const LoopCouplings& couplings, int32_t site, int part,
+                                                                 int mu, int nu, Link<N>& corner, Link<N>& around) {
+    const Place here{site, 0}, next = lattice.up(here, mu);
+    const auto beside = [&](Place p) { return up ? lattice.up(p, nu) : lattice.down(p, nu); };
+    const auto rung = [&](Place p) { return up ? p : lattice.down(p, nu); };  // where the link between p and beside(p) is kept
+    Link<N> room[2], path, longer;
+    const auto get = [&](Place p, int direction, int k) -> const Link<N>& {
+        return field.fetch(lattice, p, direction, part, room[k]);
+    };
+    link_product<!up, true, false>(get(rung(next), nu, 0), get(beside(here), mu, 1), corner);
+    // U_mu(x + mu), up or down, and back twice
+    link_product<false, !up, false>(get(next, mu, 0), get(rung(lattice.up(next, mu)), nu, 1), path);
+    path.scale(real(couplings.rectangle[mu][nu]));
+    link_product<false, true, false>(path, get(beside(next), mu, 0), longer);
+    link_product<false, true, false>(longer, get(beside(here), mu, 0), around);
+    // up or down twice, and back
+    link_product<!up, true, false>(get(rung(beside(next)), nu, 0), get(beside(beside(here)), mu, 1), path);
+    path.scale(real(couplings.rectangle[nu][mu]));
+    link_product<false, up, false>(path, get(rung(beside(here)), nu, 0), longer);
+    link_product<!up, false, true>(get(rung(next), nu, 0), longer, around);
+}
+
+// As `each_link` for plaquettes alone. What no link of the site enters is made once, for both links of a plane: 31 products.
+template <int N, class F> INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field,
+                                                const LoopCouplings& couplings, int32_t site, int part, F f) {
+    const Place here{site, 0};
+    Link<N> ahead[DIMS][DIMS], sums[DIMS] = {}, back[DIMS] = {}, corner, around, across, room[2];
+    for (int mu = 0; mu < lattice.dim; mu++)
+        for (int nu = mu + 1; nu < lattice.dim; nu++) {
+            const int direction[2] = {mu, nu};
+            Link<N> below[2];  // the corners, and then the staples, on the other side of U_mu and U_nu
+            const Place left = lattice.down(here, mu);
+            link_product<true, false, false>(field.fetch(lattice, lattice.down(left, nu), nu, part, room[0]),
+                                             field.fetch(lattice, lattice.down(left, nu), mu, part, room[1]), across);
+            for (int k = 0; k < 2; k++) {
+                const int own = direction[k], other = direction[1 - k];
+                detours<false>(lattice, field, couplings, site, part, own, other, corner, around);
+                const Link<N>& last = field.fetch(lattice, lattice.down(here, other), other, part, room[0]);
+                link_product<false, false, false>(corner, last, below[k]);
+                link_product<false, false, true>(around, last, sums[own]);
+                add_path(below[k], real(couplings.plaquette[mu][nu]), sums[own]);
+                // past the corner, and beyond the end of the link, to x - own
+                corner.scale(real(couplings.rectangle[own][other]));
+                if (k == 0) link_product<false, true, true>(corner, across, back[own]);
+                else link_product<false, false, true>(corner, across, back[own]);
+            }
+            detours<true>(lattice, field, couplings, site, part, mu, nu, corner, ahead[mu][nu]);
+            add_path(corner, real(couplings.plaquette[mu][nu]), ahead[mu][nu]);
+            below[1].scale(real(couplings.rectangle[mu][nu]));
+            link_product<false, false, true>(corner, below[1], sums[mu]);
+            below[0].scale(real(couplings.rectangle[nu][mu]));
+            link_product<true, false, true>(corner, below[0], sums[nu]);
+        }
+    for (int mu = 0; mu < lattice.dim; mu++) {
+        link_product<false, false, true>(back[mu], field.fetch(lattice, lattice.down(here, mu), mu, part, room[0]), sums[mu]);
+        for (int nu = 0; nu < lattice.dim; nu++) {
+            const Link<N>& own = *field.at(site, nu, part);
+            if (mu < nu) link_product<false, true, true>(ahead[mu][nu], own, sums[mu]);
+            if (nu < mu) link_product<true, true, true>(ahead[nu][mu], own, sums[mu]);
+        }
+        f(*field.at(site, mu, part), sums[mu], mu);
+    }
+}
+
+// As for plaquettes alone, with the rectangles that begin at the site.
+template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const LoopCouplings& couplings,
+                                     int32_t site, double (&total)[NODES]) {
+    Link<N> corner, around, path;
+    for (int part = 0; part < PARTS; part++)
+        for (int mu = 0; mu < lattice.dim; mu++)
+            for (int nu = mu + 1; nu < lattice.dim; nu++) {
+                detours<true>(lattice, field, couplings, site, part, mu, nu, corner, around);
+                add_path(corner, real(couplings.plaquette[mu][nu]), around);
+                link_product<false, false, false>(*field.at(site, mu, part), around, path);
+                const vec found = overlap(path, *field.at(site, nu, part));
+                for (int l = 0; l < L; l++) total[part * L + l] += double(found[l]);
+            }
+}
