@@ -94,7 +94,7 @@ template <int N, class F> INLINE void each_link(const Sublattices& lattice, cons
 
 // As for plaquettes alone, with the rectangles that begin at the site.
 template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const LoopCouplings& couplings,
-                                     int32_t site, double (&total)[NODES]) {
+                                     int32_t site, double (&total)[NODES], double factor = 1) {
     Link<N> corner, around, path;
     for (int part = 0; part < PARTS; part++)
         for (int mu = 0; mu < lattice.dim; mu++)
@@ -103,6 +103,6 @@ template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Lin
                 add_path(corner, real(couplings.plaquette[mu][nu]), around);
                 link_product<false, false, false>(*field.at(site, mu, part), around, path);
                 const vec found = overlap(path, *field.at(site, nu, part));
-                for (int l = 0; l < L; l++) total[part * L + l] += double(found[l]);
+                for (int l = 0; l < L; l++) total[part * L + l] += factor * double(found[l]);
             }
 }

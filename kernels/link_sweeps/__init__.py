@@ -39,13 +39,15 @@ def link_sweeps(
         S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    w = beta / N for the Wilson action,
 
     minus, with weights `(2, dim, dim)`, the sum over mu != nu of v_{mu nu} Re tr of the rectangles of two steps along
-    mu and one along nu. A heat bath leaves exp(-S) invariant, over-relaxation S itself. A chain depends on its own links, key and calls
+    mu and one along nu.
+
+    A heat bath leaves exp(-S) invariant, over-relaxation S itself. A chain depends on its own links, key and calls
     alone. The k-th heat bath takes the numbers of call calls + k of a stream. There is no derivative, and asking for
     one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
-    weights w `(dim, dim)` or w and v `(2, dim, dim)`, float64, w symmetric; moves of `HEAT_BATH` and `OVER_RELAXATION`; keys `(chains, 2)` and calls
-    `(chains,)`, int64, as for `uniforms`.
+    weights w `(dim, dim)`, or w and v `(2, dim, dim)`, float64, w symmetric; moves of `HEAT_BATH` and
+    `OVER_RELAXATION`; keys `(chains, 2)` and calls `(chains,)`, int64, as for `uniforms`.
 
     Raises:
         InvalidInput: shapes or dtypes do not fit, or the extents have no `sublattices` of the reach of the loops.
@@ -88,8 +90,8 @@ def check_fields(
     if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
         raise InvalidInput(
             "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be "
-            f"cut into {NODES} sublattices of extents >= {reach + 1}, got {links.dtype} {tuple(links.shape)} and extents "
-            f"{extents}"
+            f"cut into {NODES} sublattices of extents >= {reach + 1}, got {links.dtype} {tuple(links.shape)} and "
+            f"extents {extents}"
         )
     if {keys.dtype, calls.dtype} != {torch.int64} or keys.shape != (chains, 2) or calls.shape != (chains,):
         raise InvalidInput(
@@ -101,10 +103,10 @@ def check_fields(
 
 @torch.compiler.assume_constant_result
 def sublattices(extents: tuple[int, ...], reach: int = 1) -> tuple[int, ...] | None:
-    """The number of sublattices along each direction, 16 in all with extents > reach, or None where there is no such cut.
+    """The number of sublattices along each direction, 16 with extents > reach in all, or None without such a cut.
 
-    The cut is the one with the fewest sites at borders; of equals the last directions are cut. Links that are updated at
-    once share no loop of the reach: 1 of plaquettes, 2 of rectangles.
+    The cut is the one with the fewest sites at borders; of equals the last directions are cut. The reach is the longest
+    side of a loop, 1 of plaquettes and 2 of rectangles: no loop has links of two lanes that change at once.
 
     Example:
         >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((5, 5, 5))
@@ -133,7 +135,13 @@ def available(extents: tuple[int, ...], n: int, links: Tensor, rectangles: bool 
 
 
 def has_kernel(
-    reference: ModuleType, blocks: int, extents: tuple[int, ...], n: int, links: Tensor, rectangles: bool, reach: int = 1
+    reference: ModuleType,
+    blocks: int,
+    extents: tuple[int, ...],
+    n: int,
+    links: Tensor,
+    rectangles: bool = False,
+    reach: int = 1,
 ) -> bool:
     """The same of an op of whole lattices, by its reference, that draws at most so many blocks of numbers a link."""
     if len(extents) * math.prod(extents) * blocks > 2**32:  # those of one call

@@ -118,8 +118,8 @@ def _order(grid: Tensor, nodes: Sequence[int], reach: int) -> Iterator[Tensor]:
     """Flat indices of sites in the order of a sweep, those together that are independent.
 
     Sublattices are walked at once, slice after slice of their longest direction, and in a slice rows across the longest
-    of the other directions. Blocks of two rows, and of three to five where loops reach two sites further, give a class of
-    rows each: first the first ones, then the second ones ...
+    of the other directions. Blocks are of two rows, or of three to five where loops reach two sites further; the first
+    rows of all blocks come first, then the second ones, and so on.
     """
     extents = [extent // count for extent, count in zip(grid.shape, nodes, strict=True)]
     a, b = sorted(range(len(extents)), key=lambda mu: (-extents[mu], mu))[:2]

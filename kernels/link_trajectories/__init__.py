@@ -37,12 +37,13 @@ def link_trajectories(
 
         S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    U -> exp(step P) U,    P -> P - kick F,
 
-    with inner(X, Y) = -2 tr(X Y), for angles X Y, and F the force in this product. The links end in the group, to
+    with inner(X, Y) = -2 tr(X Y), for angles X Y, and F the force in this product; weights `(2, dim, dim)` are those of
+    plaquettes and rectangles, as for `link_sweeps`. The links end in the group, to
     rounding. A chain depends on its own links, key and call alone. There is no derivative, and asking for one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
-    weights `(dim, dim)`, float64, symmetric; n + 1 kicks for n steps; keys `(chains, 2)` and calls `(chains,)`, int64,
-    as for `uniforms`.
+    weights `(dim, dim)` or `(2, dim, dim)`, float64, the first symmetric; n + 1 kicks for n steps; keys `(chains, 2)`
+    and calls `(chains,)`, int64, as for `uniforms`.
 
     Raises:
         InvalidInput: shapes or dtypes do not fit, the extents have no `sublattices`, or there are no two kicks.
@@ -64,9 +65,9 @@ def link_trajectories(
     return Moved(new.reshape(links.shape), energies[:, 1] - energies[:, 0], energies[:, 2])
 
 
-def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
+def available(extents: tuple[int, ...], n: int, links: Tensor, rectangles: bool = False) -> bool:
     """Whether there is a kernel for links of SU(N), or with n = 1 of U(1), on lattices of these extents."""
-    return has_kernel(reference, -(-max(1, n * n - 1) // 4) * 2, extents, n, links)
+    return has_kernel(reference, -(-max(1, n * n - 1) // 4) * 2, extents, n, links, rectangles)
 
 
 def _shapes(links, *_):
@@ -79,8 +80,8 @@ _op = define_op(
     _shapes,
     lambda links, extents, nodes, weights, kicks, step, keys, calls, out, energies: (
         plain(links), len(links), len(extents), integers(extents), integers(nodes), weights.contiguous(),
-        torch.tensor(kicks, dtype=torch.float64), len(kicks) - 1, torch.tensor(step, dtype=torch.float64),
-        keys.contiguous(), calls.contiguous(), out, energies,
+        weights.ndim == 3, torch.tensor(kicks, dtype=torch.float64), len(kicks) - 1,
+        torch.tensor(step, dtype=torch.float64), keys.contiguous(), calls.contiguous(), out, energies,
     ),
     smallest=SMALLEST,
     largest=LARGEST,

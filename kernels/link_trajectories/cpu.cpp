@@ -1,7 +1,7 @@
 // link_trajectories for CPUs: molecular dynamics of the links of a lattice, 16 sublattices at once.
 #define SAME_BITS
 #include "momenta.hpp"
-#include "staples.hpp"
+#include "rectangles.hpp"
 
 constexpr int N = SIZE;
 
@@ -23,13 +23,13 @@ double sum(const std::vector<Totals>& rows, double (Totals::*kind)[NODES]) {
     return total;
 }
 
-struct Trajectory {
+template <class Weights> struct Trajectory {
     const Sublattices& lattice;
-    const Couplings couplings;
+    const Weights couplings;
     const Field<Link<N>> first, second;  // links before and after a step take turns
     const Field<Momentum<N>> momenta;
 
-    Trajectory(const Sublattices& lattice_, const Couplings& couplings_)
+    Trajectory(const Sublattices& lattice_, const Weights& couplings_)
         : lattice(lattice_), couplings(couplings_), first(lattice), second(lattice), momenta(lattice) {}
 
     void draw_row(const Stream& stream, const int32_t* sites, int64_t count, Totals& totals) const {
@@ -45,6 +45,7 @@ struct Trajectory {
     // Kicks the momenta of a row of sites, with the energies if `totals` are wanted, and moves the links unless `moved` is null.
     void kick_row(const Field<Link<N>>& links, const Field<Link<N>>* moved, real size, real step, bool restored,
                   const int32_t* sites, int64_t count, Totals* totals) const {
+        constexpr bool plaquettes = std::is_same_v<Weights, Couplings>;
         const real strength = couplings.strength(), factor = size * real(0.5) * strength;
         for (int64_t i = 0; i < count; i++)
             for (int part = 0; part < PARTS; part++) {
@@ -58,7 +59,7 @@ struct Trajectory {
                     kick(loops, factor, p);
                     if (totals) {
                         // every plaquette has four links
-                        totals->add(totals->potential, part, real(-0.25) * strength * retrace(loops));
+                        if (plaquettes) totals->add(totals->potential, part, real(-0.25) * strength * retrace(loops));
                         totals->add(totals->kinetic, part, energy(p));
                     }
                     if (!moved) return;
@@ -66,28 +67,24 @@ struct Trajectory {
                     move(p, step, u, to);
                     if (restored) neaten(to);
                 });
+                if constexpr (!plaquettes)
+                    if (totals && last) add_plaquettes(lattice, links, couplings, site, totals->potential, -1);
             }
     }
 };
 
-}  // namespace
-
-// kicks (n + 1), and the size of the n steps between them; energies (chains, 3): of the beginning and of the end, and the
-// action of the end. Returns for how many chains there is no memory.
-extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t dim, const int64_t* extents,
-                                     const int64_t* nodes, const double* weights, const double* kicks, int64_t n,
-                                     const double* step, const int64_t* keys, const int64_t* calls, real* out,
-                                     double* energies, int64_t threads) {
-    const Sublattices lattice(dim, extents, nodes);
+template <class Weights>
+int64_t move_chains(const Sublattices& lattice, const Weights& couplings, const real* links, int64_t chains,
+                    const double* kicks, int64_t n, const double* step, const int64_t* keys, const int64_t* calls, real* out,
+                    double* energies, int64_t threads) {
     const Order order(lattice);
-    const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH, rows = order.slices * order.rows;
-    const Couplings couplings(dim, weights);
+    const int64_t size = lattice.dim * lattice.lattice_sites * Link<N>::WIDTH, rows = order.slices * order.rows;
     const Sharing sharing(lattice, chains, threads);
     huge_pages(out, chains * size * sizeof(real));
     int64_t failed = 0;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
     for (int64_t chain = 0; chain < chains; chain++) {
-        const Trajectory trajectory(lattice, couplings);
+        const Trajectory<Weights> trajectory(lattice, couplings);
         if (!trajectory.first.data || !trajectory.second.data || !trajectory.momenta.data) {
             failed++;
             continue;
@@ -122,4 +119,19 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
         energies[3 * chain + 1] = sum(end, &Totals::kinetic) + energies[3 * chain + 2];
     }
     return failed;
+}
+
+}  // namespace
+
+// weights as in link_sweeps; kicks (n + 1), and the size of the n steps between them; energies (chains, 3): of the beginning
+// and of the end, and the action of the end. Returns for how many chains there is no memory.
+extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t dim, const int64_t* extents,
+                                     const int64_t* nodes, const double* weights, int64_t rectangles,
+                                     const double* kicks, int64_t n, const double* step, const int64_t* keys,
+                                     const int64_t* calls, real* out, double* energies, int64_t threads) {
+    const Sublattices lattice(dim, extents, nodes);
+    const auto move = [&](const auto& couplings) {
+        return move_chains(lattice, couplings, links, chains, kicks, n, step, keys, calls, out, energies, threads);
+    };
+    return rectangles ? move(LoopCouplings(dim, weights)) : move(Couplings(dim, weights));
 }
