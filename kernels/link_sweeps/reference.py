@@ -51,10 +51,11 @@ class Field:
     def __init__(self, links: Tensor, extents: Sequence[int], weights: Tensor):
         self.u = links.clone() if links.is_complex() else torch.polar(torch.ones_like(links), links)
         self.angles = not links.is_complex()
-        self.weights, self.rectangles = weights if weights.ndim == 3 else (weights, None)
+        self.weights = weights if weights.ndim == 2 else weights[0]
         self.grid = torch.arange(math.prod(extents)).reshape(tuple(extents))
         self.up = [self.grid.roll(-1, mu).flatten() for mu in range(len(extents))]
         self.down = [self.grid.roll(1, mu).flatten() for mu in range(len(extents))]
+        self.detours = [self._detours(mu, weights[1]) for mu in range(len(extents))] if weights.ndim == 3 else []
 
     def at(self, mu: int, sites: Tensor) -> Tensor:
         """U_mu of sites, `(chains, n, N, N)`."""
@@ -68,26 +69,33 @@ class Field:
             over = at(nu, self.up[mu][sites]) @ adjoint(at(mu, self.up[nu][sites])) @ adjoint(at(nu, sites))
             under = adjoint(at(mu, below) @ at(nu, self.up[mu][below])) @ at(nu, below)
             total = total + self.weights[mu, nu].to(total.dtype) * (over + under)
-            if self.rectangles is not None:
-                for side in (1, -1):
-                    total = total + self._detours(mu, nu, side, self.up[mu][sites], total.dtype)
-        return total
+        return total + self._around(mu, sites) if self.detours else total
 
-    def _detours(self, mu: int, nu: int, side: int, sites: Tensor, dtype: torch.dtype) -> Tensor:
-        """The weighted paths from sites x + mu to x that are rectangles with U_mu(x), on one side of it."""
-        before = self.path(sites, (mu, 1), (nu, side), (mu, -1), (mu, -1), (nu, -side))
-        after = self.path(sites, (nu, side), (mu, -1), (mu, -1), (nu, -side), (mu, 1))
-        across = self.path(sites, (nu, side), (nu, side), (mu, -1), (nu, -side), (nu, -side))
-        along, short = (self.rectangles[pair].to(dtype) for pair in ((mu, nu), (nu, mu)))
-        return along * (before + after) + short * across
+    def _around(self, mu: int, sites: Tensor) -> Tensor:
+        """The sums of the weighted paths that make rectangles of U_mu of sites."""
+        tables, ahead, weights = self.detours[mu]
+        links = self.u[:, tables[:, :, sites]]
+        links = torch.where(ahead, links, adjoint(links))
+        paths = functools.reduce(torch.matmul, links.unbind(2))
+        return (weights.to(paths.dtype)[:, None, None, None] * paths).sum(1)
 
-    def path(self, sites: Tensor, *steps: tuple[int, int]) -> Tensor:
-        """The products of links along steps (direction, 1 or -1) from sites."""
-        factors = []
-        for mu, sign in steps:
-            sites, start = (self.up if sign > 0 else self.down)[mu][sites], sites
-            factors.append(self.at(mu, start) if sign > 0 else adjoint(self.at(mu, sites)))
-        return functools.reduce(torch.matmul, factors)
+    def _detours(self, mu: int, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Paths of five steps from x + mu to x: indices of links `(w, 5, V)`, which are ahead, and weights `(w,)`."""
+        paths = []
+        for nu, side in itertools.product(set(range(len(self.up))) - {mu}, (1, -1)):
+            there, back = (nu, side), (nu, -side)
+            paths.append(((mu, 1), there, (mu, -1), (mu, -1), back, weights[mu, nu]))
+            paths.append((there, (mu, -1), (mu, -1), back, (mu, 1), weights[mu, nu]))
+            paths.append((there, there, (mu, -1), back, back, weights[nu, mu]))
+        tables = []
+        for *steps, _ in paths:
+            place, links = self.up[mu], []
+            for nu, sign in steps:
+                place, before = (self.up if sign > 0 else self.down)[nu][place], place
+                links.append(nu * self.grid.numel() + (before if sign > 0 else place))
+            tables.append(torch.stack(links))
+        ahead = torch.tensor([[sign > 0 for _, sign in steps] for *steps, _ in paths])
+        return torch.stack(tables), ahead[:, :, None, None, None], torch.stack([weight for *_, weight in paths])
 
     def action(self) -> Tensor:
         """Minus the sum of the weighted loops, `(chains,)`."""
@@ -96,9 +104,9 @@ class Field:
             ahead = self.at(nu, self.up[mu]) @ adjoint(self.at(mu, self.up[nu]))
             loops = self.at(mu, everywhere) @ ahead @ adjoint(self.at(nu, everywhere))
             total -= self.weights[mu, nu] * _retraced(loops)
-            for along, short in () if self.rectangles is None else ((mu, nu), (nu, mu)):
-                steps = (along, 1), (along, 1), (short, 1), (along, -1), (along, -1), (short, -1)
-                total -= self.rectangles[along, short] * _retraced(self.path(everywhere, *steps))
+        for mu in range(len(self.detours)):
+            # a rectangle has six links
+            total -= _retraced(self.at(mu, everywhere) @ self._around(mu, everywhere)) / 6
         return total
 
     def links(self) -> Tensor:

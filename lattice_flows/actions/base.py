@@ -45,8 +45,8 @@ class Action(nn.Module):
 
         if min(map(depth, ("forward", "terms"))) < max(map(depth, ("cells", "conditional"))):
             cls.cells, cls.conditional = Action.cells, Action.conditional  # type: ignore[method-assign]
-        if min(map(depth, ("forward", "terms", "force", "cells", "conditional"))) < depth("plaquette_weights"):
-            cls.plaquette_weights = Action.plaquette_weights  # type: ignore[method-assign]
+        if min(map(depth, ("forward", "terms", "force", "cells", "conditional"))) < depth("loop_weights"):
+            cls.loop_weights = Action.loop_weights  # type: ignore[method-assign]
 
     def __init__(self, space: Space, beta: float | None = None):
         super().__init__()
@@ -97,8 +97,11 @@ class Action(nn.Module):
         """
         raise InvalidInput(f"{type(self).__name__} has no local updates: use hmc")
 
-    def plaquette_weights(self) -> Tensor | None:
-        """The w `(dim, dim)`, float64, if S is minus the sum over x, mu < nu of w_{mu nu} Re tr P_{mu nu}(x)."""
+    def loop_weights(self) -> Tensor | None:
+        """The w `(dim, dim)`, float64, if S is minus the sum over x, mu < nu of w_{mu nu} Re tr P_{mu nu}(x).
+
+        With rectangles, w and the v `(2, dim, dim)` of `lattice_flows.kernels.link_sweeps`; None for other actions.
+        """
         return None
 
     def extra_repr(self) -> str:

@@ -6,9 +6,17 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
 from lattice_flows.lattice.layout import Lattice
 from lattice_flows.lattice.paths import lay, loops_through, rectangle
+
+
+class Walks(NamedTuple):
+    """Walks of equal length along elements: flat indices `(walks, steps, n)`, and for links their orientations."""
+
+    walks: Tensor
+    forward: tuple[tuple[bool, ...], ...]
 
 
 class Cell(NamedTuple):
@@ -20,6 +28,8 @@ class Cell(NamedTuple):
     """Flat indices `(walks, steps, n)` of the elements in their energies: for links, the steps of their staples."""
     forward: tuple[tuple[bool, ...], ...] = ()
     """The orientations of these steps, for links."""
+    longer: Walks | None = None
+    """Those of longer loops, if the action has any."""
 
 
 class Conditional(Protocol):
@@ -47,22 +57,39 @@ class LinkConditional(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def link_cells(lattice: Lattice, device: torch.device) -> tuple[Cell, ...]:
+def link_cells(lattice: Lattice, device: torch.device, rectangles: bool = False) -> tuple[Cell, ...]:
     """All links in cells: the links of a cell share no plaquette, and the walks are their staples.
+
+    With rectangles they share no 1 x 2 rectangle either, and the `longer` walks are the rest of these.
+
+    Raises:
+        InvalidInput: a rectangle holds a link twice, on a lattice with an extent of 2.
 
     Example:
         >>> [cell.active.tolist() for cell in link_cells(Lattice((2, 2)), torch.device("cpu"))]
         [[0, 2], [1, 3], [4, 5], [6, 7]]
     """
+    if rectangles and min(lattice.extents) < 3:
+        raise InvalidInput(
+            f"local updates of an action with rectangles need extents >= 3, got {lattice}: use hmc, or a larger lattice"
+        )
     found = []
     for mu in range(lattice.dim):
-        others = (nu for nu in range(lattice.dim) if nu != mu)
-        # the first step is the link itself
-        walks = [lay(turn, lattice) for nu in others for turn in loops_through(rectangle(mu, 1, nu, 1), mu)]
-        links = torch.stack([walk.links for walk in walks])
-        forward = tuple(walk.forward[1:] for walk in walks)
-        colour = lattice.colours(mu)
+        staples = _closing(mu, lattice, [(1, 1)])
+        longer = _closing(mu, lattice, [(1, 2), (2, 1)]) if rectangles else None
+        # two links in a row, the long side of a rectangle, differ, too
+        colour = lattice.colours(mu, reach=2) + 5 * lattice.wave(mu) if rectangles else lattice.colours(mu)
         for value in colour.unique():
             here = (colour == value).nonzero().squeeze(1)
-            found.append(Cell(links[0, 0, here].to(device), links[:, 1:, here].to(device), forward))
+            active = here + mu * lattice.volume
+            around = [Walks(x.walks[..., here].to(device), x.forward) for x in (staples, longer) if x]
+            found.append(Cell(active.to(device), *around[0], *around[1:]))
     return tuple(found)
+
+
+def _closing(mu: int, lattice: Lattice, sizes: list[tuple[int, int]]) -> Walks:
+    """The walks that close all links of a direction to rectangles of these sizes."""
+    loops = [rectangle(mu, r, nu, t) for nu in range(lattice.dim) if nu != mu for r, t in sizes]
+    # the first step is the link itself
+    walks = [lay(turn[1:], lattice, turn[:1]) for loop in loops for turn in loops_through(loop, mu)]
+    return Walks(torch.stack([walk.links for walk in walks]), tuple(walk.forward for walk in walks))

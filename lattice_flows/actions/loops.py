@@ -36,18 +36,19 @@ class LoopAction(OperatorAction):
         return terms + ([(-self.beta * self.c1, rectangles(self.space))] if self.c1 else [])
 
     def cells(self, device: torch.device | str = "cpu") -> Sequence[Cell]:
-        # links of one cell would meet in other terms than plaquettes
-        return super().cells(device) if self.c1 else link_cells(self.space.lattice, torch.device(device))
+        return link_cells(self.space.lattice, torch.device(device), rectangles=self.c1 != 0)
 
     def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
-        if self.c1:
-            return super().conditional(flat, cell)
         group = self.space.group
-        return LinkConditional(group, group.link_sums(flat, cell.walks, cell.forward), self.beta / group.n)
+        sums = group.link_sums(flat, cell.walks, cell.forward)
+        if cell.longer:
+            sums = (1 - 8 * self.c1) * sums + self.c1 * group.link_sums(flat, *cell.longer)
+        return LinkConditional(group, sums, self.beta / group.n)
 
-    def plaquette_weights(self) -> Tensor | None:
-        dim = self.space.dim
-        return None if self.c1 else torch.full((dim, dim), self.beta / self.space.group.n, dtype=torch.float64)
+    def loop_weights(self) -> Tensor | None:
+        dim, unit = self.space.dim, self.beta / self.space.group.n
+        weights = [unit * (1 - 8 * self.c1), *([unit * self.c1] if self.c1 else [])]
+        return torch.tensor(weights, dtype=torch.float64)[:, None, None].expand(-1, dim, dim).squeeze(0)
 
 
 class Wilson(LoopAction):

@@ -14,6 +14,7 @@ Sites and links also have flat indices. That of site x is its row-major position
 U_mu(x) is mu * V + x. Partitions and paths are tensors of flat indices.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,20 +88,32 @@ class Lattice:
         position[mu] += steps
         return self.index(position)
 
-    def colours(self, mu: int | None = None) -> Tensor:
-        """Colours `(V,)` of the sites: neighbours along any direction but mu differ in colour.
+    def wave(self, mu: int, reach: int = 1) -> Tensor:
+        """A number 0, 1, ... `(V,)` of the sites: those 1 to `reach` steps apart along mu differ in it.
 
-        The colour is sum_{nu != mu} f_nu(x_nu) mod m. f_nu is 0, 1, 0, 1, ... around the lattice, closed by a 2 where
-        the extent is odd; m is 2 where all these extents are even, else 3.
+        It counts the steps in blocks of reach + 1 or, where the extent leaves a rest, some more.
+
+        Example:
+            >>> Lattice((2, 5)).wave(1), Lattice((2, 7)).wave(1, reach=2)[:7]
+            (tensor([0, 1, 0, 1, 2, 0, 1, 0, 1, 2]), tensor([0, 1, 2, 0, 1, 2, 3]))
+        """
+        extent = self.extents[mu]
+        blocks = max(1, extent // (reach + 1))
+        starts = [k * extent // blocks for k in range(blocks + 1)]
+        values = torch.cat([torch.arange(end - start) for start, end in itertools.pairwise(starts)])
+        return values[self.coordinates()[mu]]
+
+    def colours(self, mu: int | None = None, reach: int = 1) -> Tensor:
+        """Colours `(V,)` of the sites: those 1 to `reach` steps apart along any direction but mu differ in colour.
+
+        The colour is the sum over nu != mu of the `wave` of nu, modulo the largest number of values that one has.
 
         Example:
             >>> Lattice((2, 4)).colours(mu=0), Lattice((3, 2)).colours(mu=1)
             (tensor([0, 1, 0, 1, 0, 1, 0, 1]), tensor([0, 0, 1, 1, 2, 2]))
         """
-        pairs = zip(self.coordinates(), self.extents, strict=True)
-        others = [pair for nu, pair in enumerate(pairs) if nu != mu]
-        waves = [torch.where((axis == extent - 1) & (extent % 2 == 1), 2, axis % 2) for axis, extent in others]
-        return torch.stack(waves).sum(0) % (3 if any(extent % 2 for _, extent in others) else 2)
+        waves = torch.stack([self.wave(nu, reach) for nu in range(self.dim) if nu != mu])
+        return waves.sum(0) % (waves.max() + 1)
 
     def __str__(self) -> str:
         return "x".join(map(str, self.extents))

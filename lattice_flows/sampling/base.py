@@ -150,12 +150,12 @@ def stand_at(x: Tensor, action: ActionLike) -> ChainState:
     return ChainState(x, values)
 
 
-def weights_for(available: Callable[[tuple[int, ...], int, Tensor], bool], action: Action, x: Tensor) -> Tensor | None:
-    """The `plaquette_weights` of an action for a kernel of whole lattices, or None where either is missing."""
-    if (weights := action.plaquette_weights()) is None:
+def weights_for(available: Callable[..., bool], action: Action, x: Tensor) -> Tensor | None:
+    """The `loop_weights` of an action for a kernel of whole lattices, or None where either is missing."""
+    if (weights := action.loop_weights()) is None:
         return None
     space = gauge_field(action.space)
-    fits = space.group.swept and available(space.lattice.extents, space.group.n, x)
+    fits = space.group.swept and available(space.lattice.extents, space.group.n, x, rectangles=weights.ndim == 3)
     return weights if fits else None
 
 

@@ -7,12 +7,12 @@ import torch
 from op_laws import poisoned  # noqa: F401
 
 from lattice_flows import SU, U1, GaugeField
-from lattice_flows.actions import Wilson
+from lattice_flows.actions import Iwasaki, Wilson
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build
 from lattice_flows.kernels.link_trajectories import link_trajectories
 from lattice_flows.planar.exact import plaquette
-from lattice_flows.sampling import HMC, Streams, start
+from lattice_flows.sampling import HMC, Cycle, HeatBath, OverRelaxation, Streams, start
 
 GROUPS = [U1(), SU(2), SU(3), SU(4)]
 by_group = pytest.mark.parametrize("group", GROUPS, ids=str)
@@ -31,12 +31,24 @@ def beginning(group, extents, generator, dtype=torch.float64, chains=2):
     return GaugeField(group, extents).prior(chains, generator, dtype=dtype), (weights + weights.T) / 2
 
 
+def with_rectangles(weights, generator):
+    """Weights of rectangles beside them, of either sign, another for each long side."""
+    return torch.stack((weights, torch.rand(weights.shape, generator=generator, dtype=torch.float64) - 0.7))
+
+
+CASES = [(extents, step, False) for extents in ((8, 12), (4, 4, 8), (4, 2, 4, 8)) for step in (0.0, 0.05, 3.0)]
+CASES += [((8, 12), 0.05, True), ((2, 8, 8), 0.05, True), ((8, 3, 4, 4), 0.05, True)]
+
+
 @by_group
 @by_dtype
-@pytest.mark.parametrize("extents", [(8, 12), (4, 4, 8), (4, 2, 4, 8)], ids=str)
-@pytest.mark.parametrize("step", [0.0, 0.05, 3.0])  # in large steps the series halves its argument
-def test_agrees_with_the_reference(group, extents, dtype, step, generator, monkeypatch):
+@pytest.mark.parametrize(
+    ("extents", "step", "rectangles"), CASES, ids=str
+)  # in large steps the series halves its argument
+def test_agrees_with_the_reference(group, extents, dtype, step, rectangles, generator, monkeypatch):
     links, weights = beginning(group, extents, generator, dtype)
+    if rectangles:
+        weights = with_rectangles(weights, generator)
     arguments = links, extents, weights, [0.01, -0.02, 0.03], step, KEYS, CALLS
     before = links.clone()
     found = link_trajectories(*arguments)
@@ -53,10 +65,13 @@ def test_agrees_with_the_reference(group, extents, dtype, step, generator, monke
 
 
 @by_group
-def test_energy_is_kept_to_second_order(group, generator):
+@pytest.mark.parametrize("rectangles", [False, True])
+def test_energy_is_kept_to_second_order(group, rectangles, generator):
     """The change of H of half the step is a quarter: the force is the derivative of the action."""
     extents = (4, 4, 4, 4)
     links, weights = beginning(group, extents, generator)
+    if rectangles:
+        weights = with_rectangles(weights, generator)
     coarse, fine = (link_trajectories(links, extents, weights, *leapfrog(n, 0.2 / n), KEYS, CALLS) for n in (8, 16))
     ratio = coarse.delta_h / fine.delta_h
     assert ((ratio > 3.5) & (ratio < 4.5)).all()
@@ -94,10 +109,13 @@ def test_weight_of_states_is_invariant(group, generator):
 
 
 @by_group
-def test_a_chain_depends_on_itself_alone(group, generator):
+@pytest.mark.parametrize("rectangles", [False, True])
+def test_a_chain_depends_on_itself_alone(group, rectangles, generator):
     """To the last bit: not on the chains beside it, nor on the number of threads."""
     extents, threads = (8, 4, 6, 4) if group.n < 4 else (8, 12), torch.get_num_threads()
     links, weights = beginning(group, extents, generator)
+    if rectangles:
+        weights = with_rectangles(weights, generator)
     try:
         torch.set_num_threads(1)
         whole = link_trajectories(links, extents, weights, *leapfrog(3, 0.1), KEYS, CALLS)
@@ -111,11 +129,13 @@ def test_a_chain_depends_on_itself_alone(group, generator):
         assert torch.equal(all_chains[1:], alone)
 
 
-def test_against_the_force_of_the_action(generator):
+@pytest.mark.parametrize("kind", [Wilson, Iwasaki])
+@pytest.mark.parametrize("extents", [(4, 4, 4, 4), (2, 4, 4, 8)], ids=str)  # a rectangle may hold a link twice
+def test_against_the_force_of_the_action(kind, extents, generator):
     """One kick and one step as HMC makes them with the force of the action."""
-    space = GaugeField(SU(3), (4, 4, 4, 4))
-    action, links = Wilson(space, 5.7), space.prior(2, generator, dtype=torch.float64)
-    weights, extents = action.plaquette_weights(), space.lattice.extents
+    space = GaugeField(SU(3), extents)
+    action, links = kind(space, 5.7), space.prior(2, generator, dtype=torch.float64)
+    weights, extents = action.loop_weights(), space.lattice.extents
     rest = link_trajectories(links, extents, weights, [0.0, 0.0], 0.1, KEYS, CALLS)
     kicked = link_trajectories(links, extents, weights, [1e-6, 0.0], 0.1, KEYS, CALLS)
     # exp(0.1 (P - kick F)) exp(-0.1 P) = 1 - 0.1 kick F, but for commutators with 0.1 P
@@ -124,6 +144,37 @@ def test_against_the_force_of_the_action(generator):
     assert (slope - force).abs().mean() < 0.2 * force.abs().mean()
     along = space.inner(slope, force) / space.inner(force, force)
     assert ((along - 1).abs() < 0.02).all()
+
+
+@pytest.mark.parametrize(("group", "extents", "beta"), [(U1(), (8, 8), 1.5), (SU(3), (6, 6, 12), 5.0)], ids=str)
+def test_improved_actions_by_kernel_and_by_sweeps(group, extents, beta, monkeypatch):
+    """The mean of exp(-dH) is 1, and loops are those of heat bath and over-relaxation, cell by cell and by kernel."""
+    action, chains = Iwasaki(GaugeField(group, extents), beta), 60 if group.n == 1 else 12
+    means, errors = [], []
+    for sampler in (HMC(action, steps=6), Cycle([HeatBath(action), (OverRelaxation(action), 2)])):
+        with monkeypatch.context() as patch:
+            if isinstance(sampler, HMC):
+                patch.setattr(HMC, "_momenta", None)
+            streams = Streams(7, chains)
+            state, series, weights = sampler.init(start(action.space, streams, "cold", dtype=torch.float64)), [], []
+            for step in range(60):
+                state, info = sampler.step(state, streams)
+                if step >= 20:
+                    loops = [
+                        weight * term.value(state.x) / action.space.lattice.volume for weight, term in action.terms()
+                    ]
+                    series.append(torch.stack(loops))
+                    weights.append((-getattr(info, "delta_h", torch.zeros(1))).exp())
+            if isinstance(sampler, HMC):
+                ones = torch.stack(weights).mean(0)
+                assert abs(ones.mean() - 1) < 4 * ones.std() / chains**0.5
+                assert 0 < ones.std() / chains**0.5 < 0.05
+        torch.testing.assert_close(state.action, action(state.x))
+        values = torch.stack(series).mean(0)
+        means.append(values.mean(1))
+        errors.append(values.std(1) / chains**0.5)
+    assert ((means[0] - means[1]).abs() < 4 * torch.hypot(*errors)).all()
+    assert (torch.stack(errors) < 0.01 * means[0].abs()).all()
 
 
 def test_what_is_not_a_number_is_not_hidden(generator):

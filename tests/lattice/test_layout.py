@@ -31,6 +31,16 @@ def test_neighbours_differ_in_colour(extents):
             assert (colours != colours[lattice.neighbours(mu)]).all()
 
 
+@pytest.mark.parametrize("extents", [(3, 4), (5, 6), (7, 8), (11, 3), (9, 10, 4)], ids=str)
+def test_sites_two_steps_apart_differ_in_colour(extents):
+    lattice = Lattice(extents)
+    for free in (None, *range(lattice.dim)):
+        colours = lattice.colours(free, reach=2)
+        assert colours.unique().numel() <= (5 if 5 in extents else 4)
+        for mu in set(range(lattice.dim)) - {free}:
+            assert all((colours != colours[lattice.neighbours(mu, steps)]).all() for steps in (1, 2))
+
+
 def test_a_lattice_is_a_value():
     assert Lattice([4, 6]) == Lattice((4, 6)) == Lattice(Lattice((4, 6)))
     assert len({Lattice((4, 6)), Lattice((4, 6)), Lattice((6, 4))}) == 2

@@ -350,7 +350,7 @@ def test_bad_input_is_one_line(here, capsys):
         ): "unknown update 'fly'; available: flow, heatbath, overrelaxation, hmc",
         (*sample, "new", 'sampling.updates=["hmc*0"]'): "updates must be a list of",
         (*sample, "new", 'sampling.updates=["overrelaxation"]'): "over-relaxation keeps the action",
-        (*sample, "new", "action.name=iwasaki"): "Iwasaki has no local updates: use hmc",
+        (*sample, "new", "action.name=iwasaki", "lattice.extents=[2,4]"): "need extents >= 3, got 2x4: use hmc",
         (*sample, "run", "action.beta=5"): "run holds a run with other settings: action.beta was 4.0 and is now 5.0",
         (*sample, "run", "sampling.seed=5"): "the chain was made with seed 1, not 5",
         (*sample, "new", "lattice.group=E8"): "unknown group 'E8'",

@@ -88,6 +88,10 @@ def mixture(action, dtype):
     return Cycle([other, (OverRelaxation(action), 2), HeatBath(action)])
 
 
+def improved_sweeps(action):
+    return Cycle([Metropolis(action, spread=0.5), OverRelaxation(action), HeatBath(action)])
+
+
 # name: sampler of an action, in a precision
 SAMPLERS = {
     "hmc": lambda action, dtype: HMC(action, steps=3),
@@ -95,6 +99,7 @@ SAMPLERS = {
     # no mode of the free fields below turns by a multiple of pi, which would keep its square
     "short_hmc": lambda action, dtype: HMC(action, 0.7, steps=2),
     "hmc_iwasaki": lambda action, dtype: HMC(Iwasaki(action.space, action.beta), 0.3, steps=2),
+    "sweeps_iwasaki": lambda action, dtype: improved_sweeps(Iwasaki(action.space, action.beta / 3)),
     "hmc_autograd": lambda action, dtype: HMC(ByAutograd(action), 0.3, steps=2),
     "metropolis": lambda action, dtype: Metropolis(action, spread=0.5, hits=2),
     "heat_bath": lambda action, dtype: HeatBath(action),
@@ -121,7 +126,13 @@ SMALL = [(group, float(group.n), (2, 3)) for group in cases.GROUPS if group not 
 SCALARS = [(None, 0.5, (3, 4)), (None, 1.0, (2, 3, 2))]
 TINY = (None, 2.0, (2, 2))
 
-CHOSEN = {"flow": FLAT[:3], "prior": FLAT[:3], "short_hmc": [], "hmc_iwasaki": THEORIES[:3]}
+CHOSEN = {
+    "flow": FLAT[:3],
+    "prior": FLAT[:3],
+    "short_hmc": [],
+    "hmc_iwasaki": THEORIES[:3],
+    "sweeps_iwasaki": THEORIES[:5:2],
+}
 PAIRS = [(name, theory) for name in SAMPLERS for theory in CHOSEN.get(name, THEORIES)]
 PAIRS += [(name, theory) for name in LOCAL for theory in SMALL]
 PAIRS += [(name, theory) for name in ("short_hmc", "metropolis") for theory in SCALARS] + [("prior", TINY)]

@@ -9,7 +9,7 @@ import torch
 from scipy.special import ive
 
 from lattice_flows import SU, U1, GaugeField, Lattice
-from lattice_flows.actions import LoopAction, Symanzik, Wilson
+from lattice_flows.actions import DBW2, Iwasaki, LoopAction, Symanzik, Wilson
 from lattice_flows.actions.local import link_cells
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups.u1 import ATTEMPTS, argument
@@ -39,16 +39,32 @@ def test_cells_share_no_plaquette_and_cover_all_links(extents):
             assert torch.isin(links, cell.active).sum(0).max() <= 1
 
 
+@pytest.mark.parametrize("extents", [(3, 3), (4, 5), (7, 11), (6, 3, 4), (3, 4, 5, 3)], ids=str)
+def test_cells_share_no_rectangle(extents):
+    lattice = Lattice(extents)
+    found = link_cells(lattice, CPU, rectangles=True)
+    links = torch.arange(lattice.dim * lattice.volume)
+    assert torch.equal(torch.cat([cell.active for cell in found]).sort().values, links)
+    planes = itertools.permutations(range(lattice.dim), 2)
+    loops = [lay(rectangle(mu, length, nu, 1), lattice).links for mu, nu in planes for length in (1, 2)]
+    for cell in found:
+        for links in loops:
+            assert torch.isin(links, cell.active).sum(0).max() <= 1
+
+
+@pytest.mark.parametrize(("extents", "cells"), [((4, 4), 8), ((6, 6), 6), ((8, 12, 4), 8), ((4, 6, 8, 8), 8)], ids=str)
+def test_cells_for_rectangles_are_few(extents, cells):
+    assert len(link_cells(Lattice(extents), CPU, rectangles=True)) == cells * len(extents)
+
+
 @pytest.mark.parametrize("extents", [(4, 6), (2, 4, 6), (4, 2, 2, 6)], ids=str)
 def test_even_lattices_have_two_cells_a_direction(extents):
     lattice = Lattice(extents)
     assert {len(cell.active) for cell in link_cells(lattice, CPU)} == {lattice.volume // 2}
 
 
-@by_theory
-def test_energies_are_the_share_of_the_action(theory, generator):
+def share_of_the_action(action, generator):
     """The action changes by the sum of the energies of a cell, when all its elements change; cells cover the field."""
-    action = sampler_cases.action_of(*theory)
     space = action.space
     x, new = (space.prior(2, generator, dtype=torch.float64) for _ in range(2))
     flat, elements = space.flatten(x), space.flatten(new)
@@ -61,16 +77,45 @@ def test_energies_are_the_share_of_the_action(theory, generator):
         torch.testing.assert_close(action(moved) - action(x), share, atol=1e-10, rtol=0)
 
 
+@by_theory
+def test_energies_are_the_share_of_the_action(theory, generator):
+    share_of_the_action(sampler_cases.action_of(*theory), generator)
+
+
+@pytest.mark.parametrize("kind", [Symanzik, Iwasaki, DBW2])
+@pytest.mark.parametrize(("group", "extents"), [(U1(), (3, 5)), (SU(2), (4, 3, 4)), (SU(3), (4, 7))], ids=str)
+def test_energies_of_improved_actions(kind, group, extents, generator):
+    share_of_the_action(kind(GaugeField(group, extents), 1.3), generator)
+
+
 @by_gauge
 @by_dtype
 def test_over_relaxation_keeps_the_action_and_moves_every_link(theory, dtype):
-    action, streams = sampler_cases.action_of(*theory), Streams(0, 2)
+    over_relaxed(sampler_cases.action_of(*theory), dtype)
+
+
+@pytest.mark.parametrize(("group", "extents"), [(U1(), (3, 5)), (SU(2), (4, 4, 4)), (SU(3), (4, 7))], ids=str)
+@by_dtype
+def test_over_relaxation_of_improved_actions(group, extents, dtype):
+    """Cell by cell, on lattices without sublattices for rectangles."""
+    over_relaxed(Iwasaki(GaugeField(group, extents), 0.4), dtype)
+
+
+def over_relaxed(action, dtype):
+    streams = Streams(0, 2)
     sampler, space = OverRelaxation(action), action.space
     state = sampler.init(start(space, streams, dtype=dtype))
     after, _ = sampler.step(state, streams)
     tolerance = cases.TOLERANCE[dtype]
     torch.testing.assert_close(after.action, state.action, atol=tolerance, rtol=0)
     assert space.group.distance(after.x, state.x).min() > 1e-3
+
+
+@pytest.mark.parametrize("extents", [(2, 48), (8, 8, 2, 8)], ids=str)
+@pytest.mark.parametrize("sampler", [HeatBath, OverRelaxation, Metropolis])
+def test_a_rectangle_may_not_hold_a_link_twice(sampler, extents):
+    with pytest.raises(InvalidInput, match=r"need extents >= 3, got .*: use hmc, or a larger lattice"):
+        sampler(Symanzik(GaugeField(SU(2), extents), 1.0))
 
 
 @pytest.mark.parametrize("k", [0.0, 0.01, 0.7, 3.0, 40.0, 1000.0])
@@ -144,7 +189,7 @@ class WithPotential(Wilson):
 
 
 @pytest.mark.parametrize("sampler", [HeatBath, OverRelaxation, Metropolis])
-@pytest.mark.parametrize("action", [Symanzik, WithRectangles, WithPotential])
+@pytest.mark.parametrize("action", [WithRectangles, WithPotential])
 def test_actions_without_local_updates(sampler, action):
     action = action(GaugeField(U1(), (4, 4)), 1.0)
     with pytest.raises(InvalidInput, match="no local updates: use hmc"):
