@@ -26,7 +26,7 @@ template <int N> INLINE void add_path(const Link<N>& path, real weight, Link<N>&
     for (size_t k = 0; k < sizeof(path) / sizeof(vec); k++) to[k] += weight * from[k];
 }
 
-// The path past the corner, and the weighted sum of those around the plaquettes beyond it: six products.
+// The path past the corner, and the weighted sum of those around the plaquettes beyond it: seven products.
 template <bool up, int N> __attribute__((noinline)) void detours(const Sublattices& lattice, const Field<Link<N>>& field,
                                                                  const LoopCouplings& couplings, int32_t site, int part,
                                                                  int mu, int nu, Link<N>& corner, Link<N>& around) {
@@ -50,7 +50,7 @@ template <bool up, int N> __attribute__((noinline)) void detours(const Sublattic
     link_product<!up, false, true>(get(rung(next), nu, 0), longer, around);
 }
 
-// As `each_link` for plaquettes alone. What no link of the site enters is made once, for both links of a plane: 31 products.
+// As for plaquettes alone. What no link of the site enters is made once for both links of a plane: 30 products.
 template <int N, class F> INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field,
                                                 const LoopCouplings& couplings, int32_t site, int part, F f) {
     const Place here{site, 0};

@@ -25,7 +25,8 @@ class Sweep(Sampler):
     Where `link_sweeps` has a kernel, one call of it makes several sweeps; else links change cell by cell.
 
     Args:
-        action: one of links with local updates, such as the Wilson action; its `conditional` has `sums` and `strength`.
+        action: one of links with local updates, such as the Wilson action and, on extents >= 3, those with rectangles;
+            its `conditional` has `sums` and `strength`.
     """
 
     numbers: tuple[int, ...] = (0,)
