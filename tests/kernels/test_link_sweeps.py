@@ -184,9 +184,8 @@ def test_equation_of_motion_of_improved_actions(group, extents, beta):
 @pytest.mark.parametrize("rectangles", [False, True])
 def test_a_chain_depends_on_itself_alone(group, rectangles, generator):
     """To the last bit: not on the chains beside it, on the number of threads, or on how sweeps are handed over."""
-    links, weights = beginning(
-        group, ((24, 3, 6, 6) if rectangles else (8, 4, 6, 4)) if group.n < 4 else (20, 12), generator
-    )
+    large, small = ((24, 24, 3, 3), (24, 24)) if rectangles else ((8, 4, 6, 4), (8, 12))
+    links, weights = beginning(group, large if group.n < 4 else small, generator)
     if rectangles:
         weights = with_rectangles(weights, generator)
     extents, threads = tuple(links.shape[2 : 2 + weights.shape[-1]]), torch.get_num_threads()
