@@ -5,18 +5,27 @@
 #pragma once
 #include "staples.hpp"
 
-// The weights of planes, and of rectangles with the long side along mu, the short one along nu.
+// The weights of planes, and of rectangles with the long side along mu, the short one along nu. Where those of rectangles
+// are all the same, sums are in units of it until they are done.
 struct LoopCouplings {
-    double plaquette[DIMS][DIMS], rectangle[DIMS][DIMS];
+    double plaquette[DIMS][DIMS], rectangle[DIMS][DIMS], unit = 1;
 
     LoopCouplings(int dim, const double* weights) {
+        const double* longer = weights + dim * dim;
+        bool equal = std::abs(longer[1]) > 1e-6 * std::abs(weights[1]);
+        for (int mu = 0; mu < dim; mu++)
+            for (int nu = 0; nu < dim; nu++) equal &= mu == nu || longer[mu * dim + nu] == longer[1];
+        if (equal) unit = longer[1];
         for (int mu = 0; mu < dim; mu++)
             for (int nu = 0; nu < dim; nu++) {
-                plaquette[mu][nu] = weights[mu * dim + nu];
-                rectangle[mu][nu] = weights[(dim + mu) * dim + nu];
+                plaquette[mu][nu] = weights[mu * dim + nu] / unit;
+                rectangle[mu][nu] = longer[mu * dim + nu] / unit;
             }
     }
     INLINE real strength() const { return 1; }  // sums of staples are with their weights
+    template <int N> INLINE void scale(Link<N>& path, int mu, int nu) const {
+        if (rectangle[mu][nu] != 1) path.scale(real(rectangle[mu][nu]));
+    }
 };
 
 // sum += weight * path
@@ -40,12 +49,12 @@ template <bool up, int N> __attribute__((noinline)) void detours(const Sublattic
     link_product<!up, true, false>(get(rung(next), nu, 0), get(beside(here), mu, 1), corner);
     // U_mu(x + mu), up or down, and back twice
     link_product<false, !up, false>(get(next, mu, 0), get(rung(lattice.up(next, mu)), nu, 1), path);
-    path.scale(real(couplings.rectangle[mu][nu]));
+    couplings.scale(path, mu, nu);
     link_product<false, true, false>(path, get(beside(next), mu, 0), longer);
     link_product<false, true, false>(longer, get(beside(here), mu, 0), around);
     // up or down twice, and back
     link_product<!up, true, false>(get(rung(beside(next)), nu, 0), get(beside(beside(here)), mu, 1), path);
-    path.scale(real(couplings.rectangle[nu][mu]));
+    couplings.scale(path, nu, mu);
     link_product<false, up, false>(path, get(rung(beside(here)), nu, 0), longer);
     link_product<!up, false, true>(get(rung(next), nu, 0), longer, around);
 }
@@ -70,15 +79,15 @@ template <int N, class F> INLINE void each_link(const Sublattices& lattice, cons
                 link_product<false, false, true>(around, last, sums[own]);
                 add_path(below[k], real(couplings.plaquette[mu][nu]), sums[own]);
                 // past the corner, and beyond the end of the link, to x - own
-                corner.scale(real(couplings.rectangle[own][other]));
+                couplings.scale(corner, own, other);
                 if (k == 0) link_product<false, true, true>(corner, across, back[own]);
                 else link_product<false, false, true>(corner, across, back[own]);
             }
             detours<true>(lattice, field, couplings, site, part, mu, nu, corner, ahead[mu][nu]);
             add_path(corner, real(couplings.plaquette[mu][nu]), ahead[mu][nu]);
-            below[1].scale(real(couplings.rectangle[mu][nu]));
+            couplings.scale(below[1], mu, nu);
             link_product<false, false, true>(corner, below[1], sums[mu]);
-            below[0].scale(real(couplings.rectangle[nu][mu]));
+            couplings.scale(below[0], nu, mu);
             link_product<true, false, true>(corner, below[0], sums[nu]);
         }
     for (int mu = 0; mu < lattice.dim; mu++) {
@@ -88,6 +97,7 @@ template <int N, class F> INLINE void each_link(const Sublattices& lattice, cons
             if (mu < nu) link_product<false, true, true>(ahead[mu][nu], own, sums[mu]);
             if (nu < mu) link_product<true, true, true>(ahead[nu][mu], own, sums[mu]);
         }
+        sums[mu].scale(real(couplings.unit));
         f(*field.at(site, mu, part), sums[mu], mu);
     }
 }
@@ -103,6 +113,6 @@ template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Lin
                 add_path(corner, real(couplings.plaquette[mu][nu]), around);
                 link_product<false, false, false>(*field.at(site, mu, part), around, path);
                 const vec found = overlap(path, *field.at(site, nu, part));
-                for (int l = 0; l < L; l++) total[part * L + l] += factor * double(found[l]);
+                for (int l = 0; l < L; l++) total[part * L + l] += factor * couplings.unit * double(found[l]);
             }
 }

@@ -1,5 +1,6 @@
 """Sweeps in one call: against the reference, exact values, and what a chain depends on."""
 
+import itertools
 import math
 import os
 import subprocess
@@ -69,21 +70,19 @@ def test_agrees_with_the_reference(group, extents, dtype, generator, monkeypatch
 
 @pytest.mark.parametrize("group", GROUPS[:4], ids=str)
 @by_dtype
-@pytest.mark.parametrize("extents", LONGER, ids=str)
-def test_agrees_with_the_reference_in_the_presence_of_rectangles(group, extents, dtype, generator, monkeypatch):
-    if (
-        (len(extents) == 4 and group.n != 2)
-        or (len(extents) == 3 and group.n == 4)
-        or (dtype == torch.float32 and group.n > 2)
+@pytest.mark.parametrize(
+    ("extents", "equal"), [*itertools.product(LONGER, [False]), (LONGER[0], True)], ids=str
+)  # the weights of rectangles
+def test_agrees_with_the_reference_in_the_presence_of_rectangles(group, extents, equal, dtype, generator, monkeypatch):
+    if (len(extents) == 4 and group.n != 2) or (
+        group.n > 2 and (dtype == torch.float32 or (extents, group.n) == (LONGER[1], 4))
     ):
         pytest.skip("slow, and nothing new")
     links, weights = beginning(group, extents, generator, dtype, 2 if len(extents) == 2 else 1)
-    weights, keys, calls, eps = (
-        with_rectangles(weights, generator),
-        KEYS[: len(links)],
-        CALLS[: len(links)],
-        torch.finfo(dtype).eps,
-    )
+    weights, keys, calls = with_rectangles(weights, generator), KEYS[: len(links)], CALLS[: len(links)]
+    if equal:
+        weights[1] = -0.2
+    eps = torch.finfo(dtype).eps
     for moves in ([], [OVER_RELAXATION], [HEAT_BATH]):
         arguments = extents, weights, moves, keys, calls
         found, expected = link_sweeps(links, *arguments), referred(monkeypatch, links, *arguments)
