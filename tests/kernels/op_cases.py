@@ -9,6 +9,7 @@ from lattice_flows.kernels.matrices import REAL
 from lattice_flows.kernels.spectral_flow import n_params
 
 TABLE = torch.tensor([[0, 1, 2], [2, 3, 0]])
+LOOPS = torch.tensor([[[0.0, 0.7], [0.7, 0.0]], [[0.0, -0.1], [0.2, 0.0]]], dtype=torch.float64)
 PLANES, STREAMS = torch.full((2, 2), 0.7, dtype=torch.float64), (torch.tensor([[1, 2]]), torch.tensor([0]))
 
 
@@ -35,10 +36,10 @@ def spline(w, matrices, inverse=False):
     return kernels.spectral_flow(matrices, params, 3, inverse=inverse)
 
 
-def field(w):
-    """The matrices in turn as links of one chain on 8x8, and what else sweeps and trajectories want of it."""
-    links = w[torch.arange(128, device=w.device) % len(w)]
-    return links.reshape(1, 2, 8, 8, *w.shape[1:]), (8, 8), PLANES.to(w.device)
+def field(w, extent=8, weights=PLANES):
+    """The matrices in turn as links of one chain on a square, and what else sweeps and trajectories want of it."""
+    links = w[torch.arange(2 * extent**2, device=w.device) % len(w)]
+    return links.reshape(1, 2, extent, extent, *w.shape[1:]), (extent, extent), weights.to(w.device)
 
 
 def streams(w):
@@ -68,5 +69,12 @@ UNDERIVABLE = {
     "uniforms": lambda w: kernels.uniforms(*streams(w), 9, REAL[w.dtype]),
     "unitary_eig": logarithm,
 }
-DRAWN = ("link_trajectories", "uniforms")
+ON_CPUS = {
+    "link_sweeps with rectangles": lambda w: kernels.link_sweeps(*field(w, 12, LOOPS), [], *streams(w)),
+    "link_trajectories with rectangles": lambda w: kernels.link_trajectories(
+        *field(w, 12, LOOPS), [0.1, 0.1], 0.2, *streams(w)
+    ),
+}
+"""Those that have no kernel for GPUs."""
+DRAWN = ("link_trajectories", "link_trajectories with rectangles", "uniforms")
 """Those with random numbers, which are not the same in both precisions."""

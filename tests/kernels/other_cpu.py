@@ -7,7 +7,7 @@ import json
 import sys
 
 import torch
-from op_cases import DERIVABLE, DRAWN, UNDERIVABLE
+from op_cases import DERIVABLE, DRAWN, ON_CPUS, UNDERIVABLE
 from op_laws import pull
 
 from lattice_flows import SU
@@ -36,7 +36,7 @@ def seeds(x, grads):
 def results(w, grads, exact=None):
     """Values of all ops, and gradients, in double precision; of `exact` where they do not draw."""
     found = {}
-    for name, function in (DERIVABLE | UNDERIVABLE).items():
+    for name, function in (DERIVABLE | UNDERIVABLE | ON_CPUS).items():
         x = w if exact is None or name in DRAWN else exact
         out = function(x)
         out = out if isinstance(out, tuple) else (out,)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from op_cases import DERIVABLE, UNDERIVABLE
+from op_cases import DERIVABLE, ON_CPUS, UNDERIVABLE
 from op_laws import Passing, assert_compiles, assert_equal, pull
 
 from lattice_flows import SU, kernels
@@ -31,10 +31,10 @@ def test_values_and_gradients(name, w, generator):
     assert_compiles(DERIVABLE[name], (w,), grads)
 
 
-@pytest.mark.parametrize("name", [*DERIVABLE, *UNDERIVABLE])
+@pytest.mark.parametrize("name", [*DERIVABLE, *UNDERIVABLE, *ON_CPUS])
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated")
 def test_values_alone(name, w):
-    function = {**DERIVABLE, **UNDERIVABLE}[name]
+    function = {**DERIVABLE, **UNDERIVABLE, **ON_CPUS}[name]
     expected = function(w)
     with Passing():
         torch.testing.assert_close(function(w), expected, rtol=0, atol=0)
