@@ -39,6 +39,7 @@ hidden = [4]
 bins = 4
 [training]
 steps = 24
+shards = 4
 batch = 50
 learning_rate = 0.01
 checkpoint_every = 6

@@ -93,7 +93,6 @@ def check_fields(
     return nodes, links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
 
 
-@torch.compiler.assume_constant_result
 def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
     """The number of sublattices along each direction, 16 in all with extents >= 2, or None where there is no such cut.
 
@@ -103,7 +102,8 @@ def sublattices(extents: tuple[int, ...]) -> tuple[int, ...] | None:
         >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((5, 5, 5))
         ((1, 1, 4, 4), (1, 8, 2), None)
     """
-    return _cut(extents)
+    # torch.compile warns of a cache; a decorator that tells it to ask here would import half of torch at every start
+    return (_cut.__wrapped__ if torch.compiler.is_compiling() else _cut)(extents)
 
 
 @functools.cache
