@@ -27,7 +27,7 @@ def installed_files():
                 yield name, inside + name
 
 
-# Every module, where asked for the weights of all models and the entry point by its name, and one kernel, compiled from the installed.
+# Every module; where asked for, the weights of all models and the entry point by its name; one kernel, compiled there.
 USE_IT = """
 import importlib, importlib.metadata, pathlib, pkgutil, sys
 import torch
