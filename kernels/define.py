@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from torch import Tensor
 from lattice_flows.kernels import build, gpu
 
 Op = Any  # as torch calls it: no public type of torch's says more
+# torch.library.custom_op would import torch.compile, a second of CPU time, at the first call of an op
+LIBRARY = torch.library.Library("lattice_flows", "FRAGMENT")
 
 
 def define_op(
@@ -40,10 +42,11 @@ def define_op(
     """
     folder, name = reference.__module__.split(".")[-2], reference.__name__
     fallback = adapt(reference)
-    op = torch.library.custom_op(f"lattice_flows::{name}", fallback, mutates_args=())
-    op.register_fake(shapes)
+    LIBRARY.define(name + torch.library.infer_schema(fallback, mutates_args=()), tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.impl(name, fallback, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"lattice_flows::{name}", shapes, lib=LIBRARY)
+    torch.library.register_autograd(f"lattice_flows::{name}", _no_derivative, lib=LIBRARY)
 
-    @op.register_kernel("cpu")
     def on_cpu(*inputs):
         n = inputs[0].shape[-1] if largest else None
         library = None if largest and not smallest <= n <= largest else build.native(folder, precision(*inputs), n)
@@ -55,14 +58,20 @@ def define_op(
             failed(folder, *inputs)
         return outputs
 
+    LIBRARY.impl(name, on_cpu, "CPU")
     if (build.KERNELS / folder / "triton.py").exists():
 
-        @op.register_kernel("cuda")
         def on_gpu(*inputs):
             module = gpu.implementation(folder, inputs[0].shape[-1] if largest else None)
             return adapt(getattr(module, name))(*inputs)
 
+        LIBRARY.impl(name, on_gpu, "CUDA")
+
     return getattr(torch.ops.lattice_flows, name).default
+
+
+def _no_derivative(ctx: Any, *grads: Tensor) -> NoReturn:
+    raise NotImplementedError("this op has no derivative (see its documentation)")
 
 
 def _several(results: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -121,11 +130,7 @@ def underivable(op: Op) -> Callable[..., Any]:
         def setup_context(ctx, inputs, output):
             """Keeps nothing."""
 
-        @staticmethod
-        def backward(ctx, *grads):
-            raise NotImplementedError("this op has no derivative (see its documentation)")
-
-        jvp = backward
+        backward = jvp = staticmethod(_no_derivative)
 
     return Underivable.apply
 

@@ -188,6 +188,18 @@ def test_import_has_no_side_effects():
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+def test_chains_do_not_wait_for_a_compiler():
+    """Neither an op nor what is around it imports torch.compile, which takes longer than all of torch."""
+    code = (
+        "import sys; from lattice_flows import SU, GaugeField, actions, reports, runs, sampling\n"
+        "action, streams = actions.Wilson(GaugeField(SU(2), (4, 8)), 2.0), sampling.Streams(seed=0, chains=1)\n"
+        "chain = sampling.HeatBath(action)\n"
+        "chain.step(chain.init(sampling.start(action.space, streams)), streams)\n"
+        "assert 'torch' in sys.modules and 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_names_that_have_moved():
     """Old names go on working, or their error says the new name."""
     import lattice_flows

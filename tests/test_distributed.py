@@ -39,6 +39,7 @@ hidden = [4]
 bins = 4
 [training]
 steps = 24
+shards = 4
 batch = 50
 learning_rate = 0.01
 checkpoint_every = 6
@@ -83,7 +84,7 @@ def launch(ranks, *words, **variables):
 
 
 TOGETHER = """
-import json, sys
+import json, sys, time
 from mpi4py import MPI
 from lattice_flows import cli, distributed
 for ranks, *words in json.loads(sys.argv[1]):
@@ -91,7 +92,9 @@ for ranks, *words in json.loads(sys.argv[1]):
     if MPI.COMM_WORLD.rank < ranks:
         distributed.world = lambda: distributed.MPIWorld(some) if ranks > 1 else distributed.SERIAL
         assert cli.main(words) == 0
-    MPI.COMM_WORLD.Barrier()
+    barrier = MPI.COMM_WORLD.Ibarrier()
+    while not barrier.Test():  # MPI's own wait keeps a core busy
+        time.sleep(0.01)
 """
 
 

@@ -92,9 +92,9 @@ def test_chains(make):
     space, streams = GaugeField(GROUP, (4, 4)), Streams(seed=3, chains=20)
     sampler, plaquette, series = make(Wilson(space, BETA)), average_plaquette(space), []
     state = sampler.init(start(space, streams, dtype=torch.float64))
-    for update in range(150):
+    for update in range(100):
         state, _ = sampler.step(state, streams)
-        if update >= 30:
+        if update >= 20:
             series.append(plaquette(state.x).tolist())
     assert space.group.defect(state.x).max() < 1e-10
     assert_agrees(series)
@@ -104,9 +104,9 @@ def test_tempering():
     space, streams, betas = GaugeField(GROUP, (3, 3)), Streams(seed=4, chains=10), (4.0, 5.0, BETA)
     sampler = ReplicaExchange([Metropolis(Wilson(space, beta), spread=0.4) for beta in betas])
     state, series = sampler.init(start(space, streams, dtype=torch.float64)), [[] for _ in betas]
-    for update in range(150):
+    for update in range(100):
         state, info = sampler.step(state, streams)
-        if update >= 30:
+        if update >= 20:
             for own, replica in zip(series, state.states, strict=True):
                 own.append(average_plaquette(space)(replica.x).tolist())
     assert 0.05 < info.probability.mean() < 1

@@ -101,7 +101,6 @@ def check_fields(
     return nodes, links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
 
 
-@torch.compiler.assume_constant_result
 def sublattices(extents: tuple[int, ...], reach: int = 1) -> tuple[int, ...] | None:
     """The number of sublattices along each direction, 16 with extents > reach in all, or None without such a cut.
 
@@ -114,7 +113,8 @@ def sublattices(extents: tuple[int, ...], reach: int = 1) -> tuple[int, ...] | N
         >>> sublattices((8, 8, 8, 8), reach=2), sublattices((4, 4, 4, 4), reach=2)
         ((2, 2, 2, 2), None)
     """
-    return _cut(extents, reach)
+    # torch.compile warns of a cache; a decorator that tells it to ask here would import half of torch at every start
+    return (_cut.__wrapped__ if torch.compiler.is_compiling() else _cut)(extents, reach)
 
 
 @functools.cache

@@ -1,14 +1,16 @@
 """Local updates of stored configurations, which show what a flow hardly ever proposes."""
 
+import hashlib
 import math
 
-import numpy as np
 import torch
 from scipy.special import ndtri
+from torch import Tensor
 
 from lattice_flows.actions import Action
 from lattice_flows.io import ChainFile
 from lattice_flows.observables import standard_observables
+from lattice_flows.reports.observe import Session, observe
 from lattice_flows.reports.words import label
 from lattice_flows.sampling.metropolis import local_updates
 from lattice_flows.statistics import estimate
@@ -18,10 +20,9 @@ CONFIGURATIONS, SWEEPS = 4096, 4
 FEWEST = 50
 CHANCE = 0.0027
 """The probability of three errors, here that of any observable of a chain in equilibrium."""
-_PART = 2**22  # bytes of configurations that are updated together
 
 
-def drift(chains: ChainFile, action: Action, seed: int) -> str:
+def drift(chains: ChainFile, action: Action, seed: int, session: Session | None = None) -> str:
     """Say that local updates move the mean of an observable; return an empty string where none is moved.
 
     Updates that leave the target invariant move no mean of chains in equilibrium. A chain of a flow alone knows nothing
@@ -36,22 +37,19 @@ def drift(chains: ChainFile, action: Action, seed: int) -> str:
     if thin.n_updates // thin.every < FEWEST:
         return ""
     observables = standard_observables(action.space)
-    differences: dict[str, list[np.ndarray]] = {name: [] for name in observables}
-    for chain in range(chains.chains):
-        order = np.repeat(*thin.rows(chain))
-        own: dict[str, list[torch.Tensor]] = {name: [] for name in observables}
-        for number, part in enumerate(np.array_split(order, math.ceil(len(order) * thin.row_bytes / _PART))):
-            rows, places = np.unique(part, return_inverse=True)
-            x = thin.read(rows)[torch.from_numpy(places)]
-            streams = Streams(seed, [chain]).child(0, "drift", number).spread(len(x))
-            state = local.init(x)
-            for _ in range(SWEEPS):
-                state, _ = local.step(state, streams)
-            for name, observable in observables.items():
-                own[name].append((observable(state.x) - observable(x)).double())
-        for name, parts in own.items():
-            differences[name].append(torch.cat(parts).numpy())
-    found = {name: estimate(values) for name, values in differences.items()}
+
+    def differences(x: Tensor) -> Tensor:
+        # the streams of a configuration are its own, so that measuring goes on where it was stopped
+        digests = [hashlib.blake2b(one.numpy().tobytes(), digest_size=7).digest() for one in x]
+        streams = Streams(seed, [int.from_bytes(digest, "little") for digest in digests])
+        state = local.init(x)
+        for _ in range(SWEEPS):
+            state, _ = local.step(state, streams)
+        return torch.stack([(one(state.x) - one(x)).double() for one in observables.values()], -1)
+
+    name = f"drift_by_{SWEEPS}_sweeps_of_seed_{seed}"
+    series = observe(thin, {name: differences}, session)[name]
+    found = {name: estimate(list(series[..., i])) for i, name in enumerate(observables)}
     pulls = {name: own.value / own.error for name, own in found.items() if own.error > 0}
     if not pulls:
         return ""

@@ -101,7 +101,8 @@ def table(config: Config, report: Report) -> str:
         rows.append([label(name), value, exact, pull, tau, n_eff, *([apart] if several else [])])
     facts = []
     if report["ess"] is not None:
-        tail = f"{number(report['pareto_k'], 'z.2f')}: " + (report["pareto_warning"] or "the weights can be trusted")
+        trusted = "reweighted means" if report["ess_reason"] else "the weights"  # which an ESS asks more of
+        tail = f"{number(report['pareto_k'], 'z.2f')}: " + (report["pareto_warning"] or f"{trusted} can be trusted")
         share = bracketed(report["ess"], report["ess_error"])
         facts += [("ESS", ", ".join(filter(None, (share, report["ess_reason"])))), ("Pareto k", tail)]
     if report["acceptance"] != 1:

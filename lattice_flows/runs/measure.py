@@ -178,8 +178,8 @@ def _measured(
     session = Session(kept, world, stop or Stop())
     series = observe(chains, standard_observables(space), session)
     alone = config.sampling.names == ("flow",)
-    doubt = drift(chains, action, config.sampling.seed) if alone and world.first else ""
-    report = make_report(config, chains, series, world.broadcast(doubt))
+    doubt = drift(chains, action, config.sampling.seed, session) if alone else ""
+    report = make_report(config, chains, series, doubt)
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)
         report["polyakov_loops"] = polyakov_averages(polyakov, action, wishes.smear)

@@ -73,7 +73,7 @@ def assert_no_second_derivatives(function, inputs):
     inputs = [x.detach().requires_grad_() for x in inputs]
     out = sum(x.abs().sum() for x in function(*inputs))
     for gradient in torch.autograd.grad(out, inputs, create_graph=True):
-        with pytest.raises(RuntimeError, match="no autograd formula"):
+        with pytest.raises(RuntimeError, match="has no derivative"):
             gradient.abs().sum().backward(retain_graph=True)
 
 

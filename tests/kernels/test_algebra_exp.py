@@ -150,7 +150,7 @@ def test_gradcheck(n, kind, generator):
 def test_derivatives_that_are_not_there_raise(generator):
     x = SU(3).random_algebra(2, generator=generator).requires_grad_()
     (gradient,) = torch.autograd.grad(algebra_exp(x).abs().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula"):
+    with pytest.raises(RuntimeError, match="has no derivative"):
         gradient.abs().sum().backward()
     with pytest.raises(RuntimeError, match="jvp"):
         torch.func.jvp(algebra_exp, (x.detach(),), (x.detach(),))

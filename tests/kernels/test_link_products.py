@@ -157,7 +157,7 @@ def test_derivatives_that_are_not_there_raise(generator):
     links = field(3, generator).requires_grad_()
     table, forward = walks(2, 4, generator)
     (gradient,) = torch.autograd.grad(link_products(links, table, forward).abs().sum(), links, create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula"):
+    with pytest.raises(RuntimeError, match="has no derivative"):
         gradient.abs().sum().backward()
     with pytest.raises(RuntimeError, match="jvp"):
         torch.func.jvp(lambda links: link_products(links, table, forward), (links.detach(),), (links.detach(),))

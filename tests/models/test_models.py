@@ -205,7 +205,8 @@ def test_a_model_on_other_extents(file, tmp_path):
     assert there.config.lattice.extents == there.flow.lattice.extents == (8, 6)
     assert same(there.flow, model.flow.on((8, 6)))
     assert (there.facts.ess, there.facts.begun_from) == (None, "tiny")
-    runs.sample_run(tmp_path / "run", ["sampling.n=200", "sampling.chains=50", 'sampling.updates=["flow", "heatbath"]'])
+    settings = ['updates=["flow", "heatbath"]', "chains=8", "thermalise=10"]
+    runs.sample_run(tmp_path / "run", [f"sampling.{setting}" for setting in settings])
     with pytest.raises(InvalidInput, match=r"lattice.extents was \(8, 6\) and is now \(4, 4\); lattice-flows sample"):
         exchange.start_run(file, tmp_path / "run")
     report = results.measure_run(tmp_path / "run")

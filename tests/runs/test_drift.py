@@ -7,9 +7,12 @@ from lattice_flows import runs
 from lattice_flows.actions import Wilson
 from lattice_flows.config import Config
 from lattice_flows.io import ChainFile
+from lattice_flows.io.measurements import Measurements
 from lattice_flows.models import build_space
 from lattice_flows.reports.drift import drift
+from lattice_flows.reports.observe import Session
 from lattice_flows.runs import measure
+from lattice_flows.sampling import HeatBath
 
 CONFIG = Config.of(
     lattice={"group": "U(1)", "extents": (4, 4)},
@@ -38,6 +41,16 @@ def test_chains_in_equilibrium_do_not_drift(chains):
         assert words.startswith("drift: local updates move ")
         assert f" by {sign}" in words
     assert drift(chains.thinned(20), Wilson(space, 1.6), 0) == ""  # too few to say
+
+
+def test_configurations_are_moved_once(chains, tmp_path, monkeypatch):
+    """What is measured is kept, and each configuration has numbers of its own: one more is moved to compare."""
+    action, seen = Wilson(build_space(CONFIG), 1.6), []
+    step = HeatBath.step
+    monkeypatch.setattr(HeatBath, "step", lambda *given: (seen.append(len(given[2])), step(*given))[1])
+    words = [drift(chains, action, 0, Session(Measurements(tmp_path / "kept.h5"))) for _ in range(2)]
+    assert words[0] == words[1] == drift(chains, action, 0)
+    assert sum(seen) == 4 * (1000 + 1 + 1000)
 
 
 def test_no_observable_of_a_flow_that_drifts_is_reliable(tmp_path, monkeypatch, capsys):
