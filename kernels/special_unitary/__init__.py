@@ -25,10 +25,10 @@ def special_unitary(m: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> m = torch.tensor([[2.0, 1.0], [0.0, -3.0]], dtype=torch.complex64)
+        >>> m = torch.tensor([[3.0, 1.0], [4.0, 7.0]], dtype=torch.complex64)
         >>> special_unitary(m).real
-        tensor([[1., 0.],
-                [0., 1.]])
+        tensor([[ 0.6000, -0.8000],
+                [ 0.8000,  0.6000]])
     """
     batch, n = check_matrices(m, "special_unitary needs")
     return _derivable(m.reshape(batch.numel(), n, n)).reshape(m.shape)
