@@ -13,6 +13,13 @@ struct Shape {
     int64_t row() const { return (volume + SITES - 1) / SITES * SITES; }
 };
 
+// Numbers that begin where a vector may.
+struct Room {
+    std::vector<vec> memory;
+    Room(int64_t size) : memory(size / L) {}
+    real* data() { return reinterpret_cast<real*>(memory.data()); }
+};
+
 int64_t padded(int64_t channels) { return (channels + L - 1) / L * L; }
 
 // The sites that a site sees, (places, volume): places of the kernel, and sites, the last axis fastest.
@@ -36,35 +43,37 @@ std::vector<int32_t> neighbours(const int64_t* extents, int64_t dim, int64_t siz
 }
 
 // (batch, channels, volume) -> (batch, volume, padded channels), zeros behind the channels.
-std::vector<real> channels_last(const real* x, int64_t batch, int64_t channels, int64_t volume, int threads) {
+Room channels_last(const real* x, int64_t batch, int64_t channels, int64_t volume, int threads) {
     const int64_t width = padded(channels);
-    std::vector<real> out(batch * volume * width);
+    Room room(batch * volume * width);
+    real* out = room.data();
 #pragma omp parallel for num_threads(threads) if (threads > 1 && batch > 1)
     for (int64_t b = 0; b < batch; b++)
         for (int64_t c = 0; c < channels; c++)
             for (int64_t v = 0; v < volume; v++) out[(b * volume + v) * width + c] = x[(b * channels + c) * volume + v];
-    return out;
+    return room;
 }
 
 // Half a vector, for few output channels.
 typedef real half __attribute__((vector_size(std::max<size_t>(BYTES / 2, sizeof(real)))));
 
-// The sums of a block of sites for W vectors of output channels, stored into out (channels, volume): rows of x are `in`
-// channels, `stride` apart.
+// The sums of a block of sites for W vectors of output channels, stored into out (channels, volume): a row of x are `in`
+// channels, and `seen` says where rows begin.
 template <class V, int W>
-void convolve_block(const real* x, int64_t in, int64_t stride, const real* w, int64_t width, const int32_t* seen,
-                    const Shape& s, int64_t first, int64_t channels, real* out) {
+void convolve_block(const real* x, int64_t in, const real* w, int64_t width, const int64_t* seen, const Shape& s,
+                    int64_t first, int64_t channels, real* out) {
     seen += first;
     constexpr int lanes = sizeof(V) / sizeof(real);
     V sum[SITES][W] = {};
     for (int64_t place = 0; place < s.places; place++, seen += s.row(), w += in * width) {
-        const real* row[SITES];
-        for (int i = 0; i < SITES; i++) row[i] = x + seen[i] * stride;
-        for (int64_t c = 0; c < in; c++) {
+        int64_t row[SITES];
+        for (int i = 0; i < SITES; i++) row[i] = seen[i];
+        const real* channel = x;
+        for (int64_t c = 0; c < in; c++, channel++) {
             V weight[W];
             for (int j = 0; j < W; j++) std::memcpy(&weight[j], w + c * width + j * lanes, sizeof(V));
             for (int i = 0; i < SITES; i++)
-                for (int j = 0; j < W; j++) sum[i][j] += row[i][c] * weight[j];
+                for (int j = 0; j < W; j++) sum[i][j] += channel[row[i]] * weight[j];
         }
     }
     for (int i = 0; i < SITES && first + i < s.volume; i++)
@@ -76,6 +85,8 @@ void convolve_block(const real* x, int64_t in, int64_t stride, const real* w, in
 void convolve(const real* x, const real* w, const int32_t* seen, const Shape& s, int64_t in, int64_t out, real* y,
               int threads) {
     const int64_t blocks = (s.volume + SITES - 1) / SITES, stride = padded(in), width = padded(out);
+    std::vector<int64_t> rows(seen, seen + s.places * s.row());
+    for (int64_t& row : rows) row *= stride;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t item = 0; item < s.batch * blocks; item++) {
         const int64_t b = item / blocks, first = item % blocks * SITES;
@@ -84,8 +95,7 @@ void convolve(const real* x, const real* w, const int32_t* seen, const Shape& s,
             const auto block = o + 2 * L <= width ? convolve_block<vec, 2>
                                : few              ? convolve_block<half, 1>
                                                   : convolve_block<vec, 1>;
-            block(x + b * s.volume * stride, in, stride, w + o, width, seen, s, first, out - o,
-                  y + (b * out + o) * s.volume);
+            block(x + b * s.volume * stride, in, w + o, width, rows.data(), s, first, out - o, y + (b * out + o) * s.volume);
         }
     }
 }
@@ -129,11 +139,12 @@ extern "C" int64_t periodic_conv(const real* x, const real* weight, const int64_
     const Shape s{batch, in, out, places, volume};
     const auto seen = neighbours(extents, dim, size, s);
     const int64_t width = padded(out);
-    std::vector<real> w(places * in * width);
+    Room weights(places * in * width);
+    real* w = weights.data();
     for (int64_t o = 0; o < out; o++)
         for (int64_t c = 0; c < in; c++)
             for (int64_t p = 0; p < places; p++) w[(p * in + c) * width + o] = weight[(o * in + c) * places + p];
-    convolve(channels_last(x, batch, in, volume, threads).data(), w.data(), seen.data(), s, in, out, y, threads);
+    convolve(channels_last(x, batch, in, volume, threads).data(), w, seen.data(), s, in, out, y, threads);
     return 0;
 }
 
@@ -143,16 +154,17 @@ extern "C" int64_t periodic_conv_backward(const real* x, const real* weight, con
                                           int64_t threads) {
     const Shape s{batch, in, out, places, volume};
     const auto seen = neighbours(extents, dim, size, s);
-    const auto g = channels_last(grad, batch, out, volume, threads);
+    auto g = channels_last(grad, batch, out, volume, threads);
     // of x: the convolution of the gradient with the mirrored kernel
     const int64_t width = padded(in);
-    std::vector<real> w(places * out * width);
+    Room weights(places * out * width);
+    real* w = weights.data();
     for (int64_t o = 0; o < out; o++)
         for (int64_t c = 0; c < in; c++)
             for (int64_t p = 0; p < places; p++)
                 w[((places - 1 - p) * out + o) * width + c] = weight[(o * in + c) * places + p];
-    convolve(g.data(), w.data(), seen.data(), s, out, in, grad_x, threads);
-    const auto rows = channels_last(x, batch, in, volume, threads);
+    convolve(g.data(), w, seen.data(), s, out, in, grad_x, threads);
+    auto rows = channels_last(x, batch, in, volume, threads);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t p = 0; p < places; p++)
         for (int64_t o = 0; o < out; o += 2 * L)
