@@ -89,9 +89,11 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
             continue;
         }
         std::vector<Totals> begin(rows), end(rows);
+        Barrier barrier;
         const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
+            barrier.join();
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < rows; row++) {
                 const int32_t* sites = order.row(0, row);
@@ -112,15 +114,16 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
                 for (int64_t slice = -1; slice < order.slices - 1; slice++) {
                     const int64_t first_row = (slice < 0 ? order.slices - 1 : slice) * order.rows;
                     for (int c = 0; c < order.classes(); c++) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
                         for (int64_t row = first_row + order.begin(c); row < first_row + order.end(c); row++)
                             trajectory.kick_row(kicks[k], order.row(0, row), order.row_size,
                                                 k == 0 ? &begin[row] : k == n ? &end[row] : nullptr);
+                        barrier.wait();
                     }
                     if (slice >= 0) leave(k, slice);
                 }
                 leave(k, order.slices - 1);
-#pragma omp barrier
+                barrier.wait();
             }
 #pragma omp for schedule(static)
             for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, trajectory.links, out + chain * size, site);
