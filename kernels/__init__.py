@@ -11,6 +11,7 @@ from lattice_flows.kernels.link_sums import link_forces, link_sums
 from lattice_flows.kernels.link_sweeps import link_sweeps
 from lattice_flows.kernels.link_trajectories import link_trajectories
 from lattice_flows.kernels.periodic_conv import periodic_conv
+from lattice_flows.kernels.special_unitary import special_unitary
 from lattice_flows.kernels.spectral_flow import spectral_flow
 from lattice_flows.kernels.spectral_power import spectral_power
 from lattice_flows.kernels.uniforms import uniforms
@@ -27,6 +28,7 @@ __all__ = [
     "link_trajectories",
     "over_relaxation",
     "periodic_conv",
+    "special_unitary",
     "spectral_flow",
     "spectral_power",
     "uniforms",

@@ -4,7 +4,9 @@
 // lanes are permuted. Extents of a sublattice are >= 2, so that no two lanes ever hold neighbours at the same place.
 // A link in this layout is an Element, of so many vectors; 16 lanes take PARTS of them.
 #pragma once
+#include <atomic>
 #include <cstdlib>
+#include <thread>
 #include <vector>
 #include "tiles.hpp"
 #if defined(__linux__)
@@ -80,6 +82,24 @@ struct Sharing {
     Sharing(const Sublattices& lattice, int64_t count, int64_t threads)
         : chains(threads > 1 && (count % threads == 0 || count >= 4 * threads)),
           rows(!chains && threads > 1 && lattice.sites >= 32) {}
+};
+
+// Where the threads of a team wait for each other. They are awake: to be woken would take as long as some of what they do
+// between two waits. Those who wait for long let others run. All join before the first of OpenMP's own barriers.
+class Barrier {
+    std::atomic<int64_t> team{0}, arrived{0}, round{0};
+
+  public:
+    void join() { team++; }
+    void wait() {
+        const int64_t now = round;
+        if (++arrived == team) {
+            arrived = 0;
+            round = now + 1;
+        } else
+            for (int tries = 0; round == now; tries++)
+                if (tries > 100) std::this_thread::yield();
+    }
 };
 
 // The lanes `from` of a vector of all parts, which are `stride` vectors apart.

@@ -155,17 +155,20 @@ int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weigh
             continue;
         }
         std::vector<double> totals(order.slices * order.rows * NODES);
+        Barrier barrier;
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
+            barrier.join();
 #pragma omp for schedule(static)
             for (int64_t site = 0; site < lattice.sites; site++) pack(lattice, links + chain * size, field, site);
             Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
             for (int64_t k = 0; k < n_moves; k++) {
                 for (int64_t slice = 0; slice < order.slices; slice++)
                     for (int c = 0; c < order.classes(); c++) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
                         for (int64_t row = order.begin(c); row < order.end(c); row++)
                             sweep_row(lattice, field, couplings, moves[k], stream, order.row(slice, row), order.row_size);
+                        barrier.wait();
                     }
                 stream.call += moves[k] == HEAT_BATH;
             }

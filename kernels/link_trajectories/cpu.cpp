@@ -99,9 +99,11 @@ int64_t move_chains(const Sublattices& lattice, const Weights& couplings, const 
             continue;
         }
         std::vector<Totals> begin(rows), end(rows);
+        Barrier barrier;
         const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
+            barrier.join();
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < rows; row++) {
                 const int32_t* sites = order.row(0, row);
@@ -120,24 +122,26 @@ int64_t move_chains(const Sublattices& lattice, const Weights& couplings, const 
             for (int64_t k = 0; k <= n; k++) {
                 const auto totals = [&](int64_t row) { return k == 0 ? &begin[row] : k == n ? &end[row] : nullptr; };
                 if constexpr (Trajectory<Weights>::RECTANGLES) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
                     for (int64_t row = 0; row < rows; row++)
                         trajectory.kick_row_by_staples(kicks[k], order.row(0, row), order.row_size, totals(row));
+                    barrier.wait();
                     for (int64_t slice = 0; slice < order.slices - 1; slice++) leave(k, slice);
                 } else {
                     // the plaquettes of the last slice enter the first one: they come before all others
                     for (int64_t slice = -1; slice < order.slices - 1; slice++) {
                         const int64_t first_row = (slice < 0 ? order.slices - 1 : slice) * order.rows;
                         for (int c = 0; c < order.classes(); c++) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
                             for (int64_t row = first_row + order.begin(c); row < first_row + order.end(c); row++)
                                 trajectory.kick_row(kicks[k], order.row(0, row), order.row_size, totals(row));
+                            barrier.wait();
                         }
                         if (slice >= 0) leave(k, slice);
                     }
                 }
                 leave(k, order.slices - 1);
-#pragma omp barrier
+                barrier.wait();
             }
 #pragma omp for schedule(static)
             for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, trajectory.links, out + chain * size, site);

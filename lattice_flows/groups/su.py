@@ -10,8 +10,15 @@ from torch import Tensor
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups.base import Orientations
 from lattice_flows.groups.matrix import MatrixGroup
-from lattice_flows.kernels import heat_bath, link_forces, over_relaxation, spectral_flow, spectral_power, spectrum
-from lattice_flows.kernels.matrices import orthonormal
+from lattice_flows.kernels import (
+    heat_bath,
+    link_forces,
+    over_relaxation,
+    special_unitary,
+    spectral_flow,
+    spectral_power,
+    spectrum,
+)
 from lattice_flows.kernels.spectral_flow import n_params
 
 ATTEMPTS = 4
@@ -58,9 +65,7 @@ class SU(MatrixGroup):
         """
         size = (*shape, *self.element_shape)
         ginibre = torch.randn(size, generator=generator, dtype=self.element_dtype(dtype), device=device)
-        q = orthonormal(ginibre)
-        det = torch.linalg.det(q)
-        return torch.cat((q[..., :-1], q[..., -1:] * torch.sgn(det).conj()[..., None, None]), dim=-1)
+        return special_unitary(ginibre)
 
     def class_features(self, a: Tensor) -> Tensor:
         """Real and imaginary part of tr(a^k) / N for k = 1 ... N // 2 (the real part alone for SU(2)).

@@ -66,6 +66,7 @@ UNDERIVABLE = {
     "link_sweeps": lambda w: kernels.link_sweeps(*field(w), [OVER_RELAXATION], *streams(w)),
     "link_trajectories": lambda w: kernels.link_trajectories(*field(w), [0.1, 0.1], 0.2, *streams(w)),
     "over_relaxation": lambda w: kernels.over_relaxation(w, w.mH),
+    "special_unitary": lambda w: kernels.special_unitary(w + 0.3 * w.mH),
     "uniforms": lambda w: kernels.uniforms(*streams(w), 9, REAL[w.dtype]),
     "unitary_eig": logarithm,
 }
