@@ -1,0 +1,169 @@
+// link_flow for CPUs: the Wilson flow of the links of a lattice, 16 sublattices at once.
+#define SAME_BITS
+#include "staples.hpp"
+#include "strengths.hpp"
+
+constexpr int N = SIZE;
+
+namespace {
+
+// The size of steps: the largest whose error is within the tolerance.
+struct Pace {
+    static constexpr double SMALLEST = 1e-6;
+    double tolerance, largest, step;
+
+    // An equal share of what is left: rounding must not add a step.
+    double share(double left) const { return left / std::max(1.0, std::ceil(left / step - 1e-9)); }
+    // Whether a step with this error counts, and the next one. An error that is not a number is no reason to try again.
+    bool counts(double share, double error) {
+        const double next = 0.95 * share * std::cbrt(tolerance / error);
+        step = next < largest ? next : largest;
+        return !(error > tolerance);
+    }
+    bool lost() const { return step < SMALLEST; }
+};
+
+// a x + b y
+INLINE Momentum<N> combined(real a, const Momentum<N>& x, real b, const Momentum<N>& y) {
+    Momentum<N> out;
+    const vec *first = reinterpret_cast<const vec*>(&x), *second = reinterpret_cast<const vec*>(&y);
+    vec* to = reinterpret_cast<vec*>(&out);
+    for (size_t k = 0; k < sizeof(out) / sizeof(vec); k++) to[k] = a * first[k] + b * second[k];
+    return out;
+}
+
+// |a - b|^2
+INLINE vec distance(const Link<N>& a, const Link<N>& b) {
+    Link<N> difference;
+    const vec *first = reinterpret_cast<const vec*>(&a), *second = reinterpret_cast<const vec*>(&b);
+    vec* to = reinterpret_cast<vec*>(&difference);
+    for (size_t k = 0; k < sizeof(a) / sizeof(vec); k++) to[k] = first[k] - second[k];
+    return overlap(difference, difference);
+}
+
+struct Flow {
+    const Sublattices& lattice;
+    const Couplings couplings;
+    const Field<Link<N>> first, second, third;  // W_0; W_1 and then W_3; W_2
+    const Field<Momentum<N>> one, two;          // the exponents of W_1 and W_2
+
+    Flow(const Sublattices& lattice_, const Couplings& couplings_)
+        : lattice(lattice_), couplings(couplings_), first(lattice), second(lattice), third(lattice), one(lattice), two(lattice) {}
+    bool room() const { return first.data && second.data && third.data && one.data && two.data; }
+
+    // A stage of a step for a row of sites, from W_stage; returns the largest error of W_3, squared.
+    template <int stage>
+    real move_row(const Field<Link<N>>& begin, const Field<Link<N>>& from, const Field<Link<N>>& to, real step,
+                  const int32_t* sites, int64_t count) const {
+        constexpr real share = stage == 0 ? 1.0 / 4 : stage == 1 ? 8.0 / 9 : 3.0 / 4;
+        const real factor = share * PART_OF_KICK<N> * step;
+        vec error = {};
+        for (int64_t i = 0; i < count; i++)
+            for (int part = 0; part < PARTS; part++) {
+                const int32_t site = sites[i];
+                const bool last = part + 1 == PARTS;
+                if (from.large) prefetch_site(lattice, from, sites[std::min(i + last, count - 1)], last ? 0 : part + 1, true);
+                each_link(lattice, from, couplings, site, part, [&](const Link<N>& u, const Link<N>& sum, int mu) {
+                    Momentum<N>&z = *one.at(site, mu, part), &y = *two.at(site, mu, part);
+                    Momentum<N> exponent{};
+                    if (stage == 1) exponent = combined(real(-17.0 / 9), z, 0, z);
+                    if (stage == 2) exponent = combined(-1, y, 0, y);
+                    Link<N> loops;
+                    link_product<false, false, false>(u, sum, loops);
+                    kick(loops, factor, exponent);
+                    Link<N>& moved = *to.at(site, mu, part);
+                    move(exponent, 1, u, moved);
+                    if (stage == 0) z = exponent;
+                    if (stage == 1) y = exponent;
+                    if (stage < 2) return;
+                    neaten(moved);
+                    Link<N> other;
+                    move(combined(real(9.0 / 4), y, real(1.0 / 4), z), 1, *begin.at(site, mu, part), other);
+                    error = max_(distance(moved, other), error);
+                });
+            }
+        real largest = 0;
+        for (int l = 0; l < L; l++) largest = std::max(largest, error[l]);
+        return largest;
+    }
+};
+
+}  // namespace
+
+// times (n_times), increasing; steps (chains): the first one to try, and on return the next one; densities (chains, n_times,
+// 2, or 3 in four dimensions). Returns for how many chains there is no memory.
+extern "C" int64_t link_flow(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
+                             const double* times, int64_t n_times, const double* tolerance, const double* largest,
+                             const double* steps, real* out, double* densities, double* next_steps, int64_t threads) {
+    const Sublattices lattice(dim, extents, nodes);
+    const Order order(lattice);
+    const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH, rows = order.slices * order.rows;
+    const double weights[DIMS * DIMS] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const Couplings couplings(dim, weights);
+    const Sharing sharing(lattice, chains, threads);
+    huge_pages(out, chains * size * sizeof(real));
+    int64_t failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
+    for (int64_t chain = 0; chain < chains; chain++) {
+        const Flow flow(lattice, couplings);
+        if (!flow.room()) {
+            failed++;
+            continue;
+        }
+        std::vector<real> errors(rows);
+        std::vector<Strengths> found(rows);
+        double last_step = steps[chain];
+#pragma omp parallel num_threads(threads) if (sharing.rows)
+        {
+            const Field<Link<N>>*now = &flow.first, *next = &flow.second;
+            const Field<Link<N>>& between = flow.third;
+            Pace pace{*tolerance, *largest, steps[chain]};  // each thread keeps its own, all alike
+#pragma omp for schedule(static)
+            for (int64_t row = 0; row < rows; row++) {
+                const int32_t* sites = order.row(0, row);
+                for (int64_t i = 0; i < order.row_size; i++) pack(lattice, links + chain * size, *now, sites[i]);
+            }
+            for (int64_t k = 0; k < n_times; k++) {
+                double left = times[k] - (k ? times[k - 1] : 0);
+                while (left > 0 && !pace.lost()) {
+                    const double step = pace.share(left);
+#pragma omp for schedule(static)
+                    for (int64_t row = 0; row < rows; row++)
+                        flow.move_row<0>(*now, *now, *next, step, order.row(0, row), order.row_size);
+#pragma omp for schedule(static)
+                    for (int64_t row = 0; row < rows; row++)
+                        flow.move_row<1>(*now, *next, between, step, order.row(0, row), order.row_size);
+#pragma omp for schedule(static)
+                    for (int64_t row = 0; row < rows; row++)
+                        errors[row] = flow.move_row<2>(*now, between, *next, step, order.row(0, row), order.row_size);
+                    const double error = std::sqrt(double(*std::max_element(errors.begin(), errors.end()))) / (N * N);
+                    if (!pace.counts(step, error)) continue;
+                    std::swap(now, next);
+                    left = step < left ? left - step : 0;
+                }
+#pragma omp for schedule(static)
+                for (int64_t row = 0; row < rows; row++) {
+                    found[row] = Strengths{};
+                    for (int64_t i = 0; i < order.row_size; i++) found[row].add(lattice, *now, order.row(0, row)[i]);
+                }
+#pragma omp master
+                {
+                    double sums[3] = {};
+                    for (const Strengths& row : found)
+                        for (int l = 0; l < NODES; l++)
+                            sums[0] += row.plaquette[l], sums[1] += row.clover[l], sums[2] += row.dual[l];
+                    double* to = densities + (chain * n_times + k) * (dim == 4 ? 3 : 2);
+                    to[0] = sums[0] * (N == 1 ? 1 : 2) / lattice.lattice_sites;
+                    to[1] = sums[1] / lattice.lattice_sites;
+                    if (dim == 4) to[2] = sums[2] / ((N == 1 ? 2 : 4) * PI * PI);
+                    last_step = pace.step;
+                }
+#pragma omp barrier
+            }
+#pragma omp for schedule(static)
+            for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, *now, out + chain * size, site);
+        }
+        next_steps[chain] = last_step;
+    }
+    return failed;
+}
