@@ -37,8 +37,8 @@ def link_flow(
         return torch.linalg.matrix_norm(a - b).double().amax(1) / n**2
 
     found = []
-    for u, steps in flow(field.u, times, tolerance, largest, steps, force, move, distance):
-        field.u = u
+    for u, following in flow(field.u, times, tolerance, largest, steps, force, move, distance):
+        field.u, steps = u, following
         found.append(_densities(field))
     return field.links(), torch.stack(found, 1), steps
 
