@@ -23,13 +23,19 @@ struct Pace {
     bool lost() const { return step < SMALLEST; }
 };
 
-// a x + b y
-INLINE Momentum<N> combined(real a, const Momentum<N>& x, real b, const Momentum<N>& y) {
-    Momentum<N> out;
-    const vec *first = reinterpret_cast<const vec*>(&x), *second = reinterpret_cast<const vec*>(&y);
-    vec* to = reinterpret_cast<vec*>(&out);
-    for (size_t k = 0; k < sizeof(out) / sizeof(vec); k++) to[k] = a * first[k] + b * second[k];
-    return out;
+// The scheme of fourth order, and the weights of the exponent of second order that its steps are compared with. Its nodes are
+// 0, .1497, .3704, .6223 and .9583.
+constexpr int STAGES = 5, ONE = 1, OTHER = 3;
+constexpr double FORGET[STAGES] = {0, -567301805773.0 / 1357537059087.0, -2404267990393.0 / 2016746695238.0,
+                                   -3550918686646.0 / 2091501179385.0, -1275806237668.0 / 842570457699.0};
+constexpr double MOVE[STAGES] = {1432997174477.0 / 9575080441755.0, 5161836677717.0 / 13612068292357.0,
+                                 1720146321549.0 / 2090206949498.0, 3134564353537.0 / 4481467310338.0,
+                                 2277821191437.0 / 14882151754819.0};
+constexpr double WEIGHT = 0.741310609038955;  // of the other one
+
+INLINE void scale(real factor, Momentum<N>& p) {
+    vec* all = reinterpret_cast<vec*>(&p);
+    for (size_t k = 0; k < sizeof(p) / sizeof(vec); k++) all[k] *= factor;
 }
 
 // |a - b|^2
@@ -44,19 +50,17 @@ INLINE vec distance(const Link<N>& a, const Link<N>& b) {
 struct Flow {
     const Sublattices& lattice;
     const Couplings couplings;
-    const Field<Link<N>> first, second, third;  // W_0; W_1 and then W_3; W_2
-    const Field<Momentum<N>> one, two;          // the exponents of W_1 and W_2
+    const Field<Link<N>> first, second, third;  // the beginning of a step, and two that take turns
+    const Field<Momentum<N>> exponents, estimates;
 
     Flow(const Sublattices& lattice_, const Couplings& couplings_)
-        : lattice(lattice_), couplings(couplings_), first(lattice), second(lattice), third(lattice), one(lattice), two(lattice) {}
-    bool room() const { return first.data && second.data && third.data && one.data && two.data; }
+        : lattice(lattice_), couplings(couplings_), first(lattice), second(lattice), third(lattice), exponents(lattice), estimates(lattice) {}
+    bool room() const { return first.data && second.data && third.data && exponents.data && estimates.data; }
 
-    // A stage of a step for a row of sites, from W_stage; returns the largest error of W_3, squared.
-    template <int stage>
-    real move_row(const Field<Link<N>>& begin, const Field<Link<N>>& from, const Field<Link<N>>& to, real step,
+    // A stage of a step for a row of sites; returns the largest error of the last one, squared.
+    real move_row(int stage, const Field<Link<N>>& begin, const Field<Link<N>>& from, const Field<Link<N>>& to, real step,
                   const int32_t* sites, int64_t count) const {
-        constexpr real share = stage == 0 ? 1.0 / 4 : stage == 1 ? 8.0 / 9 : 3.0 / 4;
-        const real factor = share * PART_OF_KICK<N> * step;
+        const real factor = PART_OF_KICK<N> * step, weight = stage == ONE ? 1 - WEIGHT : WEIGHT;
         vec error = {};
         for (int64_t i = 0; i < count; i++)
             for (int part = 0; part < PARTS; part++) {
@@ -64,21 +68,20 @@ struct Flow {
                 const bool last = part + 1 == PARTS;
                 if (from.large) prefetch_site(lattice, from, sites[std::min(i + last, count - 1)], last ? 0 : part + 1, true);
                 each_link(lattice, from, couplings, site, part, [&](const Link<N>& u, const Link<N>& sum, int mu) {
-                    Momentum<N>&z = *one.at(site, mu, part), &y = *two.at(site, mu, part);
-                    Momentum<N> exponent{};
-                    if (stage == 1) exponent = combined(real(-17.0 / 9), z, 0, z);
-                    if (stage == 2) exponent = combined(-1, y, 0, y);
+                    Momentum<N>&exponent = *exponents.at(site, mu, part), &estimate = *estimates.at(site, mu, part);
+                    Link<N>& moved = *to.at(site, mu, part);
                     Link<N> loops;
                     link_product<false, false, false>(u, sum, loops);
+                    if (stage == 0) exponent = Momentum<N>{};
+                    else scale(FORGET[stage], exponent);
                     kick(loops, factor, exponent);
-                    Link<N>& moved = *to.at(site, mu, part);
-                    move(exponent, 1, u, moved);
-                    if (stage == 0) z = exponent;
-                    if (stage == 1) y = exponent;
-                    if (stage < 2) return;
+                    if (stage == ONE) estimate = Momentum<N>{};
+                    if (stage == ONE || stage == OTHER) kick(loops, weight * factor, estimate);
+                    move(exponent, MOVE[stage], u, moved);
+                    if (stage + 1 < STAGES) return;
                     neaten(moved);
                     Link<N> other;
-                    move(combined(real(9.0 / 4), y, real(1.0 / 4), z), 1, *begin.at(site, mu, part), other);
+                    move(estimate, 1, *begin.at(site, mu, part), other);
                     error = max_(distance(moved, other), error);
                 });
             }
@@ -115,8 +118,7 @@ extern "C" int64_t link_flow(const real* links, int64_t chains, int64_t dim, con
         double last_step = steps[chain];
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
-            const Field<Link<N>>*now = &flow.first, *next = &flow.second;
-            const Field<Link<N>>& between = flow.third;
+            const Field<Link<N>>*now = &flow.first, *next = &flow.second, *between = &flow.third;
             Pace pace{*tolerance, *largest, steps[chain]};  // each thread keeps its own, all alike
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < rows; row++) {
@@ -127,15 +129,16 @@ extern "C" int64_t link_flow(const real* links, int64_t chains, int64_t dim, con
                 double left = times[k] - (k ? times[k - 1] : 0);
                 while (left > 0 && !pace.lost()) {
                     const double step = pace.share(left);
+                    const Field<Link<N>>* from = now;
+                    for (int stage = 0; stage < STAGES; stage++) {
+                        const Field<Link<N>>* to = stage % 2 ? between : next;
 #pragma omp for schedule(static)
-                    for (int64_t row = 0; row < rows; row++)
-                        flow.move_row<0>(*now, *now, *next, step, order.row(0, row), order.row_size);
-#pragma omp for schedule(static)
-                    for (int64_t row = 0; row < rows; row++)
-                        flow.move_row<1>(*now, *next, between, step, order.row(0, row), order.row_size);
-#pragma omp for schedule(static)
-                    for (int64_t row = 0; row < rows; row++)
-                        errors[row] = flow.move_row<2>(*now, between, *next, step, order.row(0, row), order.row_size);
+                        for (int64_t row = 0; row < rows; row++) {
+                            const real error = flow.move_row(stage, *now, *from, *to, step, order.row(0, row), order.row_size);
+                            if (stage + 1 == STAGES) errors[row] = error;  // others may still read those of the last step
+                        }
+                        from = to;
+                    }
                     const double error = std::sqrt(double(*std::max_element(errors.begin(), errors.end()))) / (N * N);
                     if (!pace.counts(step, error)) continue;
                     std::swap(now, next);
