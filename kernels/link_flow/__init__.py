@@ -38,10 +38,10 @@ def link_flow(
 ) -> Flowed:
     """The Wilson flow dV_t/dt = -F(V_t) V_t, V_0 = links, and densities at each of the times.
 
-    F is the force of the action with w = 2 for SU(N) and w = 1 for U(1); see `link_trajectories`. Each step keeps its
-    error d within the tolerance: d = max |V - V'| / N^2 over the links, where V' is of second order and |.| Frobenius'
-    norm. A tolerance of infinity asks for equal steps, as large as allowed. Handing over the steps that come back, with
-    the links, goes on as one call would.
+    F is the force of the action with w = 2 for SU(N) and w = 1 for U(1); see `link_trajectories`. Steps are of fourth
+    order and as large as the tolerance allows: that of d = max |V - V'| / N^2 over the links, where V' is the result of
+    second order and |.| Frobenius' norm. With a tolerance of infinity they are equal, as large as allowed. Handing over
+    the steps that come back, with the links, goes on as one call would.
 
     The densities are those of `plaquette_density` and `action_density`, and in four dimensions `clover_charge`. A chain
     depends on its own links and step alone. There is no derivative, and asking for one raises.
@@ -52,7 +52,8 @@ def link_flow(
     Raises:
         InvalidInput: shapes, dtypes or numbers do not fit, the extents have no `sublattices`, or a step is below 1e-6.
 
-    Source: M. Luscher, 1006.4518, appendix C; P. Fritzsch, A. Ramos, 1301.4388, appendix D.
+    Source: M. Luscher, 1006.4518, eq. 1.4; A. Bazavov, T. Chuna, 2101.05320, for the steps; P. Fritzsch, A. Ramos,
+    1301.4388, appendix D, for their size.
 
     Example:
         >>> import torch
@@ -82,18 +83,18 @@ def link_flow(
     new, densities, steps = _flow(
         flat, list(extents), list(nodes), list(times), float(tolerance), float(largest), steps
     )
-    traced = torch.compiler.is_compiling()  # there are no numbers to look at
-    if not traced and bool((steps < SMALLEST_STEP).any()):
-        raise InvalidInput(too_small(links, tolerance))
+    if not torch.compiler.is_compiling():  # else there are no numbers to look at
+        give_up(links, tolerance, steps)
     return Flowed(new.reshape(links.shape), densities, steps)
 
 
-def too_small(links: Tensor, tolerance: float) -> str:
-    """What is said of a flow that cannot keep to its tolerance."""
-    return (
-        f"the Wilson flow does not reach tolerance {tolerance:g} in {links.dtype} with steps >= {SMALLEST_STEP:g}: "
-        "give it a larger tolerance, or links that are in the group"
-    )
+def give_up(links: Tensor, tolerance: float, steps: Tensor) -> None:
+    """Raises InvalidInput if a flow could not keep to its tolerance."""
+    if bool((steps < SMALLEST_STEP).any()):
+        raise InvalidInput(
+            f"the Wilson flow does not reach tolerance {tolerance:g} in {links.dtype} with steps >= {SMALLEST_STEP:g}: "
+            "give it a larger tolerance, or links that are in the group"
+        )
 
 
 def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
