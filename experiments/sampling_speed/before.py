@@ -49,7 +49,7 @@ def flops(kind: str, n: int, dim: int) -> float:
     """Operations of a link in products of matrices alone: those of its staples, with them, and of its steps."""
     product = {1: 8, 2: 32}.get(n, 8 * n**3)
     per_update = 3.5 * (dim - 1) + 1
-    return product * (5 * per_update + 1.5 * (dim - 1) if kind == "sweeps" else 21 * per_update + 20)
+    return product * (5 * per_update + 1.5 * (dim - 1) if kind == "sweeps" else 21 * 3 * (dim - 1) + 20)
 
 
 def bytes_once(kind: str, n: int, real: int) -> int:

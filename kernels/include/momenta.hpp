@@ -141,21 +141,35 @@ template <int N> INLINE void exponential(const Momentum<N>& x, Link<N>& e) {
     halvings.undo(e);
 }
 
+// The sum of (-1)^m Q^2m / (2m + first)! as a + b Q + c Q^2, by Horner's rule, where Q^3 = c0 + c1 Q.
+template <int first> INLINE void series(vec c0, vec c1, vec (&sum)[3]) {
+    constexpr int DEGREE = sizeof(real) == 4 ? 8 : 14, TERMS = (DEGREE - first) / 2;  // for eigenvalues up to 1 / 2
+    double share[TERMS + 1] = {1};
+    for (int m = 1; m <= TERMS; m++) share[m] = -share[m - 1] / ((2 * m + first) * (2 * m + first - 1));
+    sum[0] = splat<vec>(share[TERMS - 2]), sum[1] = real(share[TERMS]) * c0;
+    sum[2] = real(share[TERMS - 1]) + real(share[TERMS]) * c1;
+#pragma GCC unroll 10
+    for (int m = TERMS - 3; m >= 0; m--) {
+        const vec next = c0 * sum[2] + c1 * sum[1];
+        sum[2] = sum[0] + c1 * sum[2], sum[0] = real(share[m]) + c0 * sum[1], sum[1] = next;
+    }
+}
+
 // exp(i Q) of SU(3): powers of Q are a + b Q + c Q^2 by Q^3 = c1 Q + c0 (Cayley and Hamilton); see kernels/algebra_exp.
 template <> INLINE void exponential<3>(const Momentum<3>& x, Link<3>& e) {
-    constexpr int DEGREE = sizeof(real) == 4 ? 8 : 14;  // for eigenvalues up to 1 / 2
-    vec re[3], im[3], d[3];
+    const vec (&d)[3] = x.d, (&re)[3] = x.im;
+    vec im[3];
     vec square = x.d[0] * x.d[0] + x.d[1] * x.d[1] + x.d[2] * x.d[2];
-    for (int k = 0; k < 3; k++) square += 2 * (x.re[k] * x.re[k] + x.im[k] * x.im[k]);
+    for (int k = 0; k < 3; k++) square += 2 * (x.re[k] * x.re[k] + x.im[k] * x.im[k]), im[k] = -x.re[k];
     const Halvings halvings(square, 0.375);  // the largest eigenvalue is at most sqrt(2/3) of the norm
-    for (int k = 0; k < 3; k++) re[k] = x.im[k] * halvings.scale, im[k] = -x.re[k] * halvings.scale, d[k] = x.d[k] * halvings.scale;
-    const vec c1 = real(0.5) * square * halvings.scale * halvings.scale;
+    const vec scale = halvings.scale, scale_2 = scale * scale, c1 = real(0.5) * square * scale_2;
     vec length[3];
     for (int k = 0; k < 3; k++) length[k] = re[k] * re[k] + im[k] * im[k];
     // Q01 Q12, whose product with Q20 enters the determinant
     const vec across_re = re[0] * re[2] - im[0] * im[2], across_im = re[0] * im[2] + im[0] * re[2];
     vec c0 = d[0] * (d[1] * d[2] - length[2]) - d[1] * length[1] - d[2] * length[0];
     c0 += 2 * (across_re * re[1] + across_im * im[1]);
+    c0 *= scale * scale_2;
     vec s_re[3], s_im[3], s_d[3];  // Q^2
     s_d[0] = d[0] * d[0] + length[0] + length[1];
     s_d[1] = d[1] * d[1] + length[0] + length[2];
@@ -166,16 +180,12 @@ template <> INLINE void exponential<3>(const Momentum<3>& x, Link<3>& e) {
     s_im[1] = (d[0] + d[2]) * im[1] + across_im;
     s_re[2] = (d[1] + d[2]) * re[2] + re[0] * re[1] + im[0] * im[1];  // and Q10 Q02
     s_im[2] = (d[1] + d[2]) * im[2] + re[0] * im[1] - im[0] * re[1];
-    vec power[3] = {splat<vec>(1), vec{}, vec{}}, even[3] = {splat<vec>(1), vec{}, vec{}}, odd[3] = {};
-    double factorial = 1;
-#pragma GCC unroll 20
-    for (int k = 1; k <= DEGREE; k++) {
-        factorial *= k;
-        const vec last = power[2];
-        power[2] = power[1], power[1] = power[0] + c1 * last, power[0] = c0 * last;
-        const real share = (k / 2 % 2 ? -1 : 1) / factorial;
-        for (int j = 0; j < 3; j++) (k % 2 ? odd : even)[j] += share * power[j];
-    }
+    vec even[3], odd[3];
+    series<0>(c0, c1, even);
+    series<1>(c0, c1, odd);
+    const vec last = odd[2];
+    odd[2] = odd[1], odd[1] = odd[0] + c1 * last, odd[0] = c0 * last;
+    even[1] *= scale, odd[1] *= scale, even[2] *= scale_2, odd[2] *= scale_2;
     for (int i = 0, k = 0; i < 3; i++) {
         e.re[i][i] = even[0] + even[1] * d[i] + even[2] * s_d[i];
         e.im[i][i] = odd[0] + odd[1] * d[i] + odd[2] * s_d[i];

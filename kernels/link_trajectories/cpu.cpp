@@ -1,7 +1,6 @@
 // link_trajectories for CPUs: molecular dynamics of the links of a lattice, 16 sublattices at once.
 #define SAME_BITS
-#include "momenta.hpp"
-#include "staples.hpp"
+#include "plaquettes.hpp"
 
 constexpr int N = SIZE;
 
@@ -10,8 +9,8 @@ namespace {
 // Sums over the links of a row, in double precision.
 struct Totals {
     double kinetic[NODES] = {}, potential[NODES] = {};
-    INLINE void add(double (&to)[NODES], int part, vec values) {
-        for (int l = 0; l < L; l++) to[part * L + l] += double(values[l]);
+    INLINE void add_kinetic(int part, vec values) {
+        for (int l = 0; l < L; l++) kinetic[part * L + l] += double(values[l]);
     }
 };
 
@@ -26,47 +25,44 @@ double sum(const std::vector<Totals>& rows, double (Totals::*kind)[NODES]) {
 struct Trajectory {
     const Sublattices& lattice;
     const Couplings couplings;
-    const Field<Link<N>> first, second;  // links before and after a step take turns
+    const Field<Link<N>> links;
     const Field<Momentum<N>> momenta;
 
     Trajectory(const Sublattices& lattice_, const Couplings& couplings_)
-        : lattice(lattice_), couplings(couplings_), first(lattice), second(lattice), momenta(lattice) {}
+        : lattice(lattice_), couplings(couplings_), links(lattice), momenta(lattice) {}
+
+    // Calls f(mu, part, momentum) for all links of a site.
+    template <class F> INLINE void each_momentum(int32_t site, F f) const {
+        for (int mu = 0; mu < lattice.dim; mu++)
+            for (int part = 0; part < PARTS; part++) f(mu, part, *momenta.at(site, mu, part));
+    }
 
     void draw_row(const Stream& stream, const int32_t* sites, int64_t count, Totals& totals) const {
         for (int64_t i = 0; i < count; i++)
-            for (int mu = 0; mu < lattice.dim; mu++)
-                for (int part = 0; part < PARTS; part++) {
-                    Momentum<N>& p = *momenta.at(sites[i], mu, part);
-                    draw(Numbers(stream, lattice, sites[i], mu, part), p);
-                    totals.add(totals.kinetic, part, energy(p));
-                }
+            each_momentum(sites[i], [&](int mu, int part, Momentum<N>& p) {
+                draw(Numbers(stream, lattice, sites[i], mu, part), p);
+                totals.add_kinetic(part, energy(p));
+            });
     }
 
-    // Kicks the momenta of a row of sites, with the energies if `totals` are wanted, and moves the links unless `moved` is null.
-    void kick_row(const Field<Link<N>>& links, const Field<Link<N>>* moved, real size, real step, bool restored,
-                  const int32_t* sites, int64_t count, Totals* totals) const {
-        const real strength = couplings.strength(), factor = size * real(0.5) * strength;
+    // The kicks of the plaquettes of a row, which also enter the next row and the next slice; with their action if wanted.
+    void kick_row(real size, const int32_t* sites, int64_t count, Totals* totals) const {
         for (int64_t i = 0; i < count; i++)
-            for (int part = 0; part < PARTS; part++) {
-                const int32_t site = sites[i];
-                const bool last = part + 1 == PARTS;
-                if (links.large) prefetch_site(lattice, links, sites[std::min(i + last, count - 1)], last ? 0 : part + 1, true);
-                each_link(lattice, links, couplings, site, part, [&](const Link<N>& u, const Link<N>& sum, int mu) {
-                    Momentum<N>& p = *momenta.at(site, mu, part);
-                    Link<N> loops;
-                    link_product<false, false, false>(u, sum, loops);
-                    kick(loops, factor, p);
-                    if (totals) {
-                        // every plaquette has four links
-                        totals->add(totals->potential, part, real(-0.25) * strength * retrace(loops));
-                        totals->add(totals->kinetic, part, energy(p));
-                    }
-                    if (!moved) return;
-                    Link<N>& to = *moved->at(site, mu, part);
-                    move(p, step, u, to);
-                    if (restored) neaten(to);
-                });
-            }
+            kick_plaquettes(lattice, links, momenta, couplings, size, sites[i], totals ? &totals->potential : nullptr);
+    }
+
+    void move_row(real step, bool restored, const int32_t* sites, int64_t count) const {
+        for (int64_t i = 0; i < count; i++)
+            each_momentum(sites[i], [&](int mu, int part, const Momentum<N>& p) {
+                Link<N>& u = *links.at(sites[i], mu, part);
+                move(p, step, u, u);
+                if (restored) neaten(u);
+            });
+    }
+
+    void weigh_row(const int32_t* sites, int64_t count, Totals& totals) const {
+        for (int64_t i = 0; i < count; i++)
+            each_momentum(sites[i], [&](int, int part, const Momentum<N>& p) { totals.add_kinetic(part, energy(p)); });
     }
 };
 
@@ -88,7 +84,7 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
     for (int64_t chain = 0; chain < chains; chain++) {
         const Trajectory trajectory(lattice, couplings);
-        if (!trajectory.first.data || !trajectory.second.data || !trajectory.momenta.data) {
+        if (!trajectory.links.data || !trajectory.momenta.data) {
             failed++;
             continue;
         }
@@ -96,26 +92,38 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
         const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
-            const Field<Link<N>>*now = &trajectory.first, *next = &trajectory.second;
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < rows; row++) {
                 const int32_t* sites = order.row(0, row);
-                for (int64_t i = 0; i < order.row_size; i++) pack(lattice, links + chain * size, *now, sites[i]);
+                for (int64_t i = 0; i < order.row_size; i++) pack(lattice, links + chain * size, trajectory.links, sites[i]);
                 trajectory.draw_row(stream, sites, order.row_size, begin[row]);
             }
-            for (int64_t k = 0; k <= n; k++) {
-#pragma omp for schedule(static)
-                for (int64_t row = 0; row < rows; row++) {
-                    Totals kicked, *totals = k == 0 || k == n ? &kicked : nullptr;
-                    trajectory.kick_row(*now, k < n ? next : nullptr, kicks[k], *step, k + 1 == n, order.row(0, row),
-                                        order.row_size, totals);
-                    if (k == 0) std::copy(kicked.potential, kicked.potential + NODES, begin[row].potential);
-                    if (k == n) end[row] = kicked;
+            // what is done with a slice whose momenta have all their kicks; no slice that is still to be kicked asks for it
+            const auto leave = [&](int64_t k, int64_t slice) {
+#pragma omp for schedule(static) nowait
+                for (int64_t row = 0; row < order.rows; row++) {
+                    const int32_t* sites = order.row(slice, row);
+                    if (k < n) trajectory.move_row(*step, k + 1 == n, sites, order.row_size);
+                    else trajectory.weigh_row(sites, order.row_size, end[slice * order.rows + row]);
                 }
-                if (k < n) std::swap(now, next);
+            };
+            for (int64_t k = 0; k <= n; k++) {
+                // the plaquettes of the last slice enter the first one: they come before all others
+                for (int64_t slice = -1; slice < order.slices - 1; slice++) {
+                    const int64_t first_row = (slice < 0 ? order.slices - 1 : slice) * order.rows;
+                    for (int c = 0; c < order.classes(); c++) {
+#pragma omp for schedule(static)
+                        for (int64_t row = first_row + order.begin(c); row < first_row + order.end(c); row++)
+                            trajectory.kick_row(kicks[k], order.row(0, row), order.row_size,
+                                                k == 0 ? &begin[row] : k == n ? &end[row] : nullptr);
+                    }
+                    if (slice >= 0) leave(k, slice);
+                }
+                leave(k, order.slices - 1);
+#pragma omp barrier
             }
 #pragma omp for schedule(static)
-            for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, *now, out + chain * size, site);
+            for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, trajectory.links, out + chain * size, site);
         }
         energies[3 * chain] = sum(begin, &Totals::kinetic) + sum(begin, &Totals::potential);
         energies[3 * chain + 2] = sum(end, &Totals::potential);
