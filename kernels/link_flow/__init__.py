@@ -62,7 +62,7 @@ def link_flow(
         >>> steps = torch.full((1,), 0.01, dtype=torch.float64)
         >>> flowed = link_flow(links, (8, 8), [0.0, 0.5], 1e-6, 0.25, steps)
         >>> [f"{density:.5f}" for density in flowed.densities[0, :, 0]]
-        ['0.01437', '0.00285']
+        ['0.01437', '0.00048']
     """
     extents, dim, chains = tuple(extents), len(extents), len(links)
     nodes = (1,) * dim if links.is_cuda else sublattices(extents)

@@ -103,32 +103,29 @@ def flow(
 def _densities(field: Field) -> Tensor:
     """The densities of the plaquettes and of the clovers, and in four dimensions the charge."""
     dim, n, volume = len(field.up), field.u.shape[-1], field.grid.numel()
-    missing, energy, strengths = 0.0, 0.0, {}
+    missing, energies, strengths = [], [], {}
     for mu, nu in itertools.combinations(range(dim), 2):
-        leaves = [_loop(field, path) for path in ((mu, nu), (nu, ~mu), (~mu, ~nu), (~nu, mu))]
-        missing = missing + (n - leaves[0].diagonal(dim1=-2, dim2=-1).real.sum(-1)).double().sum(1)
+        leaves = [_loops(field, *path) for path in ((mu, nu), (nu, ~mu), (~mu, ~nu), (~nu, mu))]
+        missing.append((n - leaves[0].diagonal(dim1=-2, dim2=-1).real.sum(-1)).double().sum(1))
         total = leaves[0] + leaves[1] + leaves[2] + leaves[3]
-        strength = (total - adjoint(total)) / 8 if n == 1 else project(total) / 4
-        energy = energy + _half_inner(strength, strength)
-        strengths[mu, nu] = strength
-    densities = [(1 if n == 1 else 2) * missing / volume, energy / volume]
+        strengths[mu, nu] = (total - adjoint(total)) / 8 if n == 1 else project(total) / 4
+        energies.append(_half_inner(strengths[mu, nu], strengths[mu, nu]))
+    densities = [(1 if n == 1 else 2) * torch.stack(missing).sum(0) / volume, torch.stack(energies).sum(0) / volume]
     if dim == 4:
         pairs = ((0, 1), (2, 3), 1), ((0, 2), (1, 3), -1), ((0, 3), (1, 2), 1)
-        dual = sum(sign * _half_inner(strengths[one], strengths[two]) for one, two, sign in pairs)
+        dual = torch.stack([sign * _half_inner(strengths[one], strengths[two]) for one, two, sign in pairs]).sum(0)
         densities.append(dual / ((2 if n == 1 else 4) * math.pi**2))
     return torch.stack(densities, -1)
 
 
-def _loop(field: Field, path: tuple[int, int]) -> Tensor:
+def _loops(field: Field, first: int, second: int) -> Tensor:
     """Plaquettes that leave each site along the first direction and then the second; ~mu is against mu."""
-    sites, product = field.grid.flatten(), None
-    for direction in (*path, *(~d for d in path)):
-        forward = direction >= 0
-        mu = direction if forward else ~direction
-        before, sites = sites, (field.up if forward else field.down)[mu][sites]
-        step = field.at(mu, before) if forward else adjoint(field.at(mu, sites))
-        product = step if product is None else product @ step
-    return product
+    sites, steps = field.grid.flatten(), []
+    for direction in (first, second, ~first, ~second):
+        mu = direction if direction >= 0 else ~direction
+        before, sites = sites, (field.up if direction >= 0 else field.down)[mu][sites]
+        steps.append(field.at(mu, before) if direction >= 0 else adjoint(field.at(mu, sites)))
+    return steps[0] @ steps[1] @ steps[2] @ steps[3]
 
 
 def _half_inner(a: Tensor, b: Tensor) -> Tensor:

@@ -102,12 +102,12 @@ def flow_history(
     def measure(links: Tensor) -> dict[str, Tensor]:
         values: dict[str, list[Tensor]] = {name: [] for name in observables}
         together = None not in columns.values() and times and _has_kernel(links, space)
-        for smooth, densities in _smoothed(
-            links, space, [times] if together else [[t] for t in times], step, tolerance
-        ):
+        parts = [times] if together else [[t] for t in times]
+        for smooth, densities in _smoothed(links, space, parts, step, tolerance):
             for name, observable in observables.items():
-                known = densities is not None and columns[name] is not None
-                values[name].append(densities[..., columns[name]] if known else observable(smooth).unsqueeze(-1))
+                column = columns[name]
+                known = None if densities is None or column is None else densities[..., column]
+                values[name].append(observable(smooth).unsqueeze(-1) if known is None else known)
         return {name: torch.cat(series, dim=-1) for name, series in values.items()}
 
     return measure
@@ -131,8 +131,9 @@ def flow_observables(space: GaugeField) -> dict[str, Observable]:
 
 def _column(observable: Observable, space: GaugeField) -> int | None:
     """The place of an observable among the densities of `link_flow`."""
-    known = isinstance(observable, FlowDensity) and observable.space == space
-    return observable.column if known else None
+    if isinstance(observable, FlowDensity) and observable.space == space:
+        return observable.column
+    return None
 
 
 def _has_kernel(links: Tensor, space: GaugeField) -> bool:
