@@ -125,6 +125,19 @@ def test_larger_steps_for_smaller_forces(group, generator):
 
 
 @by_group
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_step_that_is_too_large_is_made_again(group, compiled, generator, monkeypatch):
+    """Else the first step, far too large for rough links, would spoil them."""
+    links = GaugeField(group, (8, 8)).prior(2, generator, dtype=torch.float64)
+    exact = link_flow(links, (8, 8), [0.05], math.inf, 0.001, FIRST).links
+    if not compiled:
+        monkeypatch.setattr(build, "native", lambda *_: None)
+    found = link_flow(links, (8, 8), [0.05], 1e-5, 0.05, FIRST.new_full((2,), 0.05))
+    assert group.distance(found.links, exact).max() < 1e-5
+    assert (found.steps < 0.05).all()
+
+
+@by_group
 def test_a_chain_depends_on_itself_alone(group, generator):
     """To the last bit: not on the chains beside it, nor on the number of threads."""
     extents, threads = (8, 4, 6, 4) if group.n < 4 else (8, 12), torch.get_num_threads()
