@@ -42,7 +42,8 @@ WORDS = {
     "hmc": "Omelyan trajectory, 10 steps",
     "flow": "Wilson flow to t = 3",
 }
-FLOW_TIME, OLD_STEP, FINE_STEP = 3.0, 0.02, 0.01  # the fine step is one of fourth order
+FLOW_TIME, OLD_STEP = 3.0, 0.02
+TOLERANCE, FINE_STEP = 5e-5, 0.01  # for errors that are no larger; the fine step is one of fourth order
 
 
 def flops(kind: str, n: int, dim: int) -> float:
@@ -94,7 +95,7 @@ def flow_steps(n: int, extents: list[int], file: str) -> tuple[Callable[[], None
         space = GaugeField(group, extents)
 
         def step():
-            flowed[:] = [wilson_flow(links, space, FLOW_TIME)]
+            flowed[:] = [wilson_flow(links, space, FLOW_TIME, tolerance=TOLERANCE)]
     except ImportError:  # as it was before
         from lattice_flows.measurement import gradient_flow
 
