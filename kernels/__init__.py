@@ -6,6 +6,7 @@ The folder lies at the top of the repository and is imported as `lattice_flows.k
 from lattice_flows.kernels.algebra_exp import algebra_exp
 from lattice_flows.kernels.circular_spline import circular_spline
 from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
+from lattice_flows.kernels.link_flow import link_flow
 from lattice_flows.kernels.link_products import link_products
 from lattice_flows.kernels.link_sums import link_forces, link_sums
 from lattice_flows.kernels.link_sweeps import link_sweeps
@@ -21,6 +22,7 @@ __all__ = [
     "algebra_exp",
     "circular_spline",
     "heat_bath",
+    "link_flow",
     "link_forces",
     "link_products",
     "link_sums",

@@ -1,10 +1,11 @@
-"""Speed of sweeps and trajectories against an earlier commit: both sides take turns, from Python to Python.
+"""Speed of sweeps, trajectories and flows against an earlier commit: both sides take turns, from Python to Python.
 
     git worktree add ../before 9387849
     OMP_NUM_THREADS=1 python experiments/sampling_speed/before.py ../before
 
-A process for each side makes one cycle or trajectory at a time on request, and answers with its process time. The least
-of several rounds counts. A side whose heat bath refuses an action with rectangles makes sweeps of its own ops.
+A process for each side makes one cycle, trajectory or flow at a time on request, and answers with its process time. The
+least of several rounds counts. A side whose heat bath refuses an action with rectangles makes sweeps of its own ops. The
+links of both flows are compared with a solution in small steps.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
@@ -33,14 +35,17 @@ SWEEPS = [  # N, extents, beta, chains
 ]
 TRAJECTORIES = [(3, (8,) * 4, 6.0, 1), (3, (16,) * 4, 6.0, 1)]
 RECTANGLES = [(3, (8,) * 4, 2.6, 1)]
-CASES = [("sweeps", *case) for case in SWEEPS] + [("hmc", *case) for case in TRAJECTORIES]
-CASES += [(kind, *case) for kind in ("rectangles", "rectangles hmc") for case in RECTANGLES]
-WORDS = {
-    "sweeps": "one heat bath, four over-relaxations",
-    "hmc": "Omelyan trajectory, 10 steps",
-    "rectangles": "rectangles (Iwasaki), one heat bath, four over-relaxations",
-    "rectangles hmc": "rectangles (Iwasaki), Omelyan trajectory, 10 steps",
+FLOWS = [(3, (8,) * 4, 6.0, 1), (3, (16,) * 4, 6.0, 1)]
+KINDS = {
+    "sweeps": (SWEEPS, "one heat bath, four over-relaxations"),
+    "hmc": (TRAJECTORIES, "Omelyan trajectory, 10 steps"),
+    "rectangles": (RECTANGLES, "rectangles (Iwasaki), one heat bath, four over-relaxations"),
+    "rectangles hmc": (RECTANGLES, "rectangles (Iwasaki), Omelyan trajectory, 10 steps"),
+    "flow": (FLOWS, "Wilson flow to t = 3"),
 }
+CASES = [(kind, *case) for kind, (cases, _) in KINDS.items() for case in cases]
+FLOW_TIME, OLD_STEP = 3.0, 0.02
+TOLERANCE, FINE_STEP = 5e-5, 0.01  # for errors that are no larger; the fine step is one of fourth order
 
 
 def flops(kind: str, n: int, dim: int) -> float:
@@ -60,14 +65,62 @@ def bytes_once(kind: str, n: int, real: int) -> int:
 
 
 def worker(
-    kind: str, n: int, extents: list[int], beta: float, chains: int, dtype: str, threads: int, wall: bool
+    kind: str, n: int, extents: list[int], beta: float, chains: int, dtype: str, threads: int, wall: bool, file: str
 ) -> None:
-    """Make a step for every line that comes in, and answer with the seconds that it took."""
+    """Make a step for every line that comes in, and answer with the seconds that it took.
+
+    The links of a flow are in the file, and in the end those after it.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    step, finish = (
+        flow_steps(n, extents, file) if kind == "flow" else chain_steps(kind, n, extents, beta, chains, dtype)
+    )
+    clock = time.perf_counter if wall else time.process_time
+    for _ in sys.stdin:
+        begin = clock()
+        step()
+        print(clock() - begin, flush=True)
+    print(finish(), flush=True)
+
+
+def flow_steps(n: int, extents: list[int], file: str) -> tuple[Callable[[], None], Callable[[], float]]:
+    """A function that flows the links of a file, and one that writes the result there."""
+    import torch
+
+    from lattice_flows import SU, U1
+
+    group, links, flowed = U1() if n == 1 else SU(n), torch.load(file), []
+    try:
+        from lattice_flows import GaugeField
+        from lattice_flows.observables import wilson_flow
+
+        space = GaugeField(group, extents)
+
+        def step():
+            flowed[:] = [wilson_flow(links, space, FLOW_TIME, tolerance=TOLERANCE)]
+    except ImportError:  # as it was before
+        from lattice_flows.measurement import gradient_flow
+
+        def step():
+            flowed[:] = [gradient_flow(links, group, FLOW_TIME, OLD_STEP)]
+
+    def finish():
+        torch.save(flowed[0], file)
+        return 0.0
+
+    return step, finish
+
+
+def chain_steps(
+    kind: str, n: int, extents: list[int], beta: float, chains: int, dtype: str
+) -> tuple[Callable[[], None], Callable[[], float]]:
+    """A function that makes a step of chains, and one that gives their plaquette."""
     import torch
 
     from lattice_flows import SU, U1, actions, sampling
 
-    torch.set_num_threads(threads)
     group, streams, precision = (
         U1() if n == 1 else SU(n),
         sampling.Streams(seed=1, chains=chains),
@@ -91,13 +144,13 @@ def worker(
     for _ in range(1 if math.prod(extents) > 10000 else 3):
         state, _ = cycle.step(state, streams)
     state, _ = sampler.step(state, streams)
-    clock = time.perf_counter if wall else time.process_time
-    for _ in sys.stdin:
-        begin = clock()
+
+    def step():
+        nonlocal state
         state, _ = sampler.step(state, streams)
-        print(clock() - begin, flush=True)
+
     planes = math.comb(len(extents), 2) * math.prod(extents)
-    print(float((-state.action / (beta * planes)).mean()), flush=True)
+    return step, lambda: float((-state.action / (beta * planes)).mean())
 
 
 class SweepsOfOps:
@@ -155,9 +208,37 @@ class SweepsOfOps:
             return type(state)(links, self.action(links), None, state.offered), None
 
 
-def start(root: Path, threads: int, case: tuple, dtype: str, wall: bool) -> subprocess.Popen:
+def thermal(n: int, extents: tuple[int, ...], beta: float, dtype: str):
+    """Links of the present package after 20 cycles from a cold start."""
+    import torch
+
+    from lattice_flows import SU, U1, GaugeField, actions, sampling
+
+    action = actions.Wilson(GaugeField(U1() if n == 1 else SU(n), extents), beta)
+    streams, cycle = sampling.Streams(seed=1, chains=1), sampling.Cycle([sampling.HeatBath(action)])
+    state = cycle.init(sampling.start(action.space, streams, "cold", dtype=getattr(torch, dtype)))
+    for _ in range(20):
+        state, _ = cycle.step(state, streams)
+    return action.space, state.x
+
+
+def errors(space, links, ends) -> str:
+    """The largest errors of links, in Frobenius' norm / N^2, and of the clover's density, relative, of both ends."""
+    import torch
+
+    from lattice_flows.observables import action_density, wilson_flow
+
+    double = links.to(torch.promote_types(links.dtype, torch.float64))
+    exact, density = wilson_flow(double, space, FLOW_TIME, FINE_STEP, tolerance=math.inf), action_density(space)
+    differences = [(end - exact).abs().square().sum((-2, -1)).max().sqrt() / space.group.n**2 for end in ends]
+    relative = [(density(end.to(exact.dtype)) / density(exact) - 1).abs().max() for end in ends]
+    words = (" / ".join(f"{float(value):.1e}" for value in values) for values in (differences, relative))
+    return "errors of links {}, of E {}".format(*words)
+
+
+def start(root: Path, threads: int, case: tuple, dtype: str, wall: bool, file: Path) -> subprocess.Popen:
     """The process of one side."""
-    arguments = json.dumps([*case, dtype, threads, wall])
+    arguments = json.dumps([*case, dtype, threads, wall, str(file)])
     folder = Path(tempfile.gettempdir()) / f"lattice_flows_before_{root.name}"
     environment = {**os.environ, "PYTHONPATH": str(root), "LATTICE_FLOWS_CACHE": str(folder)}
     return subprocess.Popen(
@@ -221,26 +302,38 @@ def main():
     print("|---|--:|--:|--:|--:|--:|--:|")
     for case in CASES:
         for dtype in ("float32", "float64"):
-            kind, n, extents, _, chains = case
+            kind, n, extents, beta, chains = case
             lattice = ".".join(map(str, extents)) if len(set(extents)) > 1 else f"{extents[0]}^{len(extents)}"
             group, many = "U(1)" if n == 1 else f"SU({n})", f", {chains} chains" if chains > 1 else ""
-            name = f"{group} {lattice}{many}, {dtype}, {WORDS[kind]}"
+            name = f"{group} {lattice}{many}, {dtype}, {KINDS[kind][1]}"
             if options.only not in name:
                 continue
-            both = [start(root, threads, case, dtype, not options.before) for root, threads in sides]
-            took = [[asked(process) for process in both] for _ in range(options.rounds)]
-            plaquettes = [float(process.communicate()[0]) for process in both]
+            with tempfile.TemporaryDirectory() as folder:
+                files = [Path(folder) / f"{side}.pt" for side in range(len(sides))]
+                if kind == "flow":
+                    space, links = thermal(n, extents, beta, dtype)
+                    for file in files:
+                        torch.save(links, file)
+                both = [
+                    start(root, threads, case, dtype, not options.before, file)
+                    for (root, threads), file in zip(sides, files, strict=True)
+                ]
+                took = [[asked(process) for process in both] for _ in range(options.rounds)]
+                plaquettes = [float(process.communicate()[0]) for process in both]
+                if kind == "flow":
+                    name += f", {errors(space, links, [torch.load(file) for file in files])}"
             assert abs(plaquettes[0] - plaquettes[1]) < 0.1 * max(1, abs(plaquettes[0])), (
                 f"{name}: plaquettes {plaquettes}"
             )
             old, new = (min(side) for side in zip(*took, strict=True))
-            links = len(extents) * math.prod(extents) * chains
-            rate = flops(kind, n, len(extents)) * links / new * 1e-9
-            floor = bytes_once(kind, n, 4 if dtype == "float32" else 8) * links / (copy * 1e9)
-            print(
-                f"| {name} | {old * 1e3:.3g} | {new * 1e3:.3g} | {old / new:.1f} | {rate:.0f} | "
-                f"{rate / speeds[dtype]:.0%} | {floor / new:.0%} |", flush=True,
-            )  # fmt: skip
+            row = f"| {name} | {old * 1e3:.3g} | {new * 1e3:.3g} | {old / new:.1f} |"
+            if kind == "flow":  # the number of steps is its own choice
+                print(row, "- | - | - |", flush=True)
+                continue
+            size = len(extents) * math.prod(extents) * chains
+            rate = flops(kind, n, len(extents)) * size / new * 1e-9
+            floor = bytes_once(kind, n, 4 if dtype == "float32" else 8) * size / (copy * 1e9)
+            print(row, f"{rate:.0f} | {rate / speeds[dtype]:.0%} | {floor / new:.0%} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,23 @@ from lattice_flows.observables.loops import average_plaquette
 
 # pairs of planes in four dimensions, with the sign of their permutation
 _PAIRS = (((0, 1), (2, 3), 1), ((0, 2), (1, 3), -1), ((0, 3), (1, 2), 1))
+
+
+@dataclass(frozen=True)
+class FlowDensity:
+    """An observable that `lattice_flows.kernels.link_flow` measures along the Wilson flow.
+
+    Args:
+        column: its place among the densities of the kernel.
+        function: the observable.
+    """
+
+    column: int
+    space: GaugeField
+    function: Observable
+
+    def __call__(self, links: Tensor) -> Tensor:
+        return self.function(links)
 
 
 def clover(links: Tensor, mu: int, nu: int, space: GaugeField) -> Tensor:
@@ -63,7 +81,7 @@ def action_density(space: GaugeField) -> Observable:
         strengths = (clover(links, *plane, space) for plane in itertools.combinations(range(dim), 2))
         return functools.reduce(torch.add, (group.inner(F, F).flatten(-dim).mean(-1) / 2 for F in strengths))
 
-    return observable
+    return FlowDensity(1, space, observable)
 
 
 def plaquette_density(space: GaugeField) -> Observable:
@@ -81,7 +99,7 @@ def plaquette_density(space: GaugeField) -> Observable:
         36
     """
     average, planes = average_plaquette(space), space.dim * (space.dim - 1) / 2
-    return lambda links: space.group.bare_coupling * planes * (1 - average(links))
+    return FlowDensity(0, space, lambda links: space.group.bare_coupling * planes * (1 - average(links)))
 
 
 def topological_charge(space: GaugeField) -> Observable:
@@ -140,7 +158,7 @@ def clover_charge(space: GaugeField) -> Observable:
         density = [sign * group.inner(*(clover(links, *plane, space) for plane in planes)) for *planes, sign in _PAIRS]
         return weight * torch.stack(density).sum(0).flatten(-4).sum(-1)
 
-    return observable
+    return FlowDensity(2, space, observable)
 
 
 def geometric_charge(space: GaugeField) -> Observable | None:

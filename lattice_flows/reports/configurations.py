@@ -12,7 +12,7 @@ from lattice_flows.lattice import GaugeField
 from lattice_flows.observables import action_density, clover_charge, standard_observables
 from lattice_flows.observables import wilson_flow as smoothed
 from lattice_flows.reports.columns import columns
-from lattice_flows.reports.wilson_flow import STEP
+from lattice_flows.reports.wilson_flow import TOLERANCE
 from lattice_flows.reports.words import label
 
 VERDICT = ("file", "verdict", "format", "group", "sites", "bits", "checksum", "plaquette stated", "found")
@@ -43,7 +43,7 @@ def measure_configurations(
         observables = {**standard_observables(space), "clover_charge": charge}
         cells = [f"{float(observables[name](links)):.8f}" if name in observables else "-" for name in NAMES]
         if wilson_flow is not None:
-            smooth = smoothed(links, space, wilson_flow, STEP)
+            smooth = smoothed(links, space, wilson_flow, tolerance=TOLERANCE)
             numbers = wilson_flow**2 * float(action_density(space)(smooth)), float(charge(smooth))
             cells += [f"{number:.8f}" for number in numbers]
         about = (str(path), facts["format"], facts["group"], str(space.lattice))

@@ -1,5 +1,7 @@
 """Every op as a function of SU(N) matrices `(m, N, N)`, m >= 4, on their device: one table for the laws of all."""
 
+import math
+
 import torch
 
 from lattice_flows import kernels
@@ -61,6 +63,7 @@ DERIVABLE = {
 """Those with a derivative: their outputs in a tuple."""
 UNDERIVABLE = {
     "heat_bath": lambda w: kernels.heat_bath(w, w.mH, 1.5, numbers(w)),
+    "link_flow": lambda w: kernels.link_flow(*field(w)[:2], [0.0, 0.1], math.inf, 0.1, PLANES[0, :1].to(w.device)),
     "link_forces": lambda w: kernels.link_forces(w, TABLE[None].to(w.device), ((True, False),), TABLE[0].to(w.device)),
     "link_sums": lambda w: kernels.link_sums(w, TABLE[None].to(w.device), ((True, False),)),
     "link_sweeps": lambda w: kernels.link_sweeps(*field(w), [OVER_RELAXATION], *streams(w)),

@@ -300,7 +300,7 @@ def test_wilson_flow(tmp_path, capsys):
 
 
 def test_scales_of_the_wilson_flow(tmp_path, capsys):
-    settings = config(SU(2), (3, 3, 3, 3), beta=1.0, updates=("heatbath",), chains=4, n=20, thermalise=5)
+    settings = config(SU(2), (4, 4, 4, 4), beta=1.0, updates=("heatbath",), chains=4, n=20, thermalise=5)
     runs.sample_run(tmp_path, config=settings)
     text = out(capsys, "measure", str(tmp_path), "--wilson-flow", "0.8")
     flow = json.loads((tmp_path / "report.json").read_text())["flow"]
