@@ -3,9 +3,9 @@
     git worktree add ../before 9387849
     OMP_NUM_THREADS=1 python experiments/sampling_speed/before.py ../before
 
-A process for each side makes one cycle, trajectory or flow at a time on request, and answers with its process time. The
-least of several rounds counts. A side whose heat bath refuses an action with rectangles makes sweeps of its own ops. The
-links of both flows are compared with a solution in small steps.
+A process for each side makes one cycle, trajectory or flow at a time on request, and answers with its process time.
+The least of several rounds counts. A side whose heat bath refuses an action with rectangles makes sweeps of its own
+ops. The links of both flows are compared with a solution in small steps.
 """
 
 import argparse

@@ -6,6 +6,7 @@
 #pragma once
 #include <atomic>
 #include <cstdlib>
+#include <mutex>
 #include <thread>
 #include <vector>
 #include "tiles.hpp"
@@ -123,22 +124,66 @@ INLINE void huge_pages(void* memory, size_t bytes) {
 #endif
 }
 
+// Memory of fields, which the next call finds again: to get it from the system, page by page, can take longer than a sweep.
+class Memory {
+    static constexpr size_t MOST = size_t(256) << 20;  // bytes that are kept
+    struct Block {
+        void* data;
+        size_t bytes;
+    };
+    std::mutex mutex;
+    std::vector<Block> kept;
+    size_t total = 0;
+
+    void* pop(size_t k) {
+        void* data = kept[k].data;
+        total -= kept[k].bytes;
+        kept.erase(kept.begin() + k);
+        return data;
+    }
+
+  public:
+    ~Memory() {
+        while (!kept.empty()) std::free(pop(0));
+    }
+    void* take(size_t bytes) {
+        {
+            const std::lock_guard<std::mutex> lock(mutex);
+            for (size_t k = 0; k < kept.size(); k++)
+                if (kept[k].bytes == bytes) return pop(k);
+        }
+        void* data = nullptr;
+        if (posix_memalign(&data, bytes < PAGE ? 64 : PAGE, bytes)) return nullptr;
+        huge_pages(data, bytes);
+        return data;
+    }
+    // The oldest blocks make room.
+    void give(void* data, size_t bytes) {
+        if (!data || bytes > MOST) return std::free(data);
+        const std::lock_guard<std::mutex> lock(mutex);
+        while (total + bytes > MOST) std::free(pop(0));
+        kept.push_back({data, bytes});
+        total += bytes;
+    }
+    static Memory& shared() {
+        static Memory memory;
+        return memory;
+    }
+};
+
 // The links of one chain, (site, direction, part); the memory is its own, and `data` null where there is none to be had.
 template <class Element> struct Field {
     static constexpr int VECTORS = sizeof(Element) / sizeof(vec);
     Element* data = nullptr;
     int dim;
+    size_t bytes;
     bool large;  // so that a core cannot keep it near
 
-    Field(const Sublattices& lattice) : dim(lattice.dim) {
-        const size_t bytes = lattice.sites * dim * PARTS * sizeof(Element);
-        large = bytes > 2 * PAGE;
-        void* memory = nullptr;
-        if (posix_memalign(&memory, bytes < PAGE ? 64 : PAGE, bytes)) return;
-        huge_pages(memory, bytes);
-        data = static_cast<Element*>(memory);
+    Field(const Sublattices& lattice)
+        : dim(lattice.dim), bytes(lattice.sites * dim * PARTS * sizeof(Element)), large(bytes > 2 * PAGE) {
+        data = static_cast<Element*>(Memory::shared().take(bytes));
     }
-    ~Field() { std::free(data); }
+    ~Field() { Memory::shared().give(data, bytes); }
     Field(const Field&) = delete;
     Field& operator=(const Field&) = delete;
 
