@@ -3,6 +3,7 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import NoReturn
 
 import torch
@@ -235,6 +236,11 @@ class Group(Elements):
     def over_relaxation(self, a: Tensor, sums: Tensor) -> Tensor:
         """Move each element far away by a step that keeps Re tr(U S) and the Haar measure."""
         self._lacks("over-relaxation", "use hmc or metropolis")
+
+    @property
+    def fierz(self) -> tuple[Fraction, Fraction]:
+        """(A, B) in sum_a (T_a)_ij (T_a)_kl = A delta_il delta_jk + B delta_ij delta_kl, for the `generators` T_a."""
+        self._lacks("identity of Fierz")
 
     def n_spectral_params(self, bins: int) -> int:
         """The number of parameters of `spectral_flow`."""

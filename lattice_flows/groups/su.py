@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -99,6 +100,10 @@ class SU(MatrixGroup):
             m = torch.diag(torch.tensor([1.0] * k + [-k] + [0.0] * (self.N - k - 1), dtype=torch.complex128))
             basis.append(m * math.sqrt(2 / (k * (k + 1))))
         return (torch.stack(basis) * -0.5j).to(device, self.element_dtype(dtype))
+
+    @property
+    def fierz(self) -> tuple[Fraction, Fraction]:
+        return Fraction(-1, 2), Fraction(1, 2 * self.N)
 
     def eigenphases(self, a: Tensor) -> tuple[Tensor, Tensor]:
         return spectrum.eigenphases(a)

@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class U1(Reals, Group):
     abelian = True
     swept = True
     bare_coupling = 1.0
+    fierz = Fraction(0), Fraction(-1)
 
     def haar(self, *shape, generator=None, dtype=None, device=None) -> Tensor:
         uniform = torch.rand(shape, generator=generator, dtype=self.element_dtype(dtype), device=device)

@@ -1,6 +1,8 @@
-"""Operators: sums over loops with value and force, the terms of actions."""
+"""Operators: sums over loops with value and force, the terms of actions, and sums over products of loops."""
 
+from lattice_flows.operators.algebra import LoopAlgebra
 from lattice_flows.operators.base import Operator
 from lattice_flows.operators.loops import LoopSum, plaquettes, rectangles
+from lattice_flows.operators.products import LoopProducts, next_to_leading
 
-__all__ = ["LoopSum", "Operator", "plaquettes", "rectangles"]
+__all__ = ["LoopAlgebra", "LoopProducts", "LoopSum", "Operator", "next_to_leading", "plaquettes", "rectangles"]
