@@ -103,7 +103,7 @@ def measure(arguments: argparse.Namespace) -> str:
         time = arguments.wilson_flow
         smear = None if arguments.smear is None else Smearing.parse(arguments.smear)
         of_chains = arguments.loops, time, arguments.polyakov, smear, arguments.every, arguments.n, arguments.export
-        wishes = runs.Wishes(*of_chains)
+        wishes = runs.Wishes(*of_chains, arguments.improved)
         chains_only = wishes._replace(wilson_flow=None) != runs.Wishes(exports=[])
         text = None  # for measure_run, which also says that something is missing
         if Path(first).is_dir():
@@ -115,7 +115,7 @@ def measure(arguments: argparse.Namespace) -> str:
                 text = runs.measure_start(first, time)
         elif others or Path(first).suffix not in (".h5", ".hdf5"):
             if chains_only:
-                options = "--loops, --polyakov, --smear, -n, --every and --export"
+                options = "--loops, --polyakov, --smear, --improved, -n, --every and --export"
                 raise InvalidInput(f"{options} need the ensemble of a run: errors come from its configurations")
             if others or Path(first).is_file():
                 text = runs.measure_configurations(arguments.sources, time, _given(arguments))

@@ -113,6 +113,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="measure --loops and --polyakov on smeared links: ape:alpha=0.5,steps=20 or hyp or stout:rho=0.1,steps=3; "
         "with ,spatial only links in space are smeared",
     )
+    measure.add_argument(
+        "--improved",
+        action="store_true",
+        help="smaller errors of a run's averages by control variates from the action, which also test the ensemble",
+    )
     measure.add_argument("-n", type=_count, metavar="N", help="at most N configurations of each chain, equally spaced")
     measure.add_argument("--every", type=_count, default=1, metavar="K", help="every K-th configuration of each chain")
     measure.add_argument(

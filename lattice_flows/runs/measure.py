@@ -21,6 +21,7 @@ from lattice_flows.observables import Smearing, standard_observables
 from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.reports.drift import drift
 from lattice_flows.reports.export import export_series, writer
+from lattice_flows.reports.improved import improved_averages, improved_table, measure_zeros
 from lattice_flows.reports.observe import Session, observe
 from lattice_flows.reports.polyakov import measure_polyakov, polyakov_averages, polyakov_table
 from lattice_flows.reports.potential import loops_averages, loops_table, measure_loops
@@ -56,6 +57,8 @@ class Wishes(NamedTuple):
     """Measure at most so many configurations of each chain, at equal distances."""
     exports: Sequence[str] = ()
     """Files for the series, see `export_series`."""
+    improved: bool = False
+    """Improve the averages by control variates, and test the ensemble by their zeros."""
 
 
 REPORT_LOCK = ".report.lock"
@@ -180,6 +183,9 @@ def _measured(
     alone = config.sampling.names == ("flow",)
     doubt = drift(chains, action, config.sampling.seed, session) if alone else ""
     report = make_report(config, chains, series, doubt)
+    if wishes.improved:
+        zeros = measure_zeros(chains, config, action, session)
+        report |= improved_averages(chains, series, zeros, action)
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)
         report["polyakov_loops"] = polyakov_averages(polyakov, action, wishes.smear)
@@ -265,5 +271,6 @@ def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report
 
 def _text(config: Config, report: Report) -> str:
     parts = {"polyakov_loops": polyakov_table, "loops": loops_table, "flow": flow_table}
-    tables = [table(config, report), *(words(report[name]) for name, words in parts.items() if name in report)]
+    tables = [table(config, report), *([improved_table(report)] if "improved" in report else [])]
+    tables += [*(words(report[name]) for name, words in parts.items() if name in report)]
     return "\n".join([*tables, *([f"{going}\n"] if (going := report["chains_go_on"]) else [])])

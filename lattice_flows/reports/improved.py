@@ -1,0 +1,86 @@
+"""Improved estimates of an ensemble: control variates from the action's force, and the test that they are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from lattice_flows.actions import Action
+from lattice_flows.config import Config
+from lattice_flows.io import ChainFile
+from lattice_flows.lattice.space import gauge_field
+from lattice_flows.observables.schwinger_dyson import schwinger_dyson
+from lattice_flows.operators import next_to_leading
+from lattice_flows.planar.exact import exact_value
+from lattice_flows.reports.columns import columns
+from lattice_flows.reports.observe import Session, links_of, observe
+from lattice_flows.reports.report import moves_of
+from lattice_flows.reports.words import bracketed, label, number
+from lattice_flows.statistics import estimate, improved
+
+CHANCE = 0.0027
+"""The probability that any zero of a right ensemble is called wrong."""
+
+
+def measure_zeros(chains: ChainFile, config: Config, action: Action, session: Session) -> NDArray[np.float64]:
+    """Measure Lap W - dS.dW `(chains, n, n_operators)` for the operators of the next-to-leading order.
+
+    Raises:
+        InvalidInput: no links, a group without the operators, or a lattice that is too short for them.
+        Interrupted: as `observe`.
+    """
+    space = links_of(config, "control variates are those of")
+    operators = next_to_leading(space.group, space.dim)
+    return observe(chains, {"schwinger_dyson_next_to_leading": schwinger_dyson(action, operators)}, session)[
+        "schwinger_dyson_next_to_leading"
+    ]
+
+
+def improved_averages(
+    chains: ChainFile, series: Mapping[str, NDArray[np.float64]], zeros: NDArray[np.float64], action: Action
+) -> dict[str, Any]:
+    """Improved averages of observables `(chains, n)` for report.json, and the zeros as a test of the ensemble."""
+    moves = moves_of(chains)
+    entries = {}
+    for name, own in series.items():
+        found = improved(list(own), list(zeros), moves, chains.every)
+        plain, exact = estimate(own, moves, chains.every), exact_value(name, action)
+        reliable = found.estimate.reliable
+        entries[name] = {
+            "value": found.estimate.value, "error": found.estimate.error if reliable else None, "gain": found.gain,
+            "n_coefficients": zeros.shape[-1], "plain": plain.value, "plain_error": plain.error if plain.reliable else
+            None, "exact": exact, "reason": found.estimate.reason,
+        }  # fmt: skip
+    space = gauge_field(action.space)
+    names = [own.name for own in next_to_leading(space.group, space.dim)]
+    means = [estimate(zeros[..., i], moves, chains.every) for i in range(zeros.shape[-1])]
+    pulls = {name: own.value / own.error for name, own in zip(names, means, strict=True) if own.error > 0}
+    worst = max(pulls, key=lambda name: abs(pulls[name]), default=None)
+    return {
+        "improved": entries,
+        "schwinger_dyson": {
+            "pulls": pulls, "worst": worst, "worst_pull": pulls[worst] if worst else None,
+            "allowed": float(-ndtri(CHANCE / 2 / max(1, len(pulls)))),
+        },
+    }  # fmt: skip
+
+
+def improved_table(report: Mapping[str, Any]) -> str:
+    """Write the improved averages as text, a row for each observable, and what the zeros say."""
+    rows = [["observable", "plain", "improved", "exact", "gain"]]
+    for name, entry in report["improved"].items():
+        values = bracketed(entry["plain"], entry["plain_error"]), bracketed(entry["value"], entry["error"])
+        rows.append([label(name), *values, number(entry["exact"], ".7g"), number(entry["gain"], ".3g")])
+    zeros = report["schwinger_dyson"]
+    text = "control variates; gain = the variance without them over that with them\n" + columns(rows, right=True)
+    if zeros["worst"] is None:
+        return text
+    text += f"zeros of Schwinger and Dyson: the worst of {len(zeros['pulls'])} is {zeros['worst_pull']:+.1f} errors off"
+    if abs(zeros["worst_pull"]) > zeros["allowed"]:
+        text += (
+            f" ({zeros['worst']}): this is no ensemble of the action in equilibrium, so trust no mean of it; "
+            "check beta, the action, and the updates before the first measurement"
+        )
+    return text + "\n"
