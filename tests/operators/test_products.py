@@ -127,6 +127,7 @@ def test_invariances(space, generator):
                 torch.testing.assert_close(what(image), what(x), rtol=1e-11, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [U1(), SU(2)], ids=str)
 def test_averages_of_derivatives_vanish(group, generator):
     """The mean of Lap W - dS.dW, on independent configurations."""

@@ -195,8 +195,10 @@ def test_a_line_a_minute_without_a_terminal(tmp_path, monkeypatch, caplog, small
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_keeps_what_is_measured(tmp_path, capsys, monkeypatch, small_parts, number):
+def test_a_signal_keeps_what_is_measured(tmp_path, capsys, monkeypatch, small_parts, number, request):
     """And the same command ends with the table of a measurement in one go."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     one, parts = (str(sampled(tmp_path / name)) for name in ("one", "parts"))
     expected = out(capsys, "measure", one, "--loops", "2,2")
     looks, read = [], ChainFile.read

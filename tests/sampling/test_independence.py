@@ -175,6 +175,7 @@ def test_branches_of_the_streams_meet_proposals_of_their_own():
     assert alone[0] != alone[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [False, True], ids=["updates", "layers"])
 @pytest.mark.parametrize("group", [U1(), SU(2)], ids=str)
 def test_annealed_paths_are_proposals(group, layers):

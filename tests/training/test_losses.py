@@ -54,6 +54,7 @@ def test_estimators_agree_in_expectation(make, name):
     assert pull.square().mean() < 2
 
 
+@pytest.mark.slow
 def test_reinforce_is_unbiased_in_the_smallest_batch():
     """Two samples, each the other's baseline: a mean over both as baseline would halve the gradient."""
     flow = cases.flow(U1(), (3, 3), layers=1, dtype=torch.float64)
