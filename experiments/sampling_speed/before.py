@@ -242,11 +242,15 @@ def errors(space, links, ends) -> str:
 
 def start(root: Path, threads: int, case: tuple, dtype: str, wall: bool, file: Path) -> subprocess.Popen:
     """The process of one side."""
-    arguments = json.dumps([*case, dtype, threads, wall, str(file)])
+    return worker_of(HERE, root, json.dumps([*case, dtype, threads, wall, str(file)]))
+
+
+def worker_of(script: Path, root: Path, arguments: str) -> subprocess.Popen:
+    """The process of a script's worker that imports the package of a checkout, with kernels of its own."""
     folder = Path(tempfile.gettempdir()) / f"lattice_flows_before_{root.name}"
     environment = {**os.environ, "PYTHONPATH": str(root), "LATTICE_FLOWS_CACHE": str(folder)}
     return subprocess.Popen(
-        [sys.executable, str(HERE), "--worker", arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, str(script), "--worker", arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=environment, cwd=root,
     )  # fmt: skip
 

@@ -8,15 +8,12 @@ A process for each commit and precision: all four take turns, and answer with th
 
 import argparse
 import math
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from before import asked
+from before import asked, worker_of
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
@@ -58,16 +55,6 @@ def worker(dtype: str) -> None:
     print(loss, flush=True)
 
 
-def start(root: Path, dtype: str) -> subprocess.Popen:
-    """The process of one commit and precision."""
-    folder = Path(tempfile.gettempdir()) / f"lattice_flows_before_{root.name}"
-    environment = {**os.environ, "PYTHONPATH": str(root), "LATTICE_FLOWS_CACHE": str(folder)}
-    return subprocess.Popen(
-        [sys.executable, str(HERE), "--worker", dtype], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=environment, cwd=root,
-    )  # fmt: skip
-
-
 def main():
     """Prints a row for every commit."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -79,7 +66,7 @@ def main():
         worker(options.worker)
         return
     roots = {"before": options.before.resolve(), "now": ROOT} if options.before else {"now": ROOT}
-    processes = {(name, dtype): start(root, dtype) for name, root in roots.items() for dtype in ("float32", "float64")}
+    processes = {(name, d): worker_of(HERE, root, d) for name, root in roots.items() for d in ("float32", "float64")}
     took = [[asked(process) for process in processes.values()] for _ in range(options.rounds)]
     losses = {key: float(process.communicate()[0]) for key, process in processes.items()}
     assert all(map(math.isfinite, losses.values())), f"the losses are {losses}"

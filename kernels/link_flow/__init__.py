@@ -14,12 +14,12 @@ from lattice_flows.kernels.link_flow import reference
 from lattice_flows.kernels.link_flow.reference import SMALLEST_STEP
 from lattice_flows.kernels.link_sweeps import (
     LARGEST,
-    NODES,
     SMALLEST,
+    check_links,
     has_kernel,
     integers,
     no_memory,
-    sublattices,
+    reals,
 )
 
 __all__ = ["link_flow"]
@@ -64,28 +64,26 @@ def link_flow(
         >>> [f"{density:.5f}" for density in flowed.densities[0, :, 0]]
         ['0.01437', '0.00048']
     """
-    extents, dim, chains = tuple(extents), len(extents), len(links)
-    nodes = (1,) * dim if links.is_cuda else sublattices(extents)
-    element = links.shape[-1:] * 2 if links.is_complex() else ()
-    if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
-        raise InvalidInput(
-            "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be "
-            f"cut into {NODES} sublattices, got {links.dtype} {tuple(links.shape)} and extents {extents}"
-        )
+    nodes, flat = check_links(links, tuple(extents))
+    chains = len(links)
     if not (tolerance > 0 and 0 < largest < math.inf) or steps.shape != (chains,) or steps.dtype != torch.float64:
         raise InvalidInput(
             f"tolerance and largest step must be > 0, and steps float64 ({chains},), got {tolerance}, {largest} and "
             f"{steps.dtype} {tuple(steps.shape)}"
         )
-    if not times or not all(0 <= a < b for a, b in itertools.pairwise((*times, math.inf))):
-        raise InvalidInput(f"flow times must be finite, >= 0 and increasing, got {list(times)}")
-    flat = links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
+    check_times(times)
     new, densities, steps = _flow(
         flat, list(extents), list(nodes), list(times), float(tolerance), float(largest), steps
     )
     if not torch.compiler.is_compiling():  # else there are no numbers to look at
         give_up(links, tolerance, steps)
     return Flowed(new.reshape(links.shape), densities, steps)
+
+
+def check_times(times: Sequence[float]) -> None:
+    """Raises InvalidInput for times that no flow goes through."""
+    if not times or not all(0 <= a < b for a, b in itertools.pairwise((*times, math.inf))):
+        raise InvalidInput(f"flow times must be finite, >= 0 and increasing, got {list(times)}")
 
 
 def give_up(links: Tensor, tolerance: float, steps: Tensor) -> None:
@@ -107,16 +105,12 @@ def _shapes(links, extents, nodes, times, tolerance, largest, steps):
     return torch.empty_like(links, memory_format=torch.contiguous_format), densities, torch.empty_like(steps)
 
 
-def _reals(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
 _op = define_op(
     reference.link_flow,
     _shapes,
     lambda links, extents, nodes, times, tolerance, largest, steps, *outputs: (
-        plain(links), len(links), len(extents), integers(extents), integers(nodes), _reals(*times), len(times),
-        _reals(tolerance), _reals(largest), steps.contiguous(), *outputs,
+        plain(links), len(links), len(extents), integers(extents), integers(nodes), reals(times), len(times),
+        reals([tolerance]), reals([largest]), steps.contiguous(), *outputs,
     ),
     smallest=SMALLEST,
     largest=LARGEST,

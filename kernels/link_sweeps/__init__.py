@@ -85,6 +85,18 @@ def check_fields(
         )
     if links.is_cuda and weights.ndim == 3:
         raise InvalidInput("there is no kernel for rectangles on GPUs: weights must be those of plaquettes alone")
+    fields = check_links(links, extents, reach)
+    if {keys.dtype, calls.dtype} != {torch.int64} or keys.shape != (chains, 2) or calls.shape != (chains,):
+        raise InvalidInput(
+            f"keys and calls must be int64 ({chains}, 2) and ({chains},), got {keys.dtype} {tuple(keys.shape)} and "
+            f"{calls.dtype} {tuple(calls.shape)}"
+        )
+    return fields
+
+
+def check_links(links: Tensor, extents: tuple[int, ...], reach: int = 1) -> tuple[tuple[int, ...], Tensor]:
+    """The same of links alone."""
+    dim = len(extents)
     nodes = (1,) * dim if links.is_cuda else sublattices(extents, reach)  # a GPU has chains in lanes
     element = links.shape[-1:] * 2 if links.is_complex() else ()
     if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
@@ -93,12 +105,7 @@ def check_fields(
             f"cut into {NODES} sublattices of extents >= {reach + 1}, got {links.dtype} {tuple(links.shape)} and "
             f"extents {extents}"
         )
-    if {keys.dtype, calls.dtype} != {torch.int64} or keys.shape != (chains, 2) or calls.shape != (chains,):
-        raise InvalidInput(
-            f"keys and calls must be int64 ({chains}, 2) and ({chains},), got {keys.dtype} {tuple(keys.shape)} and "
-            f"{calls.dtype} {tuple(calls.shape)}"
-        )
-    return nodes, links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
+    return nodes, links.reshape(len(links), dim * math.prod(extents), *(element or (1, 1)))
 
 
 def sublattices(extents: tuple[int, ...], reach: int = 1) -> tuple[int, ...] | None:
@@ -162,6 +169,11 @@ def _shapes(links, *_):
 def integers(values: Sequence[int]) -> Tensor:
     """An int64 tensor of numbers."""
     return torch.tensor(values, dtype=torch.int64)
+
+
+def reals(values: Sequence[float]) -> Tensor:
+    """A float64 tensor of numbers."""
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def no_memory(op: str, links: Tensor, *_) -> NoReturn:

@@ -1,7 +1,5 @@
 """The Wilson flow: the gradient flow of Wilson's action, which smooths the links over a radius sqrt(2 dim t)."""
 
-import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
@@ -9,7 +7,7 @@ from torch import Tensor
 
 from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
-from lattice_flows.kernels.link_flow import available, give_up, link_flow
+from lattice_flows.kernels.link_flow import available, check_times, give_up, link_flow
 from lattice_flows.kernels.link_flow.reference import flow
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
@@ -150,9 +148,7 @@ def _smoothed(
         raise InvalidInput(f"the step of the flow must be > 0 and < {limit:.3f} in {dim} dimensions, got {step}")
     if not tolerance > 0:
         raise InvalidInput(f"the tolerance of the flow must be > 0, got {tolerance}")
-    times = [time for part in parts for time in part]
-    if not times or not all(0 <= a < b for a, b in itertools.pairwise((*times, math.inf))):
-        raise InvalidInput(f"flow times must be finite, >= 0 and increasing, got {times}")
+    check_times([time for part in parts for time in part])
     largest = _LARGEST / (4 * dim) if step is None else step
     u = space.check(links).detach().reshape(-1, *space.shape)  # nothing else checks them at time 0
     steps = torch.full((len(u),), largest * min(1.0, tolerance) ** (1 / 3), dtype=torch.float64, device=u.device)

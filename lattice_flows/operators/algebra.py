@@ -51,7 +51,7 @@ class LoopAlgebra:
     def __init__(self, group: Group, dim: int):
         if dim < 2:
             raise InvalidInput(f"loops need at least two dimensions, got {dim}")
-        self.group, self.n, (self.joined, self.split) = group, group.n, group.fierz
+        self.group, (self.joined, self.split) = group, group.fierz
         self.dim = dim
         self._orbits: dict[Monomial, tuple[Monomial, ...]] = {ONE: (ONE,)}
         self.plaquette = self.representative((loop_along(rectangle(0, 1, 1, 1), dim),))
@@ -135,7 +135,7 @@ class LoopAlgebra:
             if loop:
                 kept.append(loop)
             else:
-                factor = factor * self.n  # tr 1
+                factor = factor * self.group.n  # tr 1
         if factor:
             yield factor, tuple(kept)
 

@@ -1,5 +1,6 @@
 """Operators of products of loops, with their Laplacians: the terms of gradient flows and of control variates."""
 
+import functools
 import math
 from collections.abc import Mapping
 from fractions import Fraction
@@ -98,6 +99,7 @@ class LoopProducts:
         return space
 
 
+@functools.cache
 def next_to_leading(group: Group, dim: int) -> tuple[LoopProducts, ...]:
     """The operators of the next-to-leading order of the flow that trivialises the Wilson action, plaquette first.
 

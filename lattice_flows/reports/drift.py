@@ -4,7 +4,6 @@ import hashlib
 import math
 
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
 from lattice_flows.actions import Action
@@ -13,13 +12,11 @@ from lattice_flows.observables import standard_observables
 from lattice_flows.reports.observe import Session, observe
 from lattice_flows.reports.words import label
 from lattice_flows.sampling.metropolis import local_updates
-from lattice_flows.statistics import estimate
+from lattice_flows.statistics import estimate, pulls_of
 from lattice_flows.streams import Streams
 
 CONFIGURATIONS, SWEEPS = 4096, 4
 FEWEST = 50
-CHANCE = 0.0027
-"""The probability of three errors, here that of any observable of a chain in equilibrium."""
 
 
 def drift(chains: ChainFile, action: Action, seed: int, session: Session | None = None) -> str:
@@ -50,10 +47,5 @@ def drift(chains: ChainFile, action: Action, seed: int, session: Session | None 
     name = f"drift_by_{SWEEPS}_sweeps_of_seed_{seed}"
     series = observe(thin, {name: differences}, session)[name]
     found = {name: estimate(list(series[..., i])) for i, name in enumerate(observables)}
-    pulls = {name: own.value / own.error for name, own in found.items() if own.error > 0}
-    if not pulls:
-        return ""
-    name = max(pulls, key=lambda name: abs(pulls[name]))
-    if abs(pulls[name]) < -ndtri(CHANCE / 2 / len(pulls)):
-        return ""
-    return f"drift: local updates move {label(name)} by {pulls[name]:+.1f} errors"
+    pulls, worst, _ = checked = pulls_of(found)
+    return f"drift: local updates move {label(worst)} by {pulls[worst]:+.1f} errors" if worst and checked.wrong else ""

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from lattice_flows.actions import Action
 from lattice_flows.config import Config
@@ -18,10 +17,7 @@ from lattice_flows.reports.columns import columns
 from lattice_flows.reports.observe import Session, links_of, observe
 from lattice_flows.reports.report import moves_of
 from lattice_flows.reports.words import bracketed, label, number
-from lattice_flows.statistics import estimate, improved
-
-CHANCE = 0.0027
-"""The probability that any zero of a right ensemble is called wrong."""
+from lattice_flows.statistics import estimate, improved, pulls_of
 
 
 def measure_zeros(chains: ChainFile, config: Config, action: Action, session: Session) -> NDArray[np.float64]:
@@ -33,9 +29,8 @@ def measure_zeros(chains: ChainFile, config: Config, action: Action, session: Se
     """
     space = links_of(config, "control variates are those of")
     operators = next_to_leading(space.group, space.dim)
-    return observe(chains, {"schwinger_dyson_next_to_leading": schwinger_dyson(action, operators)}, session)[
-        "schwinger_dyson_next_to_leading"
-    ]
+    name = "schwinger_dyson_next_to_leading"
+    return observe(chains, {name: schwinger_dyson(action, operators)}, session)[name]
 
 
 def improved_averages(
@@ -55,14 +50,14 @@ def improved_averages(
         }  # fmt: skip
     space = gauge_field(action.space)
     names = [own.name for own in next_to_leading(space.group, space.dim)]
-    means = [estimate(zeros[..., i], moves, chains.every) for i in range(zeros.shape[-1])]
-    pulls = {name: own.value / own.error for name, own in zip(names, means, strict=True) if own.error > 0}
-    worst = max(pulls, key=lambda name: abs(pulls[name]), default=None)
+    pulls, worst, allowed = pulls_of(
+        {name: estimate(zeros[..., i], moves, chains.every) for i, name in enumerate(names)}
+    )
     return {
         "improved": entries,
         "schwinger_dyson": {
             "pulls": pulls, "worst": worst, "worst_pull": pulls[worst] if worst else None,
-            "allowed": float(-ndtri(CHANCE / 2 / max(1, len(pulls)))),
+            "allowed": allowed,
         },
     }  # fmt: skip
 

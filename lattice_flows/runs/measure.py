@@ -272,5 +272,5 @@ def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report
 def _text(config: Config, report: Report) -> str:
     parts = {"polyakov_loops": polyakov_table, "loops": loops_table, "flow": flow_table}
     tables = [table(config, report), *([improved_table(report)] if "improved" in report else [])]
-    tables += [*(words(report[name]) for name, words in parts.items() if name in report)]
+    tables += [words(report[name]) for name, words in parts.items() if name in report]
     return "\n".join([*tables, *([f"{going}\n"] if (going := report["chains_go_on"]) else [])])

@@ -11,14 +11,15 @@ from lattice_flows.statistics.estimate import (
     observables_to_pyerrors,
 )
 from lattice_flows.statistics.moves import Moves, acceptance, longest_rejection_run
+from lattice_flows.statistics.pulls import Pulls, pulls_of
 from lattice_flows.statistics.resampling import Derived, bootstrap, jackknife
 from lattice_flows.statistics.reweighting import Reweighted, reweight
 from lattice_flows.statistics.sample_size import estimate_ess
 from lattice_flows.statistics.weights import ParetoTail, ess, ess_error, forward_ess, pareto_tail
 
 __all__ = [
-    "Autocorrelation", "Derived", "Estimate", "Improved", "Moves", "ParetoTail", "Reweighted", "acceptance",
+    "Autocorrelation", "Derived", "Estimate", "Improved", "Moves", "ParetoTail", "Pulls", "Reweighted", "acceptance",
     "autocorrelation", "bootstrap", "creutz_ratios", "effective_potential", "ess", "ess_error", "estimate",
     "estimate_ess", "forward_ess", "improved", "jackknife", "longest_rejection_run", "observables_to_pyerrors",
-    "pareto_tail", "r_hat", "reweight", "susceptibility", "t0", "w0",
+    "pareto_tail", "pulls_of", "r_hat", "reweight", "susceptibility", "t0", "w0",
 ]  # fmt: skip
