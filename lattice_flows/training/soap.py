@@ -115,9 +115,11 @@ class SOAP(torch.optim.Optimizer):
         first = rotated(state["first"]) / (1 - first_decay**step)
         second = state["second"] / (1 - second_decay**step)
         number = torch.finfo(gradient.dtype)
-        rounding = (ROUNDING * number.eps) ** 2 * second.sum((1, 2), keepdim=True)
-        signal = second / (second + rounding + number.tiny)
-        update = signal * first / (second.sqrt() + group["eps"])
+        rounding = (ROUNDING * number.eps) ** 2 * second.sum((1, 2), keepdim=True) + number.tiny
+        update = first / (second.sqrt() + group["eps"])
+        for axis in (1, 2):
+            moment = second.sum(3 - axis, keepdim=True)  # of a row or a column
+            update = update * (moment / (moment + rounding))
         update = update if rows is None else rows @ update
         update = update if columns is None else update @ columns.mT
         for parameter, change in zip(parameters, update, strict=True):

@@ -38,6 +38,7 @@ def scalars():
 FIELDS = {**{str(group): functools.partial(links_of, group) for group in (U1(), SU(2), SU(3))}, "scalars": scalars}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", FIELDS.values(), ids=FIELDS)
 @pytest.mark.parametrize("name", ["path", "reinforce"])
 def test_estimators_agree_in_expectation(make, name):
