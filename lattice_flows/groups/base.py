@@ -206,6 +206,14 @@ class Group(Elements):
         """
 
     @abstractmethod
+    def matrices(self, a: Tensor) -> Tensor:
+        """Elements as unitary matrices `(..., N, N)`, complex for every group."""
+
+    @abstractmethod
+    def algebra_matrices(self, x: Tensor) -> Tensor:
+        """Algebra elements as the anti-Hermitian matrices X `(..., N, N)` whose exponentials are `matrices(exp(x))`."""
+
+    @abstractmethod
     def alignment(self, a: Tensor, sums: Tensor) -> Tensor:
         """Re tr(U S) `(...)` of elements U and sums S of `link_sums`."""
 

@@ -83,6 +83,12 @@ class MatrixGroup(Group):
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         return (a - b).abs().amax((-2, -1))
 
+    def matrices(self, a: Tensor) -> Tensor:
+        return a
+
+    def algebra_matrices(self, x: Tensor) -> Tensor:
+        return x
+
     def alignment(self, a: Tensor, sums: Tensor) -> Tensor:
         return self.n * self.retrace(a @ sums)
 

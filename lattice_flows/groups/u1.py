@@ -101,6 +101,12 @@ class U1(Reals, Group):
     def project_group(self, sums: Tensor) -> Tensor:
         return wrap(argument(sums))
 
+    def matrices(self, a: Tensor) -> Tensor:
+        return self.trace(a)[..., None, None]
+
+    def algebra_matrices(self, x: Tensor) -> Tensor:
+        return torch.complex(torch.zeros_like(x), x)[..., None, None]
+
     def alignment(self, a: Tensor, sums: Tensor) -> Tensor:
         return a.cos() * sums.real - a.sin() * sums.imag
 

@@ -27,10 +27,9 @@ def measure_zeros(chains: ChainFile, config: Config, action: Action, session: Se
         InvalidInput: no links, a group without the operators, or a lattice that is too short for them.
         Interrupted: as `observe`.
     """
-    space = links_of(config, "control variates are those of")
-    operators = next_to_leading(space.group, space.dim)
+    links_of(config, "control variates are those of")
     name = "schwinger_dyson_next_to_leading"
-    return observe(chains, {name: schwinger_dyson(action, operators)}, session)[name]
+    return observe(chains, {name: schwinger_dyson(action)}, session)[name]
 
 
 def improved_averages(

@@ -10,7 +10,8 @@ from lattice_flows import SU, U1, GaugeField
 from lattice_flows.actions import Wilson
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice.space import gauge_transform
-from lattice_flows.operators import LoopAlgebra, next_to_leading
+from lattice_flows.observables import schwinger_dyson
+from lattice_flows.operators import LoopAlgebra, NextToLeading, next_to_leading
 from lattice_flows.operators.algebra import ONE
 from lattice_flows.planar.exact_samples import exact_samples
 
@@ -127,15 +128,29 @@ def test_invariances(space, generator):
                 torch.testing.assert_close(what(image), what(x), rtol=1e-11, atol=1e-10)
 
 
+@pytest.mark.parametrize("space", [*SPACES, GaugeField(SU(3), (3, 3, 3, 4))], ids=str)
+def test_all_operators_at_once(space, generator):
+    """The Laplacians, and the derivatives along a tangent field, are those of each operator."""
+    x = space.prior(2, generator, dtype=torch.float64)
+    tangent = space.random_tangents(2, *space.axes, generator=generator, dtype=torch.float64)
+    together = NextToLeading(space.group, space.dim)
+    laplacians, slopes = together.derivatives(x, tangent)
+    for k, operator in enumerate(together.operators):
+        torch.testing.assert_close(laplacians[:, k], operator.laplacian(x), rtol=1e-11, atol=1e-9)
+        torch.testing.assert_close(slopes[:, k], space.inner(tangent, operator.force(x)), rtol=1e-11, atol=1e-9)
+    single, other = together.derivatives(x[0].to(space.dtype(torch.float32)), tangent[0].to(space.dtype(torch.float32)))
+    torch.testing.assert_close(single, laplacians[0], rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(other, slopes[0], rtol=1e-4, atol=1e-2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [U1(), SU(2)], ids=str)
 def test_averages_of_derivatives_vanish(group, generator):
     """The mean of Lap W - dS.dW, on independent configurations."""
     action = Wilson(GaugeField(group, (3, 4)), 1.5)
     x = exact_samples(action, 300, generator=generator)
-    force = action.force(x)
-    for operator in next_to_leading(group, 2):
-        zero = operator.laplacian(x) - action.space.inner(force, operator.force(x))
+    zeros = schwinger_dyson(action)(x)
+    for operator, zero in zip(next_to_leading(group, 2), zeros.unbind(-1), strict=True):
         assert abs(zero.mean()) < 4 * zero.std() / 300**0.5, operator
         assert zero.std() > 0.1 or operator.name == "tr P tr P*"
 
