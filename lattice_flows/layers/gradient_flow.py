@@ -1,6 +1,6 @@
 """Gradient flows: layers that integrate forces of operators, with a divergence in closed form."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +9,18 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.base import Transform
-from lattice_flows.operators import LoopProducts
+from lattice_flows.operators import ForceFields
 
-FORGET = (
-    0.0, -567301805773 / 1357537059087, -2404267990393 / 2016746695238, -3550918686646 / 2091501179385,
-    -1275806237668 / 842570457699,
-)  # fmt: skip
-MOVE = (
-    1432997174477 / 9575080441755, 5161836677717 / 13612068292357, 1720146321549 / 2090206949498,
-    3134564353537 / 4481467310338, 2277821191437 / 14882151754819,
-)  # fmt: skip
-TIMES = (
-    0.0, 1432997174477 / 9575080441755, 2526269341429 / 6820363962896, 2006345519317 / 3224310063776,
-    2802321613138 / 2924317926251,
-)  # fmt: skip
+STAGES = tuple(zip(
+    (0.0, -567301805773 / 1357537059087, -2404267990393 / 2016746695238, -3550918686646 / 2091501179385,
+     -1275806237668 / 842570457699),
+    (1432997174477 / 9575080441755, 5161836677717 / 13612068292357, 1720146321549 / 2090206949498,
+     3134564353537 / 4481467310338, 2277821191437 / 14882151754819),
+    (0.0, 1432997174477 / 9575080441755, 2526269341429 / 6820363962896, 2006345519317 / 3224310063776,
+     2802321613138 / 2924317926251),
+    strict=True,
+))  # fmt: skip
+"""The stages of a step: what the last exponent counts, by how much the links move, and the time."""
 
 
 class GradientFlow(Transform):
@@ -30,22 +28,25 @@ class GradientFlow(Transform):
 
     log|dy/dx| is the integral of sum_i c_i(t) Lap W_i. Each c_i is a polynomial, given by its values at equidistant
     knots. The map keeps gauge and lattice symmetries. Steps of fourth order integrate it, and backwards its inverse.
+    A derivative follows the flow back step by step, so that its memory does not grow with their number.
 
     Args:
         space: of the links.
-        operators: W_i, such as `next_to_leading(group, dim)`.
+        fields: the forces; by default those of the next-to-leading order.
         knots: the number of values of each c_i; they are 0 at first.
         steps: the number of steps from t = 0 to 1.
         dtype: of the coefficients.
+
+    Raises:
+        InvalidInput: a lattice that is too short for the operators, or numbers out of range.
 
     Source: M. Luscher, 0907.5491, for the flow; M. H. Carpenter, C. A. Kennedy, NASA TM 109112 (1994), for the steps;
     A. Bazavov, T. Chuna, 2101.05320, for their order on groups.
 
     Example:
         >>> from lattice_flows import SU
-        >>> from lattice_flows.operators import next_to_leading
         >>> space = GaugeField(SU(2), (4, 4))
-        >>> layer = GradientFlow(space, next_to_leading(SU(2), 2)[:1])
+        >>> layer = GradientFlow(space, ForceFields(SU(2), 2, {"W": {"plaquette": 1.0}}))
         >>> _ = layer.coefficients.data.fill_(0.1)
         >>> y, logdet = layer(space.cold(1))  # the maximum of W: the flow contracts there
         >>> print(f"{logdet.item():.2f}")
@@ -53,60 +54,102 @@ class GradientFlow(Transform):
     """
 
     coefficients: nn.Parameter
-    """`(knots, n_operators)`."""
+    """`(knots, n)`."""
 
     def __init__(
         self,
         space: GaugeField,
-        operators: Sequence[LoopProducts],
+        fields: ForceFields | None = None,
         *,
         knots: int = 5,
-        steps: int = 12,
+        steps: int = 6,
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
-        self.space, self.operators = gauge_field(space), tuple(operators)
-        if not self.operators:
-            raise InvalidInput("a gradient flow needs operators, such as next_to_leading(group, dim), got none")
+        self.space = gauge_field(space)
+        self.fields = ForceFields(space.group, space.dim) if fields is None else fields
         for name, value in (("knots", knots), ("steps", steps)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidInput(f"{name} must be an integer >= 1, got {value!r}")
         self.steps = steps
-        self.coefficients = nn.Parameter(torch.zeros(knots, len(self.operators), dtype=dtype))
+        self.coefficients = nn.Parameter(torch.zeros(knots, len(self.fields), dtype=dtype))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._integrate(x, 0.0, 1.0)
+        return _Transport.apply(self.space.check(x), self.coefficients, self, 0.0, 1.0)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self._integrate(y, 1.0, 0.0)
+        return _Transport.apply(self.space.check(y), self.coefficients, self, 1.0, 0.0)
 
-    def at(self, t: float) -> Tensor:
-        """The coefficients `(n_operators,)` at time t."""
-        return self._basis(t) @ self.coefficients
+    @property
+    def knots(self) -> list[float]:
+        """The times of the values of the coefficients."""
+        return torch.linspace(0, 1, len(self.coefficients), dtype=torch.float64).tolist()
 
-    def velocity(self, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        """The tangent field sum_i c_i(t) F_i of the shape of x, and its divergence `(*batch,)` in float64."""
-        tangent, divergence = torch.zeros_like(x), x.real.new_zeros(self.space.batch(x), dtype=torch.float64)
-        for c, operator in zip(self.at(t), self.operators, strict=True):
-            tangent = tangent + c * operator.force(x)
-            divergence = divergence + c * operator.laplacian(x).double()
-        return tangent, divergence
-
-    def _integrate(self, x: Tensor, begin: float, end: float) -> tuple[Tensor, Tensor]:
-        h = (end - begin) / self.steps
+    def step(self, x: Tensor, coefficients: Tensor, begin: float, h: float) -> tuple[Tensor, Tensor]:
+        """A step of size h from time `begin`: the links, and the change of the log-determinant `(*batch,)`."""
         exponent, change = torch.zeros_like(x), x.real.new_zeros(self.space.batch(x), dtype=torch.float64)
         logdet = change
-        for step in range(self.steps):
-            for forget, by, time in zip(FORGET, MOVE, TIMES, strict=True):
-                tangent, divergence = self.velocity(x, begin + h * (step + time))
-                exponent, change = forget * exponent + h * tangent, forget * change + h * divergence
-                x, logdet = self.space.move(x, by * exponent), logdet + by * change
-            x = self.space.restore(x)
+        for forget, by, time in STAGES:
+            tangent, divergence = _Velocity.apply(x, self._basis(begin + h * time) @ coefficients.double(), self)
+            exponent, change = forget * exponent + h * tangent, forget * change + h * divergence
+            x, logdet = self.space.move(x, by * exponent), logdet + by * change
         return x, logdet
 
     def _basis(self, t: float) -> Tensor:
         """The Lagrange polynomials of the knots at t, `(knots,)`."""
-        knots = torch.linspace(0, 1, len(self.coefficients), dtype=torch.float64)
-        others = ~torch.eye(len(knots), dtype=torch.bool)
-        factors = torch.where(others, (t - knots) / (knots[:, None] - knots + torch.eye(len(knots))), 1.0)
-        return factors.prod(1).to(self.coefficients)
+        knots = torch.tensor(self.knots, dtype=torch.float64)
+        one = torch.eye(len(knots), dtype=torch.float64)
+        factors = torch.where(one.bool(), 1.0, (t - knots) / (knots[:, None] - knots + one))
+        return factors.prod(1).to(self.coefficients.device)
+
+
+class _Velocity(torch.autograd.Function):
+    """sum_i c_i F_i and its divergence, as functions of the links and of c."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, c: Tensor, layer: GradientFlow) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, c)
+        ctx.layer = layer
+        return layer.fields.of(x, c)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        space, (x, c) = ctx.layer.space, ctx.saved_tensors
+        cold = space.cold(1, dtype=x.real.dtype, device=x.device)
+        along = space.gradient(cold, gradients[0])  # the tangent X with inner(X, F) as the derivative asks for
+        with torch.enable_grad():
+            inputs = x.detach().requires_grad_(), c.detach().requires_grad_()
+            laplacians, slopes = ctx.layer.fields.derivatives(inputs[0], along)
+            total = ((slopes + gradients[1].unsqueeze(-1) * laplacians) @ inputs[1]).sum()
+            return *torch.autograd.grad(total, inputs), None
+
+
+class _Transport(torch.autograd.Function):
+    """All steps; the derivative makes them again on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, coefficients: Tensor, layer: GradientFlow, begin: float, end: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.layer, ctx.h = layer, (end - begin) / layer.steps
+        ctx.times = [begin + ctx.h * step for step in range(layer.steps)]
+        logdet = x.real.new_zeros(layer.space.batch(x), dtype=torch.float64)
+        for time in ctx.times:
+            x, change = layer.step(x, coefficients, time, ctx.h)
+            x, logdet = layer.space.restore(x), logdet + change
+        ctx.save_for_backward(x, coefficients)
+        return x, logdet
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        layer, (y, coefficients) = ctx.layer, ctx.saved_tensors
+        of_links, of_logdet, total = *gradients, torch.zeros_like(coefficients)
+        for time in reversed(ctx.times):
+            y, _ = layer.step(y, coefficients, time + ctx.h, -ctx.h)
+            y = layer.space.restore(y)
+            with torch.enable_grad():
+                inputs = y.detach().requires_grad_(), coefficients.detach().requires_grad_()
+                outputs = layer.step(*inputs, time, ctx.h)
+                of_links, own = torch.autograd.grad(outputs, inputs, (of_links, of_logdet))
+            total += own
+        return of_links, total, None, None, None

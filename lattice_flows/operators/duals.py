@@ -73,7 +73,12 @@ def products(stack: Tensor, table: Tensor, forward: Sequence[bool]) -> Dual:
     ends = torch.arange(steps)
     tables = table.repeat(steps, 1, 1)  # one for each step that is differentiated
     tables[ends, ends] += stack.shape[-3] // 2
-    return Dual(link_products(stack, table, forward), link_sums(stack, tables, (tuple(forward),) * steps))
+    if torch.is_grad_enabled() and stack.requires_grad:  # `link_sums` has no derivative
+        each = link_products(stack, tables.transpose(0, 1).flatten(1), forward)
+        slope = each.unflatten(-3, (steps, -1)).sum(-4)
+    else:
+        slope = link_sums(stack, tables, (tuple(forward),) * steps)
+    return Dual(link_products(stack, table, forward), slope)
 
 
 def _real(matrices: Tensor, last: int) -> Tensor:
