@@ -140,6 +140,7 @@ ARCHITECTURES = Registry(
         "checkerboard": "flows.coupling_flows:CHECKERBOARD",
         "hierarchical": "planar.hierarchical:HIERARCHICAL",
         "affine": "flows.coupling_flows:AFFINE",
+        "gradient": "training.gradient_stages:GRADIENT",
     },
     "lattice_flows.architectures",
 )

@@ -3,9 +3,10 @@
 from lattice_flows.errors import moved
 from lattice_flows.flows.coupling_flows import affine, checkerboard, stripes
 from lattice_flows.flows.flow import Flow, Prior, Weighted
+from lattice_flows.flows.gradient_flows import gradient
 from lattice_flows.flows.recipe import Recipe
 
-__all__ = ["Flow", "Prior", "Recipe", "Weighted", "affine", "checkerboard", "stripes"]
+__all__ = ["Flow", "Prior", "Recipe", "Weighted", "affine", "checkerboard", "gradient", "stripes"]
 
 __getattr__ = moved(
     __name__,

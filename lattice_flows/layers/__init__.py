@@ -6,11 +6,12 @@ from lattice_flows.layers.base import ConjugationMap, Transform
 from lattice_flows.layers.conjugation import SpectralMap
 from lattice_flows.layers.context import ConvContext, PeriodicConv, frozen_features, n_frozen_features
 from lattice_flows.layers.coupling import GaugeCoupling, LinkCoupling
+from lattice_flows.layers.gradient_flow import GradientFlow
 from lattice_flows.layers.partition import LinkPartition
 
 __all__ = [
-    "AffineCoupling", "ConjugationMap", "ConvContext", "FreeField", "GaugeCoupling", "LinkCoupling",
-    "LinkPartition", "PeriodicConv", "SpectralMap", "Transform", "frozen_features", "n_frozen_features",
+    "AffineCoupling", "ConjugationMap", "ConvContext", "FreeField", "GaugeCoupling", "GradientFlow",
+    "LinkCoupling", "LinkPartition", "PeriodicConv", "SpectralMap", "Transform", "frozen_features", "n_frozen_features",
 ]  # fmt: skip
 
 __getattr__ = moved(

@@ -46,7 +46,7 @@ class GradientFlow(Transform):
     Example:
         >>> from lattice_flows import SU
         >>> space = GaugeField(SU(2), (4, 4))
-        >>> layer = GradientFlow(space, ForceFields(SU(2), 2, {"W": {"plaquette": 1.0}}))
+        >>> layer = GradientFlow(space, ForceFields(SU(2), 2, "plaquette"))
         >>> _ = layer.coefficients.data.fill_(0.1)
         >>> y, logdet = layer(space.cold(1))  # the maximum of W: the flow contracts there
         >>> print(f"{logdet.item():.2f}")

@@ -1,45 +1,68 @@
-"""Weighted sums of loop operators as vector fields: the force and the divergence together."""
-
-from collections.abc import Mapping
+"""Sums of loop operators as vector fields: the force and its divergence together."""
 
 import torch
 from torch import Tensor
 
+from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
 from lattice_flows.operators.pairs import NextToLeading
 
+SUMS = {
+    "plaquette": ("plaquette",),
+    "rectangle": ("rectangle", "chair"),
+    "tr PP'": ("tr PP planar", "tr PP bent"),
+    "tr P tr P'": ("tr P tr P planar", "tr P tr P bent"),
+    "tr P tr P'*": ("tr P tr P* planar", "tr P tr P* bent"),
+    "tr P squared": ("tr P squared",),
+    "tr PP": ("tr PP",),
+    "tr P tr P*": ("tr P tr P*",),
+}
+"""Sums of operators of the next-to-leading order: planar and bent pairs together."""
+
 
 class ForceFields:
-    """The forces of combinations W_i of the operators of the next-to-leading order.
+    """The forces of a set of operators W_i.
+
+    With plaquettes P and P' that share a link (see `next_to_leading`), the sets are
+
+        "plaquette"        Re tr P
+        "production"       and Q' = sum Re tr P P'^-1 - sum Re tr P P', nearly the square of the force of Re tr P
+        "next_to_leading"  Re tr P and all sums of products of two plaquettes; for U(1) those that differ
 
     Args:
         group, dim: as for `next_to_leading`, whose errors it has.
-        combinations: for the name of each W_i its coefficients by the names of operators. Default: all operators, with
-            those of planar and of bent pairs of plaquettes in one.
+        operators: the name of the set.
+
+    Raises:
+        InvalidInput: an unknown set.
 
     Example:
         >>> from lattice_flows import SU, GaugeField
-        >>> fields = ForceFields(SU(3), 4, {"W": {"plaquette": 1.0}})
+        >>> fields = ForceFields(SU(3), 4, "plaquette")
         >>> cold = GaugeField(SU(3), (3, 3, 3, 3)).cold(1)
         >>> force, divergence = fields.of(cold, torch.ones(1))
         >>> force.shape, divergence  # -16/3 times 3 * 6 * 3^4
         (torch.Size([1, 4, 3, 3, 3, 3, 3, 3]), tensor([-7776.], dtype=torch.float64))
     """
 
-    def __init__(self, group: Group, dim: int, combinations: Mapping[str, Mapping[str, float]] | None = None):
+    def __init__(self, group: Group, dim: int, operators: str = "next_to_leading"):
         self._all = NextToLeading(group, dim)
-        names = [operator.name for operator in self._all.operators]
-        if combinations is None:
-            bent = {name: {"rectangle": "chair"}.get(name, name.replace("planar", "bent")) for name in names}
-            combinations = {
-                name: {part: 1.0 for part in (name, bent[name]) if part in names}
-                for name in names
-                if name == bent[name] or name not in bent.values()
-            }
-        self.names = tuple(combinations)
-        self._weights = torch.tensor(
-            [[own.get(name, 0.0) for name in names] for own in combinations.values()], dtype=torch.float64
-        )
+        single = [operator.name for operator in self._all.operators]
+        sums = {
+            name: torch.tensor([float(own in parts) for own in single], dtype=torch.float64)
+            for name, parts in SUMS.items()
+            if parts[0] in single
+        }
+        against, along = ("tr P tr P'*", "tr P tr P'") if group.abelian else ("rectangle", "tr PP'")
+        sets = {
+            "plaquette": {"plaquette": sums["plaquette"]},
+            "production": {"plaquette": sums["plaquette"], "Q'": sums[against] - sums[along]},
+            "next_to_leading": sums,
+        }
+        if operators not in sets:
+            raise InvalidInput(f"operators must be one of {', '.join(sets)}, got {operators!r}")
+        self.names = tuple(sets[operators])
+        self._weights = torch.stack(list(sets[operators].values()))
 
     def __len__(self) -> int:
         return len(self.names)

@@ -13,6 +13,8 @@ from lattice_flows.sampling import HeatBath, OverRelaxation, Streams, start
 
 LEAST = 1e-5
 """Combinations of operators that vary less, relative to others, are left out: they are rounding errors."""
+BATCH = 32
+"""The number of configurations that are evaluated at a time."""
 
 
 class Fit(NamedTuple):
@@ -36,49 +38,57 @@ def regression(x: Tensor, y: Tensor) -> Fit:
 
 
 @torch.no_grad()
-def along_path(fields: ForceFields, begin: Action, end: Action, t: float, streams: Streams, sweeps: int = 30) -> Fit:
-    """Fit the field V = sum_i c_i F_i that carries exp(-S_t) along S_t = S_0 + t (S_1 - S_0), with S_1 - S_0 = dS/dt.
+def zeros_along_path(
+    fields: ForceFields, begin: Action, end: Action, t: float, streams: Streams, sweeps: int
+) -> tuple[Tensor, Tensor]:
+    """Lap W_i - dS_t.dW_i and dS/dt in chains of exp(-S_t), where S_t = S_0 + t (S_1 - S_0).
 
-    It does where div V - dS_t.V - dS/dt is constant. The fit minimises its variance over independent chains that have
-    begun hot, with `sweeps` of heat bath and over-relaxation each.
+    The field sum_i c_i F_i carries these densities if sum_i c_i (Lap W_i - dS_t.dW_i) - dS/dt does not depend on the
+    configuration: fit the second result by the first. Chains begin hot, and make sweeps of heat bath and
+    over-relaxation; at S_t = 0 they need none.
+
+    Shapes: `(chains, n)` and `(chains,)`, float64.
 
     Args:
         begin, end: S_0 and S_1, one action at two couplings.
 
-    Source: M. Luscher, 0907.5491, equation 2.15, for the condition.
+    Source: M. Luscher, 0907.5491, section 2, for the condition.
     """
     action = begin.at(begin.beta + t * (end.beta - begin.beta))
     heat_bath, over_relaxation = HeatBath(action), OverRelaxation(action)
     state = heat_bath.init(start(action.space, streams, dtype=torch.float64))
-    if action.beta:
-        for _ in range(sweeps):
-            state, _ = heat_bath.step(state, streams)
-            state, _ = over_relaxation.step(state, streams)
+    for _ in range(sweeps if action.beta else 0):
+        state, _ = heat_bath.step(state, streams)
+        state, _ = over_relaxation.step(state, streams)
     zeros = []
-    for x in state.x.split(16):
+    for x in state.x.split(BATCH):
         laplacians, slopes = fields.derivatives(x, action.force(x))
         zeros.append(laplacians - slopes)
-    return regression(torch.cat(zeros), (end(state.x) - begin(state.x)).double())
+    return torch.cat(zeros), (end(state.x) - begin(state.x)).double()
 
 
 @torch.no_grad()
-def gauss_newton(layer: GradientFlow, begin: Action, end: Action, x: Tensor, shift: float = 1e-3) -> Fit:
-    """Fit all coefficients of a flow to the least variance of log w, to first order around those that it has.
+def derivatives_of_weights(
+    layer: GradientFlow, begin: Action, end: Action, x: Tensor, shift: float = 1e-3
+) -> tuple[Tensor, Tensor]:
+    """log w `(samples,)` of configurations x of exp(-S_0), and its derivatives `(samples, n)` by all coefficients.
 
-    Shapes: x `(samples, *shape)`, configurations of exp(-S_0), the same for all shifts of the coefficients.
+    They are differences to shifted coefficients, for the same x.
     """
-    own = layer.coefficients.data
-    found = [log_weights(layer, begin, end, x)]
-    for i in range(own.numel()):
-        kept = own.flatten()[i].clone()
-        own.view(-1)[i] += shift
-        found.append((log_weights(layer, begin, end, x) - found[0]) / shift)
-        own.view(-1)[i] = kept
-    fit = regression(torch.stack(found[1:], 1), found[0])
-    return fit._replace(coefficients=own.flatten() - fit.coefficients)
+    own = layer.coefficients.data.view(-1)
+    log_w, found = log_weights(layer, begin, end, x), []
+    for i in range(len(own)):
+        kept = own[i].clone()
+        own[i] += shift
+        found.append((log_weights(layer, begin, end, x) - log_w) / shift)
+        own[i] = kept
+    return log_w, torch.stack(found, 1)
 
 
 def log_weights(layer: GradientFlow, begin: Action, end: Action, x: Tensor) -> Tensor:
     """log w = S_0(x) - S_1(y) + log|dy/dx| `(samples,)`, float64."""
-    y, logdet = layer(x)
-    return begin(x).double() - end(y).double() + logdet
+    found = []
+    for part in x.split(BATCH):
+        y, logdet = layer(part)
+        found.append(begin(part).double() - end(y).double() + logdet)
+    return torch.cat(found)

@@ -196,7 +196,7 @@ class _Step:
         loss = math.nan if value is None else value.loss
         grad_norm = torch.nn.utils.clip_grad_norm_(self.reduction.parameters, self.settings.clip).item()
         skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
-        if not skipped:
+        if self.stage.optimized and not skipped:
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
             state.optimizer.step()

@@ -35,6 +35,8 @@ class Stage(NamedTuple):
     """The parameters that the stage trains."""
     start: Callable[[World], Gradient]
     """A function that begins the stage and gives its gradients."""
+    optimized: bool = True
+    """Whether the optimizer moves the parameters; else the gradients are 0, and what gives them moves them itself."""
 
 
 def whole_flow(flow: Flow, action: Action, settings: TrainingConfig, choose_beta: ChooseBeta | None = None) -> Stage:

@@ -1,0 +1,63 @@
+"""Flows of one layer that integrates forces of loop operators, in any dimension."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+
+from lattice_flows.config.rules import Settings, at_least, at_most
+from lattice_flows.flows.flow import Flow
+from lattice_flows.groups import Group
+from lattice_flows.lattice import GaugeField, Lattice
+from lattice_flows.layers.gradient_flow import GradientFlow
+from lattice_flows.operators import ForceFields
+
+Number = Annotated[int, at_least(1), at_most(1000)]
+
+
+def gradient(
+    group: Group,
+    lattice: Lattice | Sequence[int],
+    *,
+    operators: str = "next_to_leading",
+    knots: int = 5,
+    steps: int = 6,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """A flow from Haar's measure along the forces of loop operators, with coefficients that depend on time.
+
+    It is the identity at first: `lattice_flows.training` fits it. Its coefficients serve lattices of any extents.
+
+    Source: M. Luscher, 0907.5491.
+
+    Args:
+        lattice: a `Lattice`, or its extents, each longer than the loops.
+        operators: "plaquette", "production" or "next_to_leading": see `lattice_flows.operators.ForceFields`.
+        knots: the number of times at which each coefficient has a value; it is a polynomial between them.
+        steps: the number of steps of the integrator.
+        dtype: float32 or float64. Default: torch's.
+
+    Raises:
+        InvalidInput: the lattice is too short, a name is unknown, or numbers are out of range.
+
+    Example:
+        >>> from lattice_flows import SU
+        >>> gradient(SU(3), (4, 4, 4, 4))
+        Flow: SU(3) on 4x4x4x4, 1 layers (GradientFlow), 40 parameters
+    """
+    space = GaugeField(group, lattice)
+    fields = ForceFields(group, space.dim, operators)
+    layer = GradientFlow(space, fields, knots=knots, steps=steps, dtype=dtype)
+    same = functools.partial(gradient, group, operators=operators, knots=knots, steps=steps, dtype=dtype)
+    return Flow(space, [layer], rebuild=same)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSettings(Settings):
+    """The operators whose forces are integrated; the values of each coefficient; the steps of the integrator."""
+
+    operators: Literal["plaquette", "production", "next_to_leading"] = "next_to_leading"
+    knots: Number = 5
+    steps: Number = 6
