@@ -91,6 +91,26 @@ struct Order {
     const int32_t* row(int64_t slice, int64_t number) const { return &sites[(slice * rows + number) * row_size]; }
 };
 
+// Does what enters the links of the next row and of the next slice, too, with row after row, and leaves every slice once
+// nothing enters it any more; the last one enters the first one, and comes before all others. Threads of a team share both.
+template <class Enter, class Leave> INLINE void slice_by_slice(const Order& order, Barrier& barrier, Enter enter, Leave leave) {
+    const auto all = [&](int64_t slice, auto one) {
+#pragma omp for schedule(static) nowait
+        for (int64_t row = 0; row < order.rows; row++) one(slice * order.rows + row);
+    };
+    for (int64_t slice = -1; slice < order.slices - 1; slice++) {
+        const int64_t first = (slice < 0 ? order.slices - 1 : slice) * order.rows;
+        for (int c = 0; c < order.classes(); c++) {
+#pragma omp for schedule(static) nowait
+            for (int64_t row = first + order.begin(c); row < first + order.end(c); row++) enter(row);
+            barrier.wait();
+        }
+        if (slice >= 0) all(slice, leave);
+    }
+    all(order.slices - 1, leave);
+    barrier.wait();
+}
+
 // Asks for the links that the next site will read, where the field is larger than the caches near the core.
 template <int N> INLINE void prefetch_site(const Sublattices& lattice, const Field<Link<N>>& field, int32_t site, int part, bool below) {
     const auto ask = [&](Place p, int mu) {
