@@ -91,24 +91,18 @@ struct Order {
     const int32_t* row(int64_t slice, int64_t number) const { return &sites[(slice * rows + number) * row_size]; }
 };
 
-// Does what enters the links of the next row and of the next slice, too, with row after row, and leaves every slice once
-// nothing enters it any more; the last one enters the first one, and comes before all others. Threads of a team share both.
-template <class Enter, class Leave> INLINE void slice_by_slice(const Order& order, Barrier& barrier, Enter enter, Leave leave) {
-    const auto all = [&](int64_t slice, auto one) {
+// Shares out the rows of a slice among the threads of a team, all that call it.
+template <class F> INLINE void each_row(const Order& order, int64_t slice, F f) {
 #pragma omp for schedule(static) nowait
-        for (int64_t row = 0; row < order.rows; row++) one(slice * order.rows + row);
-    };
-    for (int64_t slice = -1; slice < order.slices - 1; slice++) {
-        const int64_t first = (slice < 0 ? order.slices - 1 : slice) * order.rows;
-        for (int c = 0; c < order.classes(); c++) {
+    for (int64_t row = slice * order.rows; row < (slice + 1) * order.rows; row++) f(row);
+}
+// The same for what enters the next row and the next slice, too: one class after the other. All wait for its end.
+template <class F> INLINE void each_row_by_class(const Order& order, Barrier& barrier, int64_t slice, F f) {
+    for (int c = 0; c < order.classes(); c++) {
 #pragma omp for schedule(static) nowait
-            for (int64_t row = first + order.begin(c); row < first + order.end(c); row++) enter(row);
-            barrier.wait();
-        }
-        if (slice >= 0) all(slice, leave);
+        for (int64_t row = slice * order.rows + order.begin(c); row < slice * order.rows + order.end(c); row++) f(row);
+        barrier.wait();
     }
-    all(order.slices - 1, leave);
-    barrier.wait();
 }
 
 // Asks for the links that the next site will read, where the field is larger than the caches near the core.

@@ -2,7 +2,8 @@
 #define SAME_BITS
 #include "plaquettes.hpp"
 
-constexpr int N = SIZE, OPERATORS = 8;
+constexpr int N = SIZE;
+constexpr double ONES[DIMS * DIMS] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 namespace {
 
@@ -40,31 +41,67 @@ double sum(const std::vector<Totals>& rows, double (Totals::*kind)[NODES]) {
     return total;
 }
 
-// The values of the operators, in their order.
-void evaluate(const Sublattices& lattice, const std::vector<Totals>& rows, double* values) {
-    const double dim = lattice.dim, constant = 2 * dim * (dim - 1) * N * lattice.lattice_sites;
-    values[0] = sum(rows, &Totals::plaquette);
-    values[5] = sum(rows, &Totals::squared_trace);
-    values[6] = sum(rows, &Totals::traced_square);
-    values[7] = sum(rows, &Totals::length);
-    values[1] = 0.5 * (sum(rows, &Totals::against) - constant);
-    values[2] = 0.5 * sum(rows, &Totals::along) - 2 * values[6];
-    values[3] = 0.5 * sum(rows, &Totals::trace) - 2 * values[5];
-    values[4] = 0.5 * sum(rows, &Totals::conjugate) - 2 * values[7];
-}
+// Plaquettes alone: the links of a chain, and the force.
+struct Plaquettes {
+    const Sublattices& lattice;
+    const Order& order;
+    const Field<Link<N>> links;
+    const Field<Momentum<N>> forces;
+    const real weight;
+    const Couplings couplings;
+    std::vector<Totals> totals;  // of rows
+
+    Plaquettes(const Sublattices& lattice_, const Order& order_, const double* weights)
+        : lattice(lattice_), order(order_), links(lattice), forces(lattice), weight(weights[0]), couplings(lattice.dim, ONES),
+          totals(order.slices * order.rows) {}
+    bool room() const { return links.data && forces.data; }
+    template <class Element> void clear(const Field<Element>& field, int32_t site) const {
+        for (int mu = 0; mu < lattice.dim; mu++)
+            for (int part = 0; part < PARTS; part++) *field.at(site, mu, part) = Element{};
+    }
+    // Calls f for the sites of a row.
+    template <class F> INLINE void each(int64_t row, F f) const {
+        for (int64_t i = 0; i < order.row_size; i++) f(order.row(0, row)[i]);
+    }
+    // Calls begin(site) before anything is asked of a site, and leave(site) once its force is complete.
+    template <class Begin, class Leave> void run(Barrier& barrier, Begin begin, Leave leave) {
+        const int64_t last = order.slices - 1;
+        const auto start = [&](int64_t row) {
+            each(row, [&](int32_t site) { begin(site), clear(forces, site); });
+        };
+        const auto kick = [&](int64_t row) {
+            each(row, [&](int32_t site) {
+                kick_plaquettes(lattice, links, forces, couplings, weight, site, &totals[row].plaquette);
+            });
+        };
+        const auto end = [&](int64_t row) { each(row, leave); };
+        each_row(order, last, start);
+        each_row(order, 0, start);
+        barrier.wait();
+        each_row_by_class(order, barrier, last, kick);  // which enters the first slice
+        for (int64_t slice = 0; slice < last; slice++) {
+            if (slice + 1 < last) each_row(order, slice + 1, start);
+            barrier.wait();
+            each_row_by_class(order, barrier, slice, kick);
+            each_row(order, slice, end);
+        }
+        each_row(order, last, end);
+    }
+    void evaluate(double* values) const { values[0] = -sum(totals, &Totals::plaquette); }  // as of an action
+};
 
 // The links of a chain, what is summed over their loops, and the force.
 //
 // Of a plaquette P = a b c^dagger d^dagger two loops are made, M2 = A D at the end of a and M3 = D A at that of d, with
 // A = b c^dagger and D = d^dagger a. All loops of a link follow it: those of which it is a or d are at its end, the others
 // at its beginning.
-struct Operators {
-    const Sublattices& lattice;
-    const Field<Link<N>> links, ends, begins;  // sums of loops, and then what is inserted into them
-    const Field<Momentum<N>> forces;
+struct Operators : Plaquettes {
+    const Field<Link<N>> ends, begins;  // sums of loops, and then what is inserted into them
+    const Insertions insertions;
 
-    explicit Operators(const Sublattices& lattice_) : lattice(lattice_), links(lattice), ends(lattice), begins(lattice), forces(lattice) {}
-    bool room() const { return links.data && ends.data && begins.data && forces.data; }
+    Operators(const Sublattices& lattice_, const Order& order_, const double* weights)
+        : Plaquettes(lattice_, order_, weights), ends(lattice), begins(lattice), insertions(weights) {}
+    bool room() const { return Plaquettes::room() && ends.data && begins.data; }
 
     // Calls f(mu, nu, A, D) for the planes of a site.
     template <class F> INLINE void each_plane(int32_t site, int part, F f) const {
@@ -108,7 +145,7 @@ struct Operators {
 
     // Turns the sums of the links of a site into what is inserted, at their ends and at their beginnings. A link's own
     // insertion is to stand behind its loops; `add_forces` puts it before those at the end, which is set right here.
-    void insert(int32_t site, const Insertions& insertions, Totals& totals) const {
+    void insert(int32_t site, Totals& totals) const {
         for (int part = 0; part < PARTS; part++) {
             vec against = {}, along = {}, square = {}, length = {};
             for (int mu = 0; mu < lattice.dim; mu++) {
@@ -140,7 +177,7 @@ struct Operators {
     }
 
     // Adds the forces of the plaquettes of a site to those of their links.
-    void add_forces(int32_t site, const Insertions& insertions) const {
+    void add_forces(int32_t site) const {
         const Place here{site, 0};
         const real half = 0.5;
         Ahead<Momentum<N>> next(lattice, forces, site);
@@ -177,7 +214,74 @@ struct Operators {
         }
         next.finish();
     }
+
+    // As above. A slice follows another through all stages while it is in the caches near the core.
+    template <class Begin, class Leave> void run(Barrier& barrier, Begin begin, Leave leave) {
+        const int64_t last = order.slices - 1;
+        const auto start = [&](int64_t row) {
+            each(row, [&](int32_t site) { begin(site), clear(begins, site); });
+        };
+        const auto loops = [&](int64_t row) { each(row, [&](int32_t site) { add_loops(site, totals[row]); }); };
+        const auto turn = [&](int64_t row) { each(row, [&](int32_t site) { insert(site, totals[row]); }); };
+        const auto kick = [&](int64_t row) { each(row, [&](int32_t site) { add_forces(site); }); };
+        const auto end = [&](int64_t row) { each(row, leave); };
+        each_row(order, last, start);
+        each_row(order, 0, start);
+        barrier.wait();
+        each_row_by_class(order, barrier, last, loops);
+        for (int64_t slice = 0; slice <= last; slice++) {
+            if (slice + 1 < last) each_row(order, slice + 1, start);
+            barrier.wait();
+            if (slice < last) each_row_by_class(order, barrier, slice, loops);
+            each_row(order, slice, turn);
+            barrier.wait();
+            if (slice > 0) each_row_by_class(order, barrier, slice - 1, kick);
+            if (slice > 1) each_row(order, slice - 1, end);
+        }
+        each_row_by_class(order, barrier, last, kick);
+        each_row(order, last, end);
+        each_row(order, 0, end);
+    }
+    void evaluate(double* values) const {
+        const double dim = lattice.dim, same = 2 * dim * (dim - 1) * N * lattice.lattice_sites;
+        values[0] = sum(totals, &Totals::plaquette);
+        values[5] = sum(totals, &Totals::squared_trace);
+        values[6] = sum(totals, &Totals::traced_square);
+        values[7] = sum(totals, &Totals::length);
+        values[1] = 0.5 * (sum(totals, &Totals::against) - same);
+        values[2] = 0.5 * sum(totals, &Totals::along) - 2 * values[6];
+        values[3] = 0.5 * sum(totals, &Totals::trace) - 2 * values[5];
+        values[4] = 0.5 * sum(totals, &Totals::conjugate) - 2 * values[7];
+    }
 };
+
+template <class Kind>
+int64_t sum_chains(const Sublattices& lattice, const real* links, int64_t chains, const double* weights, int64_t n, real* force,
+                   double* values, int64_t threads) {
+    const Order order(lattice);
+    const int64_t size = lattice.dim * lattice.lattice_sites * Link<N>::WIDTH;
+    const Sharing sharing(lattice, chains, threads);
+    huge_pages(force, chains * size * sizeof(real));
+    int64_t failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
+    for (int64_t chain = 0; chain < chains; chain++) {
+        Kind kind(lattice, order, weights + chain * n);
+        if (!kind.room()) {
+            failed++;
+            continue;
+        }
+        Barrier barrier;
+#pragma omp parallel num_threads(threads) if (sharing.rows)
+        {
+            barrier.join();
+            kind.run(
+                barrier, [&](int32_t site) { pack(lattice, links + chain * size, kind.links, site); },
+                [&](int32_t site) { unpack(lattice, kind.forces, force + chain * size, site); });
+        }
+        kind.evaluate(values + chain * n);
+    }
+    return failed;
+}
 
 }  // namespace
 
@@ -186,46 +290,6 @@ struct Operators {
 extern "C" int64_t link_operators(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
                                   const double* weights, int64_t n, real* force, double* values, int64_t threads) {
     const Sublattices lattice(dim, extents, nodes);
-    const Order order(lattice);
-    const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH, rows = order.slices * order.rows;
-    const Sharing sharing(lattice, chains, threads);
-    huge_pages(force, chains * size * sizeof(real));
-    int64_t failed = 0;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
-    for (int64_t chain = 0; chain < chains; chain++) {
-        const Operators operators(lattice);
-        if (!operators.room()) {
-            failed++;
-            continue;
-        }
-        std::vector<Totals> totals(rows);
-        Barrier barrier;
-        const Insertions insertions(weights + chain * n);
-        const auto each = [&](int64_t row, auto f) {
-            for (int64_t i = 0; i < order.row_size; i++) f(order.row(0, row)[i]);
-        };
-#pragma omp parallel num_threads(threads) if (sharing.rows)
-        {
-            barrier.join();
-#pragma omp for schedule(static)
-            for (int64_t row = 0; row < rows; row++)
-                each(row, [&](int32_t site) {
-                    pack(lattice, links + chain * size, operators.links, site);
-                    for (int mu = 0; mu < dim; mu++)
-                        for (int part = 0; part < PARTS; part++) *operators.begins.at(site, mu, part) = Link<N>{};
-                });
-            slice_by_slice(
-                order, barrier,
-                [&](int64_t row) { each(row, [&](int32_t site) { operators.add_loops(site, totals[row]); }); },
-                [&](int64_t row) { each(row, [&](int32_t site) { operators.insert(site, insertions, totals[row]); }); });
-            slice_by_slice(
-                order, barrier,
-                [&](int64_t row) { each(row, [&](int32_t site) { operators.add_forces(site, insertions); }); },
-                [&](int64_t row) {
-                    each(row, [&](int32_t site) { unpack(lattice, operators.forces, force + chain * size, site); });
-                });
-        }
-        evaluate(lattice, totals, values + chain * n);
-    }
-    return failed;
+    return n == 1 ? sum_chains<Plaquettes>(lattice, links, chains, weights, n, force, values, threads)
+                  : sum_chains<Operators>(lattice, links, chains, weights, n, force, values, threads);
 }
