@@ -186,7 +186,12 @@ INLINE void turned(real along, real against, const Link<1>& a, Link<1>& out) {
     out.re = (along + against) * a.re, out.im = (along - against) * a.im;
 }
 
-// sum += weight * a
+// a + b, and sum += weight * a
+template <int N> INLINE void add(const Link<N>& a, const Link<N>& b, Link<N>& out) {
+    const vec *first = reinterpret_cast<const vec*>(&a), *second = reinterpret_cast<const vec*>(&b);
+    vec* to = reinterpret_cast<vec*>(&out);
+    for (size_t k = 0; k < sizeof(a) / sizeof(vec); k++) to[k] = first[k] + second[k];
+}
 template <int N> INLINE void add(real weight, const Link<N>& a, Link<N>& sum) {
     const vec* from = reinterpret_cast<const vec*>(&a);
     vec* to = reinterpret_cast<vec*>(&sum);

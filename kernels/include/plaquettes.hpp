@@ -57,6 +57,7 @@ template <int N> INLINE void kick_plaquettes(const Sublattices& lattice, const F
     for (int part = 0; part < PARTS; part++) {
         Link<N> ahead[2], left, right, room[2];
         Momentum<N> own[DIMS];
+        vec sum = {};
         const auto meet = [&](int mu, int nu, int plane) {
             link_product<false, true, false>(links.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
                                              links.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead[plane % 2]);
@@ -75,11 +76,10 @@ template <int N> INLINE void kick_plaquettes(const Sublattices& lattice, const F
                 kick_product<false>(a, right, factor, own[mu], &own[nu]);
                 kick_product<true>(d, left, -factor, next.at(mu, nu, part));
                 kick_product<false>(right, a, factor, next.at(nu, mu, part));
-                if (action) {
-                    const vec trace = overlap(left, d);
-                    for (int l = 0; l < L; l++) (*action)[part * L + l] -= couplings.weight[mu][nu] * double(trace[l]);
-                }
+                if (action) sum += real(couplings.weight[mu][nu]) * overlap(left, d);
             }
+        if (action)
+            for (int l = 0; l < L; l++) (*action)[part * L + l] -= double(sum[l]);
         for (int mu = 0; mu < lattice.dim; mu++) *momenta.at(site, mu, part) = own[mu];
     }
     next.finish();

@@ -188,14 +188,12 @@ struct Operators : Plaquettes {
             each_plane(site, part, [&](int mu, int nu, const Link<N>& across, const Link<N>& corner) {
                 const Link<N>&a = *links.at(site, mu, part), &d = *links.at(site, nu, part);
                 // before M2, and the adjoint before M3
-                second = begins.fetch(lattice, lattice.up(here, mu), nu, part, room);
-                add(1, *ends.at(site, mu, part), second);
-                third = begins.fetch(lattice, lattice.up(here, nu), mu, part, room);
-                add(1, *ends.at(site, nu, part), third);
-                vec re, im;
-                trace(across, corner, re, im);
+                add(*ends.at(site, mu, part), begins.fetch(lattice, lattice.up(here, mu), nu, part, room), second);
+                add(*ends.at(site, nu, part), begins.fetch(lattice, lattice.up(here, nu), mu, part, room), third);
                 const real even = insertions.plaquette_trace + insertions.plaquette_conjugate;
                 const real odd = insertions.plaquette_trace - insertions.plaquette_conjugate;
+                vec re = {}, im = {};
+                if (even != 0 || odd != 0) trace(across, corner, re, im);
                 add_number(insertions.number + even * re, odd * im, second);
                 if constexpr (N > 3) {
                     link_product<false, false, false>(across, corner, inside);
