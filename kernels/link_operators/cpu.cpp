@@ -78,13 +78,15 @@ struct Plaquettes {
         each_row(order, last, start);
         each_row(order, 0, start);
         barrier.wait();
-        each_row_by_class(order, barrier, last, kick);  // which enters the first slice
-        for (int64_t slice = 0; slice < last; slice++) {
-            if (slice + 1 < last) each_row(order, slice + 1, start);
-            barrier.wait();
-            each_row_by_class(order, barrier, slice, kick);
-            each_row(order, slice, end);
-        }
+        each_row(order, barrier, last, kick, [](int64_t) {});  // which enters the first slice
+        for (int64_t slice = 0; slice < last; slice++)
+            each_row(
+                order, barrier, slice,
+                [&](int64_t row) {
+                    if (slice + 1 < last) start(row + order.rows);
+                    kick(row);
+                },
+                end);
         each_row(order, last, end);
     }
     void evaluate(double* values) const { values[0] = -sum(totals, &Totals::plaquette); }  // as of an action
@@ -223,21 +225,27 @@ struct Operators : Plaquettes {
         const auto turn = [&](int64_t row) { each(row, [&](int32_t site) { insert(site, totals[row]); }); };
         const auto kick = [&](int64_t row) { each(row, [&](int32_t site) { add_forces(site); }); };
         const auto end = [&](int64_t row) { each(row, leave); };
+        const auto nothing = [](int64_t) {};
         each_row(order, last, start);
         each_row(order, 0, start);
         barrier.wait();
-        each_row_by_class(order, barrier, last, loops);
-        for (int64_t slice = 0; slice <= last; slice++) {
-            if (slice + 1 < last) each_row(order, slice + 1, start);
-            barrier.wait();
-            if (slice < last) each_row_by_class(order, barrier, slice, loops);
-            each_row(order, slice, turn);
-            barrier.wait();
-            if (slice > 0) each_row_by_class(order, barrier, slice - 1, kick);
-            if (slice > 1) each_row(order, slice - 1, end);
+        each_row(order, barrier, last, loops, nothing);
+        for (int64_t slice = 0; slice < last; slice++) {
+            each_row(
+                order, barrier, slice,
+                [&](int64_t row) {
+                    if (slice + 1 < last) start(row + order.rows);
+                    loops(row);
+                },
+                turn);
+            if (slice == 1) each_row(order, barrier, 0, kick, nothing);
+            if (slice > 1) each_row(order, barrier, slice - 1, kick, end);
         }
-        each_row_by_class(order, barrier, last, kick);
-        each_row(order, last, end);
+        each_row(order, last, turn);
+        barrier.wait();
+        if (last > 1) each_row(order, barrier, last - 1, kick, end);
+        else each_row(order, barrier, 0, kick, nothing);
+        each_row(order, barrier, last, kick, end);
         each_row(order, 0, end);
     }
     void evaluate(double* values) const {
