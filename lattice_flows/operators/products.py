@@ -58,7 +58,7 @@ class LoopProducts:
 
     def force(self, links: Tensor) -> Tensor:
         """The tangent field F of the shape of links with W(move(U, t X)) = W(U) + t inner(X, F) + O(t^2)."""
-        return autograd_force(self.value, links, self._space(links))
+        return autograd_force(self.value, links, self.space_of(links))
 
     def laplacian(self, links: Tensor) -> Tensor:
         """sum over links and a of the second derivatives of W along the generators T_a, `(*batch,)`.
@@ -68,7 +68,7 @@ class LoopProducts:
         return self._sum(links, self.derivative)
 
     def _sum(self, links: Tensor, coefficients: Mapping[Monomial, Fraction | int]) -> Tensor:
-        space, traces = self._space(links), {}
+        space, traces = self.space_of(links), {}
         axes = tuple(range(-self.algebra.dim, 0))
 
         def trace(loop: Loop) -> Tensor:
@@ -86,7 +86,8 @@ class LoopProducts:
                 total = total + float(coefficient) * space.volume
         return total
 
-    def _space(self, links: Tensor) -> GaugeField:
+    def space_of(self, links: Tensor) -> GaugeField:
+        """The space of links; InvalidInput if they do not fit the operator."""
         dim, element = self.algebra.dim, len(self.group.element_shape)
         sites = links.shape[: links.ndim - element][-dim:]
         if links.ndim < dim + 1 + element or min(sites) < self._least:
