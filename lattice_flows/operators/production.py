@@ -101,28 +101,23 @@ def vector_field(
         >>> operators = production(SU(3), 4)
         >>> field = vector_field(operators, (0.05, 0.003), GaugeField(SU(3), (4, 4, 4, 4)).cold(1))
         >>> field.divergence, field.values, float(field.force.abs().max())
-        (tensor([-1228.8000], dtype=torch.float64), tensor([[4608.,    0.]], dtype=torch.float64), 0.0)
+        (tensor([-491.5200], dtype=torch.float64), tensor([[4608.,    0.]], dtype=torch.float64), 0.0)
     """
-    if len({(operator.group, operator.dim) for operator in operators}) != 1:
-        raise InvalidInput(f"a vector field needs operators of one group and dimension, got {list(operators)}")
-    first, leading = operators[0], all(operator.leading for operator in operators)
-    group, dim = first.group, first.dim
+    group, dim, leading, mix, change, constant = _table(tuple(operators), links.device)
     space = next_to_leading(group, dim)[0 if leading else 1].space_of(links)
-    batch, extents = space.batch(links), space.lattice.extents
+    batch, flat = space.batch(links), links.reshape(-1, *space.shape)
     c = torch.as_tensor(coefficients, dtype=torch.float64, device=links.device)
-    if c.shape not in ((len(operators),), (*batch, len(operators))):
-        raise InvalidInput(f"coefficients must be ({len(operators)},) or (*batch, ..) as links, got {tuple(c.shape)}")
-    used = slice(1 if leading else OPERATORS)
-    mix = torch.from_numpy(np.stack([operator.weights for operator in operators])[:, used]).to(links.device)
-    flat = links.reshape(-1, *space.shape)
+    if c.shape not in ((len(mix),), (*batch, len(mix))):
+        raise InvalidInput(
+            f"coefficients must be ({len(mix)},) or {(*batch, len(mix))} for these operators and links, got "
+            f"{tuple(c.shape)}"
+        )
+    if not available(space.lattice.extents, group.n, flat):
+        _say(f"{group} on {space.lattice}, {links.device}")
     weights = (c @ mix).broadcast_to(*batch, mix.shape[1]).reshape(len(flat), -1)
-    if not available(extents, group.n, flat):
-        _say(extents, f"{group} on {space.lattice}, {links.device}")
-    force, sums = link_operators(flat, extents, weights)
+    force, sums = link_operators(flat, space.lattice.extents, weights)
     sums = sums.reshape(*batch, -1)
-    matrix, constant = (torch.from_numpy(table).to(links.device) for table in _laplacian(group, dim))
-    changes = sums @ matrix[used, used].T + constant[used] * space.volume
-    laplacians = changes @ mix.T
+    laplacians = sums @ change.T + constant * space.volume
     return VectorField(force.reshape(links.shape), (laplacians * c).sum(-1), sums @ mix.T, laplacians)
 
 
@@ -164,7 +159,7 @@ def production(group: Group, dim: int) -> tuple[WeightedSum, WeightedSum]:
         >>> plaquette.value(cold), plaquette.laplacian(cold)  # -4 C_F times the value
         (tensor([4608.], dtype=torch.float64), tensor([-24576.], dtype=torch.float64))
         >>> square.value(cold), square.laplacian(cold)
-        (tensor([0.], dtype=torch.float64), tensor([147456.], dtype=torch.float64))
+        (tensor([0.], dtype=torch.float64), tensor([245760.], dtype=torch.float64))
     """
     return (
         WeightedSum(group, dim, "plaquette", [1, 0, 0, 0, 0, 0, 0, 0]),
@@ -194,6 +189,20 @@ def _laplacian(group: Group, dim: int) -> tuple[np.ndarray, np.ndarray]:
     return matrix, constant
 
 
+@functools.lru_cache(maxsize=64)
+def _table(
+    operators: tuple[WeightedSum, ...], device: torch.device
+) -> tuple[Group, int, bool, Tensor, Tensor, Tensor]:
+    """The group, the dimension, whether all are plaquettes; the operators and their Laplacians by the kernel's sums."""
+    if len({(operator.group, operator.dim) for operator in operators}) != 1:
+        raise InvalidInput(f"a vector field needs operators of one group and dimension, got {list(operators)}")
+    first, leading = operators[0], all(operator.leading for operator in operators)
+    matrix, constant = _laplacian(first.group, first.dim)
+    mix, used = np.stack([operator.weights for operator in operators]), slice(1 if leading else OPERATORS)
+    tables = (torch.tensor(table, device=device) for table in (mix[:, used], (mix @ matrix)[:, used], mix @ constant))
+    return first.group, first.dim, leading, *tables
+
+
 @functools.cache
-def _say(extents: tuple[int, ...], what: str) -> None:
+def _say(what: str) -> None:
     log.warning("no kernel for loop operators of %s: their PyTorch reference runs, which is slower", what)
