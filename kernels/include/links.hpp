@@ -130,6 +130,74 @@ template <int N> INLINE vec retrace(const Link<N>& a) {
 INLINE vec retrace(const Link<2>& a) { return 2 * a.w; }
 INLINE vec retrace(const Link<1>& a) { return a.re; }
 
+// Re tr(a b)
+template <int N> INLINE vec retrace(const Link<N>& a, const Link<N>& b) {
+    vec sum = {};
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            sum += a.re[i][j] * b.re[j][i];
+            sum -= a.im[i][j] * b.im[j][i];
+        }
+    return sum;
+}
+INLINE vec retrace(const Link<2>& a, const Link<2>& b) { return 2 * (a.w * b.w - a.x * b.x - a.y * b.y - a.z * b.z); }
+INLINE vec retrace(const Link<1>& a, const Link<1>& b) { return a.re * b.re - a.im * b.im; }
+
+// tr(a b), and tr a
+template <int N> INLINE void trace(const Link<N>& a, const Link<N>& b, vec& re, vec& im) {
+    re = retrace(a, b), im = vec{};
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            im += a.re[i][j] * b.im[j][i];
+            im += a.im[i][j] * b.re[j][i];
+        }
+}
+INLINE void trace(const Link<2>& a, const Link<2>& b, vec& re, vec& im) { re = retrace(a, b), im = vec{}; }
+INLINE void trace(const Link<1>& a, const Link<1>& b, vec& re, vec& im) {
+    re = retrace(a, b), im = a.re * b.im + a.im * b.re;
+}
+template <int N> INLINE void trace(const Link<N>& a, vec& re, vec& im) {
+    re = retrace(a), im = vec{};
+    for (int i = 0; i < N; i++) im += a.im[i][i];
+}
+INLINE void trace(const Link<2>& a, vec& re, vec& im) { re = retrace(a), im = vec{}; }
+INLINE void trace(const Link<1>& a, vec& re, vec& im) { re = a.re, im = a.im; }
+
+// sum += number
+template <int N> INLINE void add_number(vec re, vec im, Link<N>& sum) {
+    for (int i = 0; i < N; i++) sum.re[i][i] += re, sum.im[i][i] += im;
+}
+INLINE void add_number(vec re, vec, Link<2>& sum) { sum.w += re; }  // that of SU(2) is real
+INLINE void add_number(vec re, vec im, Link<1>& sum) { sum.re += re, sum.im += im; }
+
+// along * a + against * a^dagger
+template <int N> INLINE void turned(real along, real against, const Link<N>& a, Link<N>& out) {
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            out.re[i][j] = along * a.re[i][j] + against * a.re[j][i];
+            out.im[i][j] = along * a.im[i][j] - against * a.im[j][i];
+        }
+}
+INLINE void turned(real along, real against, const Link<2>& a, Link<2>& out) {
+    const real even = along + against, odd = along - against;
+    out.w = even * a.w, out.x = odd * a.x, out.y = odd * a.y, out.z = odd * a.z;
+}
+INLINE void turned(real along, real against, const Link<1>& a, Link<1>& out) {
+    out.re = (along + against) * a.re, out.im = (along - against) * a.im;
+}
+
+// a + b, and sum += weight * a
+template <int N> INLINE void add(const Link<N>& a, const Link<N>& b, Link<N>& out) {
+    const vec *first = reinterpret_cast<const vec*>(&a), *second = reinterpret_cast<const vec*>(&b);
+    vec* to = reinterpret_cast<vec*>(&out);
+    for (size_t k = 0; k < sizeof(a) / sizeof(vec); k++) to[k] = first[k] + second[k];
+}
+template <int N> INLINE void add(real weight, const Link<N>& a, Link<N>& sum) {
+    const vec* from = reinterpret_cast<const vec*>(&a);
+    vec* to = reinterpret_cast<vec*>(&sum);
+    for (size_t k = 0; k < sizeof(a) / sizeof(vec); k++) to[k] += weight * from[k];
+}
+
 // Takes the rounding of a few products out of a link: rows orthonormal up to the square of what they lacked, and the last
 // row of SU(3) from the others. The phase of larger determinants drifts by rounding, until they go back to memory.
 template <int N> INLINE void neaten(Link<N>& m) {

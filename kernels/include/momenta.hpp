@@ -5,16 +5,29 @@
 
 // Anti-Hermitian matrices: re + i im above the diagonal, and i d on it.
 template <int N> struct Momentum {
-    static constexpr int PAIRS = N * (N - 1) / 2, NORMALS = N * N - 1;
+    static constexpr int PAIRS = N * (N - 1) / 2, NORMALS = N * N - 1, WIDTH = 2 * N * N;
     vec re[PAIRS], im[PAIRS], d[N];
+    INLINE void to_record(vec (&tile)[WIDTH]) const {
+        for (int i = 0, k = 0; i < N; i++) {
+            tile[2 * (i * N + i)] = vec{}, tile[2 * (i * N + i) + 1] = d[i];
+            for (int j = i + 1; j < N; j++, k++) {
+                tile[2 * (i * N + j)] = re[k], tile[2 * (j * N + i)] = -re[k];
+                tile[2 * (i * N + j) + 1] = tile[2 * (j * N + i) + 1] = im[k];
+            }
+        }
+    }
 };
 template <> struct Momentum<2> {  // i (x, y, z) . sigma
-    static constexpr int NORMALS = 3;
+    static constexpr int NORMALS = 3, WIDTH = 8;
     vec x, y, z;
+    INLINE void to_record(vec (&m)[WIDTH]) const {
+        m[0] = m[6] = vec{}, m[1] = z, m[7] = -z, m[2] = y, m[4] = -y, m[3] = m[5] = x;
+    }
 };
 template <> struct Momentum<1> {
-    static constexpr int NORMALS = 1;
+    static constexpr int NORMALS = 1, WIDTH = 1;
     vec angle;
+    INLINE void to_record(vec (&tile)[WIDTH]) const { tile[0] = angle; }
 };
 
 // -tr X^2, or X^2 / 2 of an angle: half of the square of a momentum.

@@ -53,18 +53,14 @@ template <int N> INLINE void kick_plaquettes(const Sublattices& lattice, const F
                                              const Field<Momentum<N>>& momenta, const Couplings& couplings, real size,
                                              int32_t site, double (*action)[NODES]) {
     const Place here{site, 0};
-    Momentum<N> across[DIMS][DIMS][PARTS];  // what links beyond the border of all sublattices get
+    Ahead<Momentum<N>> next(lattice, momenta, site);
     for (int part = 0; part < PARTS; part++) {
         Link<N> ahead[2], left, right, room[2];
         Momentum<N> own[DIMS];
+        vec sum = {};
         const auto meet = [&](int mu, int nu, int plane) {
             link_product<false, true, false>(links.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
                                              links.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead[plane % 2]);
-        };
-        const auto beyond = [&](int mu, int nu) -> Momentum<N>& {
-            const Place there = lattice.up(here, nu);
-            if (there.border == 0) return *momenta.at(there.site, mu, part);
-            return across[mu][nu][part] = Momentum<N>{};
         };
         for (int mu = 0; mu < lattice.dim; mu++) own[mu] = *momenta.at(site, mu, part);
         meet(0, 1, 0);
@@ -78,26 +74,13 @@ template <int N> INLINE void kick_plaquettes(const Sublattices& lattice, const F
                 if (nu + 1 < lattice.dim) meet(mu, nu + 1, plane + 1);
                 else if (mu + 2 < lattice.dim) meet(mu + 1, mu + 2, plane + 1);
                 kick_product<false>(a, right, factor, own[mu], &own[nu]);
-                kick_product<true>(d, left, -factor, beyond(mu, nu));
-                kick_product<false>(right, a, factor, beyond(nu, mu));
-                if (action) {
-                    const vec trace = overlap(left, d);
-                    for (int l = 0; l < L; l++) (*action)[part * L + l] -= couplings.weight[mu][nu] * double(trace[l]);
-                }
+                kick_product<true>(d, left, -factor, next.at(mu, nu, part));
+                kick_product<false>(right, a, factor, next.at(nu, mu, part));
+                if (action) sum += real(couplings.weight[mu][nu]) * overlap(left, d);
             }
+        if (action)
+            for (int l = 0; l < L; l++) (*action)[part * L + l] -= double(sum[l]);
         for (int mu = 0; mu < lattice.dim; mu++) *momenta.at(site, mu, part) = own[mu];
     }
-    constexpr int VECTORS = sizeof(Momentum<N>) / sizeof(vec);
-    for (int nu = 0; nu < lattice.dim; nu++) {
-        const Place there = lattice.up(here, nu);
-        for (int mu = 0; mu < lattice.dim; mu++) {
-            if (mu == nu || there.border == 0) continue;
-            const vec* from = reinterpret_cast<const vec*>(across[mu][nu]);
-            for (int part = 0; part < PARTS; part++) {
-                vec* to = reinterpret_cast<vec*>(momenta.at(there.site, mu, part));
-                const auto lanes_of = lattice.from[INSIDE - there.border][part];
-                for (int k = 0; k < VECTORS; k++) to[k] += permuted(from + k, VECTORS, lanes_of);
-            }
-        }
-    }
+    next.finish();
 }

@@ -60,6 +60,7 @@ struct Order {
     int64_t slices, rows, row_size;
     std::vector<int32_t> sites;
     std::vector<int64_t> ends;  // of classes, among the rows of a slice in their order
+    std::vector<std::vector<int64_t>> complete;  // the rows that nothing else of their slice enters after a row
 
     Order(const Sublattices& lattice, int reach = 1) {
         int64_t extent[DIMS] = {};
@@ -78,6 +79,9 @@ struct Order {
             }
             ends.push_back(done);
         }
+        complete.resize(rows);
+        for (int64_t k = 0; k < rows; k++)
+            complete[std::max(number[k], number[(k + rows - 1) % rows])].push_back(number[k]);
         sites.resize(lattice.sites);
         for (int64_t s = 0; s < lattice.sites; s++) {
             const int64_t slice = s / lattice.stride[a] % slices, place = s / lattice.stride[b] % rows;
@@ -90,6 +94,25 @@ struct Order {
     int64_t end(int c) const { return ends[c]; }
     const int32_t* row(int64_t slice, int64_t number) const { return &sites[(slice * rows + number) * row_size]; }
 };
+
+// Shares out the rows of a slice among the threads of a team, all of which call this.
+template <class F> INLINE void each_row(const Order& order, int64_t slice, F f) {
+#pragma omp for schedule(static) nowait
+    for (int64_t row = 0; row < order.rows; row++) f(slice * order.rows + row);
+}
+// The same for what enters the next row, too, one class after the other, and leaves rows of the slice that are complete. All
+// wait for its end.
+template <class Enter, class Leave>
+INLINE void each_row(const Order& order, Barrier& barrier, int64_t slice, Enter enter, Leave leave) {
+    for (int c = 0; c < order.classes(); c++) {
+#pragma omp for schedule(static) nowait
+        for (int64_t row = order.begin(c); row < order.end(c); row++) {
+            enter(slice * order.rows + row);
+            for (int64_t other : order.complete[row]) leave(slice * order.rows + other);
+        }
+        barrier.wait();
+    }
+}
 
 // Asks for the links that the next site will read, where the field is larger than the caches near the core.
 template <int N> INLINE void prefetch_site(const Sublattices& lattice, const Field<Link<N>>& field, int32_t site, int part, bool below) {

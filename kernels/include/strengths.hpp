@@ -13,19 +13,6 @@ template <int N> INLINE vec half_inner(const Momentum<N>& p, const Momentum<N>& 
 INLINE vec half_inner(const Momentum<2>& p, const Momentum<2>& q) { return 2 * (p.x * q.x + p.y * q.y + p.z * q.z); }
 INLINE vec half_inner(const Momentum<1>& p, const Momentum<1>& q) { return real(0.5) * p.angle * q.angle; }
 
-// Re tr(a b)
-template <int N> INLINE vec retrace(const Link<N>& a, const Link<N>& b) {
-    vec sum = {};
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) {
-            sum += a.re[i][j] * b.re[j][i];
-            sum -= a.im[i][j] * b.im[j][i];
-        }
-    return sum;
-}
-INLINE vec retrace(const Link<2>& a, const Link<2>& b) { return 2 * (a.w * b.w - a.x * b.x - a.y * b.y - a.z * b.z); }
-INLINE vec retrace(const Link<1>& a, const Link<1>& b) { return a.re * b.re - a.im * b.im; }
-
 // Half of what `kick` takes of U(1), whose force is that of half of the action of SU(N).
 template <int N> constexpr real PART_OF_KICK = N == 1 ? 0.5 : 1;
 

@@ -201,6 +201,41 @@ template <class Element> struct Field {
     }
 };
 
+// The elements one step ahead of a site, while things are added to them: those themselves, or, beyond the border of all
+// sublattices, sums that `finish` adds once all parts are done.
+template <class Element> struct Ahead {
+    const Sublattices& lattice;
+    const Field<Element>& field;
+    int32_t site;
+    Element beyond[DIMS][DIMS][PARTS];  // U_mu of a site further along nu
+
+    Ahead(const Sublattices& lattice_, const Field<Element>& field_, int32_t site_)
+        : lattice(lattice_), field(field_), site(site_) {}
+
+    // To be called once for each part.
+    INLINE Element& at(int mu, int nu, int part) {
+        const Place there = lattice.up({site, 0}, nu);
+        if (there.border == 0) return *field.at(there.site, mu, part);
+        return beyond[mu][nu][part] = Element{};
+    }
+
+    INLINE void finish() {
+        constexpr int VECTORS = sizeof(Element) / sizeof(vec);
+        for (int nu = 0; nu < lattice.dim; nu++) {
+            const Place there = lattice.up({site, 0}, nu);
+            for (int mu = 0; mu < lattice.dim; mu++) {
+                if (mu == nu || there.border == 0) continue;
+                const vec* from = reinterpret_cast<const vec*>(beyond[mu][nu]);
+                for (int part = 0; part < PARTS; part++) {
+                    vec* to = reinterpret_cast<vec*>(field.at(there.site, mu, part));
+                    const auto lanes_of = lattice.from[INSIDE - there.border][part];
+                    for (int k = 0; k < VECTORS; k++) to[k] += permuted(from + k, VECTORS, lanes_of);
+                }
+            }
+        }
+    }
+};
+
 // Writes records wherever they lie.
 template <int width, int first = 0> INLINE void scatter_tile(real* const (&record)[L], const vec (&tile)[width]) {
     constexpr int size = std::min(L, width - first);

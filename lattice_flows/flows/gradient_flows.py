@@ -8,12 +8,19 @@ from typing import Annotated, Literal
 import torch
 
 from lattice_flows.config.rules import Settings, at_least, at_most
+from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice
 from lattice_flows.layers.gradient_flow import GradientFlow
-from lattice_flows.operators import ForceFields
+from lattice_flows.operators import merged, production
 
+SETS = {
+    "plaquette": lambda group, dim: production(group, dim)[:1],
+    "production": production,
+    "next_to_leading": merged,
+}
+"""The sets of operators by name."""
 Number = Annotated[int, at_least(1), at_most(1000)]
 
 
@@ -34,7 +41,8 @@ def gradient(
 
     Args:
         lattice: a `Lattice`, or its extents, each longer than the loops.
-        operators: "plaquette", "production" or "next_to_leading": see `lattice_flows.operators.ForceFields`.
+        operators: "plaquette"; "production", the plaquette and Q'; or "next_to_leading", all that
+            `lattice_flows.operators.merged` has.
         knots: the number of times at which each coefficient has a value; it is a polynomial between them.
         steps: the number of steps of the integrator.
         dtype: float32 or float64. Default: torch's.
@@ -48,8 +56,9 @@ def gradient(
         Flow: SU(3) on 4x4x4x4, 1 layers (GradientFlow), 40 parameters
     """
     space = GaugeField(group, lattice)
-    fields = ForceFields(group, space.dim, operators)
-    layer = GradientFlow(space, fields, knots=knots, steps=steps, dtype=dtype)
+    if operators not in SETS:
+        raise InvalidInput(f"operators must be one of {', '.join(SETS)}, got {operators!r}")
+    layer = GradientFlow(space, SETS[operators](group, space.dim), knots=knots, steps=steps, dtype=dtype)
     same = functools.partial(gradient, group, operators=operators, knots=knots, steps=steps, dtype=dtype)
     return Flow(space, [layer], rebuild=same)
 

@@ -1,5 +1,6 @@
 """Gradient flows: layers that integrate forces of operators, with a divergence in closed form."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.base import Transform
-from lattice_flows.operators import ForceFields
+from lattice_flows.operators.production import WeightedSum, derivatives, merged, vector_field
 
 STAGES = tuple(zip(
     (0.0, -567301805773 / 1357537059087, -2404267990393 / 2016746695238, -3550918686646 / 2091501179385,
@@ -32,7 +33,7 @@ class GradientFlow(Transform):
 
     Args:
         space: of the links.
-        fields: the forces; by default those of the next-to-leading order.
+        operators: W_i, such as `production(group, dim)`. Default: `merged(group, dim)`.
         knots: the number of values of each c_i; they are 0 at first.
         steps: the number of steps from t = 0 to 1.
         dtype: of the coefficients.
@@ -45,8 +46,9 @@ class GradientFlow(Transform):
 
     Example:
         >>> from lattice_flows import SU
+        >>> from lattice_flows.operators import production
         >>> space = GaugeField(SU(2), (4, 4))
-        >>> layer = GradientFlow(space, ForceFields(SU(2), 2, "plaquette"))
+        >>> layer = GradientFlow(space, production(SU(2), 2)[:1])
         >>> _ = layer.coefficients.data.fill_(0.1)
         >>> y, logdet = layer(space.cold(1))  # the maximum of W: the flow contracts there
         >>> print(f"{logdet.item():.2f}")
@@ -59,7 +61,7 @@ class GradientFlow(Transform):
     def __init__(
         self,
         space: GaugeField,
-        fields: ForceFields | None = None,
+        operators: Sequence[WeightedSum] | None = None,
         *,
         knots: int = 5,
         steps: int = 6,
@@ -67,12 +69,12 @@ class GradientFlow(Transform):
     ):
         super().__init__()
         self.space = gauge_field(space)
-        self.fields = ForceFields(space.group, space.dim) if fields is None else fields
+        self.operators = tuple(merged(space.group, space.dim) if operators is None else operators)
         for name, value in (("knots", knots), ("steps", steps)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidInput(f"{name} must be an integer >= 1, got {value!r}")
         self.steps = steps
-        self.coefficients = nn.Parameter(torch.zeros(knots, len(self.fields), dtype=dtype))
+        self.coefficients = nn.Parameter(torch.zeros(knots, len(self.operators), dtype=dtype))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return _Transport.apply(self.space.check(x), self.coefficients, self, 0.0, 1.0)
@@ -110,7 +112,8 @@ class _Velocity(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, c: Tensor, layer: GradientFlow) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, c)
         ctx.layer = layer
-        return layer.fields.of(x, c)
+        found = vector_field(layer.operators, c, x)
+        return found.force, found.divergence
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -119,7 +122,7 @@ class _Velocity(torch.autograd.Function):
         along = space.gradient(cold, gradients[0])  # the tangent X with inner(X, F) as the derivative asks for
         with torch.enable_grad():
             inputs = x.detach().requires_grad_(), c.detach().requires_grad_()
-            laplacians, slopes = ctx.layer.fields.derivatives(inputs[0], along)
+            laplacians, slopes = derivatives(ctx.layer.operators, inputs[0], along)
             total = ((slopes + gradients[1].unsqueeze(-1) * laplacians) @ inputs[1]).sum()
             return *torch.autograd.grad(total, inputs), None
 

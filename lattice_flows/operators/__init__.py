@@ -2,12 +2,12 @@
 
 from lattice_flows.operators.algebra import LoopAlgebra
 from lattice_flows.operators.base import Operator
-from lattice_flows.operators.fields import ForceFields
 from lattice_flows.operators.loops import LoopSum, plaquettes, rectangles
 from lattice_flows.operators.pairs import NextToLeading
+from lattice_flows.operators.production import VectorField, WeightedSum, merged, production, vector_field
 from lattice_flows.operators.products import LoopProducts, next_to_leading
 
 __all__ = [
-    "ForceFields", "LoopAlgebra", "LoopProducts", "LoopSum", "NextToLeading", "Operator", "next_to_leading", "plaquettes",
-    "rectangles",
+    "LoopAlgebra", "LoopProducts", "LoopSum", "NextToLeading", "Operator", "VectorField", "WeightedSum", "merged",
+    "next_to_leading", "plaquettes", "production", "rectangles", "vector_field",
 ]  # fmt: skip

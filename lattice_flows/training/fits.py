@@ -1,6 +1,7 @@
 """Fits of gradient flows to a path of densities: linear, without a derivative of the flow."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.actions import Action
 from lattice_flows.layers.gradient_flow import GradientFlow
-from lattice_flows.operators import ForceFields
+from lattice_flows.operators.production import WeightedSum, derivatives
 from lattice_flows.sampling import HeatBath, OverRelaxation, Streams, start
 
 LEAST = 1e-5
@@ -39,11 +40,11 @@ def regression(x: Tensor, y: Tensor) -> Fit:
 
 @torch.no_grad()
 def zeros_along_path(
-    fields: ForceFields, begin: Action, end: Action, t: float, streams: Streams, sweeps: int
+    operators: Sequence[WeightedSum], begin: Action, end: Action, t: float, streams: Streams, sweeps: int
 ) -> tuple[Tensor, Tensor]:
     """Lap W_i - dS_t.dW_i and dS/dt in chains of exp(-S_t), where S_t = S_0 + t (S_1 - S_0).
 
-    The field sum_i c_i F_i carries these densities if sum_i c_i (Lap W_i - dS_t.dW_i) - dS/dt does not depend on the
+    The field of sum_i c_i W_i carries these densities if sum_i c_i (Lap W_i - dS_t.dW_i) - dS/dt does not depend on the
     configuration: fit the second result by the first. Chains begin hot, and make sweeps of heat bath and
     over-relaxation; at S_t = 0 they need none.
 
@@ -62,7 +63,7 @@ def zeros_along_path(
         state, _ = over_relaxation.step(state, streams)
     zeros = []
     for x in state.x.split(BATCH):
-        laplacians, slopes = fields.derivatives(x, action.force(x))
+        laplacians, slopes = derivatives(operators, x, action.force(x))
         zeros.append(laplacians - slopes)
     return torch.cat(zeros), (end(state.x) - begin(state.x)).double()
 

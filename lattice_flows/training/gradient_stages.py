@@ -93,7 +93,7 @@ def _at_knot(layer: GradientFlow, action: Action, settings: Any, knot: int, x: T
     own = world.share(settings.fit_chains)
     streams = Streams(settings.seed, tuple(own)).branch("fit", knot)
     zeros, change = zeros_along_path(
-        layer.fields, action.at(0.0), action, layer.knots[knot], streams, settings.fit_sweeps
+        layer.operators, action.at(0.0), action, layer.knots[knot], streams, settings.fit_sweeps
     )
     fit = regression(world.all_gather(zeros), world.all_gather(change))
     layer.coefficients[knot] = fit.coefficients.to(layer.coefficients)

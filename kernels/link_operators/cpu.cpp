@@ -1,0 +1,301 @@
+// link_operators for CPUs: sums of operators of plaquettes and of pairs of them, and their force, 16 sublattices at once.
+#define SAME_BITS
+#include "plaquettes.hpp"
+
+constexpr int N = SIZE;
+constexpr double ONES[DIMS * DIMS] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+namespace {
+
+// What the derivative of the sum of weighted operators inserts into the loops: R that of a link, t = tr R, P a plaquette.
+struct Insertions {
+    real along, against, trace, conjugate;                      // R, R^dagger, t and t* before the loops of a link
+    real number, plaquette_trace, plaquette_conjugate, square;  // 1, tr P, (tr P)* and P before a plaquette
+
+    // Sums over pairs are squares of sums over links, without what every plaquette has with itself at its four links. For
+    // N <= 3 tr P^2 follows from tr P by the theorem of Cayley and Hamilton.
+    explicit Insertions(const double* w) {
+        const double same = w[6] - 2 * w[2];
+        along = w[2], against = w[1], trace = w[3], conjugate = w[4];
+        number = w[0] - (N == 3 ? 2 * same : 0);
+        plaquette_trace = 2 * (w[5] - 2 * w[3] + (N <= 3 ? same : 0));
+        plaquette_conjugate = 2 * (w[7] - 2 * w[4]);
+        square = N <= 3 ? 0 : 2 * same;
+    }
+};
+
+// Sums over the plaquettes P and over the links of a row.
+struct Totals {
+    double plaquette[NODES] = {}, squared_trace[NODES] = {}, traced_square[NODES] = {}, length[NODES] = {};  // of tr P, P^2
+    double against[NODES] = {}, along[NODES] = {}, trace[NODES] = {}, conjugate[NODES] = {};  // of R R^dagger, R R, t t, t t*
+};
+
+INLINE void add_to(double (&total)[NODES], int part, vec values) {
+    for (int l = 0; l < L; l++) total[part * L + l] += double(values[l]);
+}
+
+double sum(const std::vector<Totals>& rows, double (Totals::*kind)[NODES]) {
+    double total = 0;
+    for (const Totals& row : rows)
+        for (double value : row.*kind) total += value;
+    return total;
+}
+
+// Plaquettes alone: the links of a chain, and the force.
+struct Plaquettes {
+    const Sublattices& lattice;
+    const Order& order;
+    const Field<Link<N>> links;
+    const Field<Momentum<N>> forces;
+    const real weight;
+    const Couplings couplings;
+    std::vector<Totals> totals;  // of rows
+
+    Plaquettes(const Sublattices& lattice_, const Order& order_, const double* weights)
+        : lattice(lattice_), order(order_), links(lattice), forces(lattice), weight(weights[0]), couplings(lattice.dim, ONES),
+          totals(order.slices * order.rows) {}
+    bool room() const { return links.data && forces.data; }
+    template <class Element> void clear(const Field<Element>& field, int32_t site) const {
+        for (int mu = 0; mu < lattice.dim; mu++)
+            for (int part = 0; part < PARTS; part++) *field.at(site, mu, part) = Element{};
+    }
+    // Calls f for the sites of a row.
+    template <class F> INLINE void each(int64_t row, F f) const {
+        for (int64_t i = 0; i < order.row_size; i++) f(order.row(0, row)[i]);
+    }
+    // Calls begin(site) before anything is asked of a site, and leave(site) once its force is complete.
+    template <class Begin, class Leave> void run(Barrier& barrier, Begin begin, Leave leave) {
+        const int64_t last = order.slices - 1;
+        const auto start = [&](int64_t row) {
+            each(row, [&](int32_t site) { begin(site), clear(forces, site); });
+        };
+        const auto kick = [&](int64_t row) {
+            each(row, [&](int32_t site) {
+                kick_plaquettes(lattice, links, forces, couplings, weight, site, &totals[row].plaquette);
+            });
+        };
+        const auto end = [&](int64_t row) { each(row, leave); };
+        each_row(order, last, start);
+        each_row(order, 0, start);
+        barrier.wait();
+        each_row(order, barrier, last, kick, [](int64_t) {});  // which enters the first slice
+        for (int64_t slice = 0; slice < last; slice++)
+            each_row(
+                order, barrier, slice,
+                [&](int64_t row) {
+                    if (slice + 1 < last) start(row + order.rows);
+                    kick(row);
+                },
+                end);
+        each_row(order, last, end);
+    }
+    void evaluate(double* values) const { values[0] = -sum(totals, &Totals::plaquette); }  // as of an action
+};
+
+// The links of a chain, what is summed over their loops, and the force.
+//
+// Of a plaquette P = a b c^dagger d^dagger two loops are made, M2 = A D at the end of a and M3 = D A at that of d, with
+// A = b c^dagger and D = d^dagger a. All loops of a link follow it: those of which it is a or d are at its end, the others
+// at its beginning.
+struct Operators : Plaquettes {
+    const Field<Link<N>> ends, begins;  // sums of loops, and then what is inserted into them
+    const Insertions insertions;
+
+    Operators(const Sublattices& lattice_, const Order& order_, const double* weights)
+        : Plaquettes(lattice_, order_, weights), ends(lattice), begins(lattice), insertions(weights) {}
+    bool room() const { return Plaquettes::room() && ends.data && begins.data; }
+
+    // Calls f(mu, nu, A, D) for the planes of a site.
+    template <class F> INLINE void each_plane(int32_t site, int part, F f) const {
+        const Place here{site, 0};
+        Link<N> across, corner, room[2];
+        for (int mu = 0; mu < lattice.dim; mu++)
+            for (int nu = mu + 1; nu < lattice.dim; nu++) {
+                link_product<false, true, false>(links.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
+                                                 links.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), across);
+                link_product<true, false, false>(*links.at(site, nu, part), *links.at(site, mu, part), corner);
+                f(mu, nu, across, corner);
+            }
+    }
+
+    // Adds the loops of the plaquettes of a site to those of their links.
+    void add_loops(int32_t site, Totals& totals) const {
+        Ahead<Link<N>> next(lattice, begins, site);
+        for (int part = 0; part < PARTS; part++) {
+            Link<N> own[DIMS] = {}, loop;
+            vec plaquette = {}, squared_trace = {}, traced_square = {}, length = {};
+            each_plane(site, part, [&](int mu, int nu, const Link<N>& across, const Link<N>& corner) {
+                link_product<false, false, false>(across, corner, loop);
+                add(1, loop, own[mu]);
+                add(1, loop, next.at(nu, mu, part));
+                vec re, im;
+                trace(loop, re, im);
+                plaquette += re, squared_trace += re * re - im * im, length += re * re + im * im;
+                traced_square += retrace(loop, loop);
+                link_product<true, true, false>(across, corner, loop);
+                add(1, loop, own[nu]);
+                add(1, loop, next.at(mu, nu, part));
+            });
+            for (int mu = 0; mu < lattice.dim; mu++) *ends.at(site, mu, part) = own[mu];
+            add_to(totals.plaquette, part, plaquette);
+            add_to(totals.squared_trace, part, squared_trace);
+            add_to(totals.traced_square, part, traced_square);
+            add_to(totals.length, part, length);
+        }
+        next.finish();
+    }
+
+    // Turns the sums of the links of a site into what is inserted, at their ends and at their beginnings. A link's own
+    // insertion is to stand behind its loops; `add_forces` puts it before those at the end, which is set right here.
+    void insert(int32_t site, Totals& totals) const {
+        for (int part = 0; part < PARTS; part++) {
+            vec against = {}, along = {}, square = {}, length = {};
+            for (int mu = 0; mu < lattice.dim; mu++) {
+                const Link<N>& u = *links.at(site, mu, part);
+                Link<N>&end = *ends.at(site, mu, part), &begin = *begins.at(site, mu, part), path, loops, inserted;
+                Momentum<N>& force = *forces.at(site, mu, part);
+                link_product<false, false, false>(u, end, path);
+                link_product<false, true, false>(path, u, loops);
+                add(1, loops, begin);
+                against += overlap(begin, begin), along += retrace(begin, begin);
+                vec re, im;
+                trace(begin, re, im);
+                square += re * re - im * im, length += re * re + im * im;
+                turned(insertions.along, insertions.against, begin, inserted);
+                force = Momentum<N>{};
+                kick_product<false>(loops, inserted, real(0.5), force);
+                kick_product<false>(inserted, loops, real(-0.5), force);
+                const real even = insertions.trace + insertions.conjugate, odd = insertions.trace - insertions.conjugate;
+                add_number(even * re, odd * im, inserted);
+                link_product<false, false, false>(inserted, u, path);
+                link_product<true, false, false>(u, path, end);
+                begin = inserted;
+            }
+            add_to(totals.against, part, against);
+            add_to(totals.along, part, along);
+            add_to(totals.trace, part, square);
+            add_to(totals.conjugate, part, length);
+        }
+    }
+
+    // Adds the forces of the plaquettes of a site to those of their links.
+    void add_forces(int32_t site) const {
+        const Place here{site, 0};
+        const real half = 0.5;
+        Ahead<Momentum<N>> next(lattice, forces, site);
+        for (int part = 0; part < PARTS; part++) {
+            Momentum<N> own[DIMS];
+            Link<N> second, third, inside, outside, room;
+            for (int mu = 0; mu < lattice.dim; mu++) own[mu] = *forces.at(site, mu, part);
+            each_plane(site, part, [&](int mu, int nu, const Link<N>& across, const Link<N>& corner) {
+                const Link<N>&a = *links.at(site, mu, part), &d = *links.at(site, nu, part);
+                // before M2, and the adjoint before M3
+                add(*ends.at(site, mu, part), begins.fetch(lattice, lattice.up(here, mu), nu, part, room), second);
+                add(*ends.at(site, nu, part), begins.fetch(lattice, lattice.up(here, nu), mu, part, room), third);
+                const real even = insertions.plaquette_trace + insertions.plaquette_conjugate;
+                const real odd = insertions.plaquette_trace - insertions.plaquette_conjugate;
+                vec re = {}, im = {};
+                if (even != 0 || odd != 0) trace(across, corner, re, im);
+                add_number(insertions.number + even * re, odd * im, second);
+                if constexpr (N > 3) {
+                    link_product<false, false, false>(across, corner, inside);
+                    add(insertions.square, inside, second);
+                }
+                link_product<true, false, false>(third, corner, inside);
+                link_product<false, false, true>(corner, second, inside);
+                kick_product<false>(across, inside, half, next.at(nu, mu, part));
+                kick_product<false>(inside, across, -half, next.at(mu, nu, part));
+                link_product<false, false, false>(second, across, inside);
+                link_product<false, true, true>(across, third, inside);
+                link_product<false, true, false>(inside, d, outside);
+                kick_product<false>(a, outside, half, own[mu], &own[nu]);
+            });
+            for (int mu = 0; mu < lattice.dim; mu++) *forces.at(site, mu, part) = own[mu];
+        }
+        next.finish();
+    }
+
+    // As above. A slice follows another through all stages while it is in the caches near the core.
+    template <class Begin, class Leave> void run(Barrier& barrier, Begin begin, Leave leave) {
+        const int64_t last = order.slices - 1;
+        const auto start = [&](int64_t row) {
+            each(row, [&](int32_t site) { begin(site), clear(begins, site); });
+        };
+        const auto loops = [&](int64_t row) { each(row, [&](int32_t site) { add_loops(site, totals[row]); }); };
+        const auto turn = [&](int64_t row) { each(row, [&](int32_t site) { insert(site, totals[row]); }); };
+        const auto kick = [&](int64_t row) { each(row, [&](int32_t site) { add_forces(site); }); };
+        const auto end = [&](int64_t row) { each(row, leave); };
+        const auto nothing = [](int64_t) {};
+        each_row(order, last, start);
+        each_row(order, 0, start);
+        barrier.wait();
+        each_row(order, barrier, last, loops, nothing);
+        for (int64_t slice = 0; slice < last; slice++) {
+            each_row(
+                order, barrier, slice,
+                [&](int64_t row) {
+                    if (slice + 1 < last) start(row + order.rows);
+                    loops(row);
+                },
+                turn);
+            if (slice == 1) each_row(order, barrier, 0, kick, nothing);
+            if (slice > 1) each_row(order, barrier, slice - 1, kick, end);
+        }
+        each_row(order, last, turn);
+        barrier.wait();
+        if (last > 1) each_row(order, barrier, last - 1, kick, end);
+        else each_row(order, barrier, 0, kick, nothing);
+        each_row(order, barrier, last, kick, end);
+        each_row(order, 0, end);
+    }
+    void evaluate(double* values) const {
+        const double dim = lattice.dim, same = 2 * dim * (dim - 1) * N * lattice.lattice_sites;
+        values[0] = sum(totals, &Totals::plaquette);
+        values[5] = sum(totals, &Totals::squared_trace);
+        values[6] = sum(totals, &Totals::traced_square);
+        values[7] = sum(totals, &Totals::length);
+        values[1] = 0.5 * (sum(totals, &Totals::against) - same);
+        values[2] = 0.5 * sum(totals, &Totals::along) - 2 * values[6];
+        values[3] = 0.5 * sum(totals, &Totals::trace) - 2 * values[5];
+        values[4] = 0.5 * sum(totals, &Totals::conjugate) - 2 * values[7];
+    }
+};
+
+template <class Kind>
+int64_t sum_chains(const Sublattices& lattice, const real* links, int64_t chains, const double* weights, int64_t n, real* force,
+                   double* values, int64_t threads) {
+    const Order order(lattice);
+    const int64_t size = lattice.dim * lattice.lattice_sites * Link<N>::WIDTH;
+    const Sharing sharing(lattice, chains, threads);
+    huge_pages(force, chains * size * sizeof(real));
+    int64_t failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
+    for (int64_t chain = 0; chain < chains; chain++) {
+        Kind kind(lattice, order, weights + chain * n);
+        if (!kind.room()) {
+            failed++;
+            continue;
+        }
+        Barrier barrier;
+#pragma omp parallel num_threads(threads) if (sharing.rows)
+        {
+            barrier.join();
+            kind.run(
+                barrier, [&](int32_t site) { pack(lattice, links + chain * size, kind.links, site); },
+                [&](int32_t site) { unpack(lattice, kind.forces, force + chain * size, site); });
+        }
+        kind.evaluate(values + chain * n);
+    }
+    return failed;
+}
+
+}  // namespace
+
+// weights (chains, n) of the first n operators, of one or of all; force as links; values (chains, n). Returns for how many
+// chains there is no memory.
+extern "C" int64_t link_operators(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
+                                  const double* weights, int64_t n, real* force, double* values, int64_t threads) {
+    const Sublattices lattice(dim, extents, nodes);
+    return n == 1 ? sum_chains<Plaquettes>(lattice, links, chains, weights, n, force, values, threads)
+                  : sum_chains<Operators>(lattice, links, chains, weights, n, force, values, threads);
+}
