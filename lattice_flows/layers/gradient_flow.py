@@ -118,7 +118,7 @@ class _Velocity(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         space, (x, c) = ctx.layer.space, ctx.saved_tensors
-        cold = space.cold(1, dtype=x.real.dtype, device=x.device)
+        cold = space.cold(1, dtype=x.real.dtype, device=x.device)[0]
         along = space.gradient(cold, gradients[0])  # the tangent X with inner(X, F) as the derivative asks for
         with torch.enable_grad():
             inputs = x.detach().requires_grad_(), c.detach().requires_grad_()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 ROUNDING = 100
-"""Entries of a rotated gradient count as rounding errors below this many epsilon of its norm."""
+"""Rows and columns of a rotated gradient count as rounding errors below this many epsilon of its norm."""
 LARGEST = 512
 """Rows or columns of a weight up to this number are rotated: what more of them cost exceeds what they give."""
 
@@ -17,8 +17,9 @@ class SOAP(torch.optim.Optimizer):
     The bases cost little for small, badly conditioned perceptrons. A vector counts as a matrix of one column, the
     kernel of a convolution as a matrix with one row an output. The first gradient makes the bases and moves nothing.
 
-    Where gradients have no component, the ratio m / sqrt(v) of Adam is one of rounding errors. A factor v / (v + r^2)
-    takes these out: r is 100 epsilon times the root of the sum of v over a weight.
+    Where gradients have no component, the ratio m / sqrt(v) of Adam is one of rounding errors. Factors s / (s + r^2)
+    of every row and column in the eigenbasis take these out: s is the sum of its v, and r is 100 epsilon times the root
+    of the sum of all v. A small entry between larger ones stays: it carries signal late in a training.
 
     Args:
         betas: the decay of the first moment m, and that of all second moments.
