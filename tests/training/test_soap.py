@@ -130,3 +130,11 @@ def test_a_long_side_is_not_rotated(generator, monkeypatch):
         weight.grad = gradient
         adam.step()
     torch.testing.assert_close(path[-1], weight.detach(), rtol=0, atol=1e-7)
+
+
+def test_a_small_entry_of_large_rows_and_columns_moves(generator):
+    """Below the rounding errors of the largest entry, where the row and the column are above them."""
+    scales = torch.tensor([1.0, 1e-4], dtype=torch.float64)
+    gradients = [scales[:, None] * normal(2, 2, generator=generator) * scales for _ in range(60)]
+    path = descend((2, 2), torch.float32, gradients)
+    assert path.abs().amax(0).min() > RATE
