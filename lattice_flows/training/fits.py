@@ -1,7 +1,7 @@
 """Fits of gradient flows to a path of densities: linear, without a derivative of the flow."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,11 @@ from lattice_flows.operators.production import WeightedSum, derivatives
 from lattice_flows.sampling import HeatBath, OverRelaxation, Streams, start
 
 LEAST = 1e-5
-"""Combinations of operators that vary less, relative to others, are left out: they are rounding errors."""
+"""Combinations of operators that vary less, relative to others, are rounding errors."""
+STEPS = (1e-4, 1e-3, 1e-2, 1e-1)
+"""The same for a step of Gauss and Newton, which tries several: where little varies, a linear fit goes too far."""
+SHIFT = 1e-3
+"""The change of a coefficient for a derivative by it."""
 BATCH = 32
 """The number of configurations that are evaluated at a time."""
 
@@ -27,14 +31,17 @@ class Fit(NamedTuple):
     """The share of the variance that the fit leaves, 1 - R^2."""
 
 
-def regression(x: Tensor, y: Tensor) -> Fit:
+def regression(x: Tensor, y: Tensor, least: float = LEAST) -> Fit:
     """Find c that minimises the variance of y - x c.
 
     Shapes: x `(samples, n)`, y `(samples,)`, float64.
+
+    Args:
+        least: combinations of columns that vary less, relative to others, are left out.
     """
     x, y = x - x.mean(0), y - y.mean()
     scale = torch.where((own := x.std(0)) > 0, own, math.inf)
-    c = torch.linalg.lstsq(x / scale, y.unsqueeze(1), rcond=LEAST, driver="gelsd").solution.squeeze(1) / scale
+    c = torch.linalg.lstsq(x / scale, y.unsqueeze(1), rcond=least, driver="gelsd").solution.squeeze(1) / scale
     return Fit(c, float((y - x @ c).square().mean() / y.square().mean()))
 
 
@@ -69,21 +76,34 @@ def zeros_along_path(
 
 
 @torch.no_grad()
-def derivatives_of_weights(
-    layer: GradientFlow, begin: Action, end: Action, x: Tensor, shift: float = 1e-3
-) -> tuple[Tensor, Tensor]:
-    """log w `(samples,)` of configurations x of exp(-S_0), and its derivatives `(samples, n)` by all coefficients.
+def gauss_newton(
+    layer: GradientFlow, begin: Action, end: Action, x: Tensor, gather: Callable[[Tensor], Tensor] = lambda rows: rows
+) -> None:
+    """Lower the variance of log w by a linear fit to its derivatives by all coefficients.
 
-    They are differences to shifted coefficients, for the same x.
+    The derivatives are differences for the same x, configurations of exp(-S_0). Of fits that leave out more or less,
+    the one with the least variance is kept, if it is below that before.
+
+    Shapes: x `(samples, *shape)`.
+
+    Args:
+        gather: makes one tensor of those of all ranks, each of which has its own x.
     """
     own = layer.coefficients.data.view(-1)
     log_w, found = log_weights(layer, begin, end, x), []
     for i in range(len(own)):
         kept = own[i].clone()
-        own[i] += shift
-        found.append((log_weights(layer, begin, end, x) - log_w) / shift)
+        own[i] += SHIFT
+        found.append((log_weights(layer, begin, end, x) - log_w) / SHIFT)
         own[i] = kept
-    return log_w, torch.stack(found, 1)
+    log_w, derivatives, before = gather(log_w), gather(torch.stack(found, 1)), own.clone()
+    best, least = before, log_w.var()
+    for cut in STEPS:
+        own.copy_(before - regression(derivatives, log_w, cut).coefficients)
+        variance = gather(log_weights(layer, begin, end, x)).var()
+        if variance < least:
+            best, least = own.clone(), variance
+    own.copy_(best)
 
 
 def log_weights(layer: GradientFlow, begin: Action, end: Action, x: Tensor) -> Tensor:

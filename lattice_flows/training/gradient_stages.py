@@ -19,7 +19,7 @@ from lattice_flows.lattice import Space
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.gradient_flow import GradientFlow
 from lattice_flows.sampling import Streams
-from lattice_flows.training.fits import derivatives_of_weights, regression, zeros_along_path
+from lattice_flows.training.fits import gauss_newton, regression, zeros_along_path
 from lattice_flows.training.losses import Divergence
 from lattice_flows.training.stages import Gradient, Stage, whole_flow
 
@@ -102,9 +102,8 @@ def _at_knot(layer: GradientFlow, action: Action, settings: Any, knot: int, x: T
 def _newton(layer: GradientFlow, action: Action, settings: Any, step: int, x: Tensor, world: World) -> None:
     """Make a step of Gauss and Newton on all coefficients, with this rank's samples."""
     double = copy.deepcopy(layer).double()
-    log_w, derivatives = derivatives_of_weights(double, action.at(0.0), action, x.to(action.space.dtype(torch.float64)))
-    fit = regression(world.all_gather(derivatives), world.all_gather(log_w))
-    layer.coefficients -= fit.coefficients.view_as(layer.coefficients).to(layer.coefficients)
+    gauss_newton(double, action.at(0.0), action, x.to(action.space.dtype(torch.float64)), world.all_gather)
+    layer.coefficients.copy_(double.coefficients)
 
 
 def _build(space: Space, settings: GradientSettings, action: Action | None = None, *, seed=None, dtype=None) -> Flow:
