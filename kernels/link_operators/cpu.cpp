@@ -280,6 +280,7 @@ int64_t sum_chains(const Sublattices& lattice, const real* links, int64_t chains
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
             barrier.join();
+#pragma omp barrier
             kind.run(
                 barrier, [&](int32_t site) { pack(lattice, links + chain * size, kind.links, site); },
                 [&](int32_t site) { unpack(lattice, kind.forces, force + chain * size, site); });
