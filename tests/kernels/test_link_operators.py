@@ -21,7 +21,7 @@ CASES = [
     (SU(3), (3, 16, 6), torch.float32),
     (SU(3), (4, 2, 4, 8), torch.float64),
     (SU(3), (4, 4, 4, 4), torch.float32),
-    (SU(4), (10, 8), torch.float64),
+    (SU(4), (12, 8), torch.float64),
 ]
 by_case = pytest.mark.parametrize(("group", "extents", "dtype"), CASES, ids=str)
 pytestmark = pytest.mark.usefixtures("poisoned")
