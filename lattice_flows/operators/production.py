@@ -137,9 +137,7 @@ def merged(group: Group, dim: int) -> tuple[WeightedSum, ...]:
     sums = _sums(group, dim)
     units = np.eye(OPERATORS)
     return tuple(
-        WeightedSum(group, dim, " + ".join(own.name for own in sums[k]), units[k])
-        for k in range(OPERATORS)
-        if sums[k]
+        WeightedSum(group, dim, " + ".join(own.name for own in sums[k]), units[k]) for k in range(OPERATORS) if sums[k]
     )
 
 
@@ -190,17 +188,16 @@ def _laplacian(group: Group, dim: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=64)
-def _table(
-    operators: tuple[WeightedSum, ...], device: torch.device
-) -> tuple[Group, int, bool, Tensor, Tensor, Tensor]:
+def _table(operators: tuple[WeightedSum, ...], device: torch.device) -> tuple[Group, int, bool, Tensor, Tensor, Tensor]:
     """The group, the dimension, whether all are plaquettes; the operators and their Laplacians by the kernel's sums."""
     if len({(operator.group, operator.dim) for operator in operators}) != 1:
         raise InvalidInput(f"a vector field needs operators of one group and dimension, got {list(operators)}")
     first, leading = operators[0], all(operator.leading for operator in operators)
     matrix, constant = _laplacian(first.group, first.dim)
     mix, used = np.stack([operator.weights for operator in operators]), slice(1 if leading else OPERATORS)
-    tables = (torch.tensor(table, device=device) for table in (mix[:, used], (mix @ matrix)[:, used], mix @ constant))
-    return first.group, first.dim, leading, *tables
+    tables = mix[:, used], (mix @ matrix)[:, used], mix @ constant
+    own, change, volume = (torch.tensor(table, device=device) for table in tables)
+    return first.group, first.dim, leading, own, change, volume
 
 
 @functools.cache

@@ -33,8 +33,9 @@ def test_sums_of_the_complete_set(space, generator):
     assert {name for operator in operators for name in operator.name.split(" + ")} == set(complete)
     for operator in operators:
         parts = [complete[name] for name in operator.name.split(" + ")]
-        torch.testing.assert_close(operator.value(x), sum(part.value(x) for part in parts), rtol=1e-12, atol=1e-9)
-        torch.testing.assert_close(operator.laplacian(x), sum(part.laplacian(x) for part in parts), rtol=1e-12, atol=1e-8)
+        for what in ("value", "laplacian"):
+            expected = sum(getattr(part, what)(x) for part in parts)
+            torch.testing.assert_close(getattr(operator, what)(x), expected, rtol=1e-12, atol=1e-8)
         if space.volume < 200:  # by autograd through all loops
             torch.testing.assert_close(operator.force(x), sum(part.force(x) for part in parts), rtol=0, atol=1e-12)
 
@@ -84,7 +85,7 @@ def test_invariances(space, generator):
 
 def test_q_prime_is_nearly_the_square_of_a_force(generator):
     """Q' = 2 inner(F, F) + 2 sum Re tr P^2 - dim (dim - 1) N V, F the force of the plaquette."""
-    space = GaugeField(SU(2), (4, 4, 4, 4))  # whose loops have no imaginary part of the trace that a force would leave out
+    space = GaugeField(SU(2), (4, 4, 4, 4))  # traces are real: the force has all that loops have of u(2)
     x = space.prior(2, generator, dtype=torch.float64)
     plaquette, square = production(SU(2), 4)
     force, doubled = plaquette.force(x), merged(SU(2), 4)[6]
