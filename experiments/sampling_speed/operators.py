@@ -68,19 +68,19 @@ def ratios(extent: int, dtype: torch.dtype, rounds: int) -> str:
             call()
             best[name] = min(best[name], (time.process_time_ns() - begin) / links[..., 0, 0].numel())
     further = (best["sweeps"] - best["sweep"]) / (SWEEPS - 1)
-    cells = [f"{best[name]:.1f} | {best[name] / best['sweep']:.2f}" for name in ("plaquette", "both", "all")]
-    return f"| {extent}^4 {dtype.to_real()} | {best['sweep']:.1f} | {further:.1f} | ".replace("torch.", "") + (
-        " | ".join(cells) + " |"
-    )
+    cells = [f"{best[name]:.3g} | {best[name] / best['sweep']:.2f}" for name in ("plaquette", "both", "all")]
+    case = f"{extent}^4 {str(dtype.to_real()).removeprefix('torch.')}"
+    return " | ".join([f"| {case}", f"{best['sweep']:.3g}", f"{further:.3g}", *cells]) + " |"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=20)
+    rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     print(machine(), "\n")
-    print("| ns a link | sweep | in a long call | plaquette | sweeps | + Q' | sweeps | + W5 ... W10 | sweeps |")
+    print("| ns a link | sweep | in a long call | plaquette | sweeps | plaquette and Q' | sweeps | all eight sums | sweeps |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for extent in (6, 8):
         for dtype in (torch.complex64, torch.complex128):
-            print(ratios(extent, dtype, parser.parse_args().rounds), flush=True)
+            print(ratios(extent, dtype, rounds), flush=True)
