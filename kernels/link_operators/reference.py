@@ -37,6 +37,7 @@ class Plane(NamedTuple):
 
     @property
     def plaquettes(self) -> Tensor:
+        """P `(chains, V, N, N)`, from the beginning of a."""
         return self.a @ self.across @ adjoint(self.d)
 
 
