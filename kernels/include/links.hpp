@@ -40,11 +40,11 @@ template <> struct Link<1> {
     template <class T> INLINE void scale(T factor) { re *= factor, im *= factor; }
 };
 
-// c = a b, or c + a b, with either or both adjoint. As outer products, so many rows and columns of c in registers. Each
-// product of numbers is added in a statement of its own: in a sum of two GCC would multiply, multiply and add. Not inline:
-// a caller with dozens of them keeps nothing in registers.
-template <bool adjoint_a, bool adjoint_b, bool add, int N>
-__attribute__((noinline)) void link_product(const Link<N>& a, const Link<N>& b, Link<N>& c) {
+// a b, with either or both adjoint, as outer products, so many rows and columns in registers: begin(i, j, re, im) sets what a
+// number is added to, and end(i, j, re, im) takes the sum. Each product of numbers is added in a statement of its own: in a
+// sum of two GCC would multiply, multiply and add.
+template <bool adjoint_a, bool adjoint_b, int N, class Begin, class End>
+INLINE void outer_products(const Link<N>& a, const Link<N>& b, Begin begin, End end) {
     constexpr int ROWS = N == 4 || N > 6 ? 4 : 3, COLUMNS = N == 4 || N > 6 ? 2 : 3;
 #pragma GCC unroll 8
     for (int i0 = 0; i0 < N; i0 += ROWS)
@@ -55,10 +55,7 @@ __attribute__((noinline)) void link_product(const Link<N>& a, const Link<N>& b, 
             for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 8
                 for (int j = 0; j < COLUMNS; j++)
-                    if (i0 + i < N && j0 + j < N) {
-                        re[i][j] = add ? c.re[i0 + i][j0 + j] : vec{};
-                        im[i][j] = add ? c.im[i0 + i][j0 + j] : vec{};
-                    }
+                    if (i0 + i < N && j0 + j < N) begin(i0 + i, j0 + j, re[i][j], im[i][j]);
 #pragma GCC unroll 8
             for (int k = 0; k < N; k++)
 #pragma GCC unroll 8
@@ -80,11 +77,19 @@ __attribute__((noinline)) void link_product(const Link<N>& a, const Link<N>& b, 
             for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 8
                 for (int j = 0; j < COLUMNS; j++)
-                    if (i0 + i < N && j0 + j < N) {
-                        c.re[i0 + i][j0 + j] = re[i][j];
-                        c.im[i0 + i][j0 + j] = im[i][j];
-                    }
+                    if (i0 + i < N && j0 + j < N) end(i0 + i, j0 + j, re[i][j], im[i][j]);
         }
+}
+
+// c = a b, or c + a b, with either or both adjoint. Not inline: a caller with dozens of them keeps nothing in registers.
+template <bool adjoint_a, bool adjoint_b, bool add, int N>
+__attribute__((noinline)) void link_product(const Link<N>& a, const Link<N>& b, Link<N>& c) {
+    outer_products<adjoint_a, adjoint_b>(
+        a, b,
+        [&](int i, int j, vec& re, vec& im) __attribute__((always_inline)) {
+            re = add ? c.re[i][j] : vec{}, im = add ? c.im[i][j] : vec{};
+        },
+        [&](int i, int j, vec re, vec im) __attribute__((always_inline)) { c.re[i][j] = re, c.im[i][j] = im; });
 }
 
 template <bool adjoint_a, bool adjoint_b, bool add>
@@ -196,6 +201,34 @@ template <int N> INLINE void add(real weight, const Link<N>& a, Link<N>& sum) {
     const vec* from = reinterpret_cast<const vec*>(&a);
     vec* to = reinterpret_cast<vec*>(&sum);
     for (size_t k = 0; k < sizeof(a) / sizeof(vec); k++) to[k] += weight * from[k];
+}
+
+// Adds a b, or a^dagger b^dagger, to two sums, and returns the trace of it.
+template <bool adjoint, int N>
+__attribute__((noinline)) void add_product(const Link<N>& a, const Link<N>& b, Link<N>& one, Link<N>& two, vec& trace_re,
+                                           vec& trace_im) {
+    vec sum_re = {}, sum_im = {};
+    outer_products<adjoint, adjoint>(
+        a, b, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
+        [&](int i, int j, vec re, vec im) __attribute__((always_inline)) {
+            one.re[i][j] += re, one.im[i][j] += im, two.re[i][j] += re, two.im[i][j] += im;
+            if (i == j) sum_re += re, sum_im += im;
+        });
+    trace_re = sum_re, trace_im = sum_im;
+}
+
+template <bool adjoint, int N>
+INLINE void add_small_product(const Link<N>& a, const Link<N>& b, Link<N>& one, Link<N>& two, vec& re, vec& im) {
+    Link<N> product;
+    link_product<adjoint, adjoint, false>(a, b, product);
+    add(1, product, one), add(1, product, two);
+    trace(product, re, im);
+}
+template <bool adjoint> INLINE void add_product(const Link<2>& a, const Link<2>& b, Link<2>& one, Link<2>& two, vec& re, vec& im) {
+    add_small_product<adjoint>(a, b, one, two, re, im);
+}
+template <bool adjoint> INLINE void add_product(const Link<1>& a, const Link<1>& b, Link<1>& one, Link<1>& two, vec& re, vec& im) {
+    add_small_product<adjoint>(a, b, one, two, re, im);
 }
 
 // Takes the rounding of a few products out of a link: rows orthonormal up to the square of what they lacked, and the last

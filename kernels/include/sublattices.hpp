@@ -248,12 +248,16 @@ template <int width, int first = 0> INLINE void scatter_tile(real* const (&recor
 
 // Links of the lattice (direction, site, width) to and from this layout, a slice of sites at a time.
 template <class Element> INLINE void pack(const Sublattices& lattice, const real* links, const Field<Element>& field, int64_t site) {
+    const int64_t next = std::min(site + 1, lattice.sites - 1);  // the processor does not foresee so many places
     for (int mu = 0; mu < lattice.dim; mu++)
         for (int part = 0; part < PARTS; part++) {
             constexpr int width = Element::WIDTH;
             const real* record[L];
             vec tile[width];
-            for (int l = 0; l < L; l++) record[l] = links + lattice.link(site, mu, part * L + l) * width;
+            for (int l = 0; l < L; l++) {
+                record[l] = links + lattice.link(site, mu, part * L + l) * width;
+                prefetch(links + lattice.link(next, mu, part * L + l) * width, width);
+            }
             if constexpr (width >= PER) gather_tile(record, width, tile);
             else
                 for (int l = 0; l < L; l++) tile[0][l] = *record[l];

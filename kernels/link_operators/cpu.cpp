@@ -12,8 +12,8 @@ struct Insertions {
     real along, against, trace, conjugate;                      // R, R^dagger, t and t* before the loops of a link
     real number, plaquette_trace, plaquette_conjugate, square;  // 1, tr P, (tr P)* and P before a plaquette
 
-    // Sums over pairs are squares of sums over links, without what every plaquette has with itself at its four links. For
-    // N <= 3 tr P^2 follows from tr P by the theorem of Cayley and Hamilton.
+    // Sums over pairs are squares of sums over links, without what every plaquette has with itself at its four links. By the
+    // theorem of Cayley and Hamilton Re tr P^2 is Re (tr P)^2, of SU(2) less 2, and of SU(3) less 2 Re tr P.
     explicit Insertions(const double* w) {
         const double same = w[6] - 2 * w[2];
         along = w[2], against = w[1], trace = w[3], conjugate = w[4];
@@ -29,6 +29,13 @@ struct Totals {
     double plaquette[NODES] = {}, squared_trace[NODES] = {}, traced_square[NODES] = {}, length[NODES] = {};  // of tr P, P^2
     double against[NODES] = {}, along[NODES] = {}, trace[NODES] = {}, conjugate[NODES] = {};  // of R R^dagger, R R, t t, t t*
 };
+
+// Re tr (a b)^2
+INLINE vec squared(const Link<N>& a, const Link<N>& b) {
+    Link<N> product;
+    link_product<false, false, false>(a, b, product);
+    return retrace(product, product);
+}
 
 INLINE void add_to(double (&total)[NODES], int part, vec values) {
     for (int l = 0; l < L; l++) total[part * L + l] += double(values[l]);
@@ -122,20 +129,16 @@ struct Operators : Plaquettes {
     void add_loops(int32_t site, Totals& totals) const {
         Ahead<Link<N>> next(lattice, begins, site);
         for (int part = 0; part < PARTS; part++) {
-            Link<N> own[DIMS] = {}, loop;
+            Link<N> own[DIMS] = {};
             vec plaquette = {}, squared_trace = {}, traced_square = {}, length = {};
             each_plane(site, part, [&](int mu, int nu, const Link<N>& across, const Link<N>& corner) {
-                link_product<false, false, false>(across, corner, loop);
-                add(1, loop, own[mu]);
-                add(1, loop, next.at(nu, mu, part));
                 vec re, im;
-                trace(loop, re, im);
+                add_product<true>(across, corner, own[nu], next.at(mu, nu, part), re, im);
+                add_product<false>(across, corner, own[mu], next.at(nu, mu, part), re, im);
                 plaquette += re, squared_trace += re * re - im * im, length += re * re + im * im;
-                traced_square += retrace(loop, loop);
-                link_product<true, true, false>(across, corner, loop);
-                add(1, loop, own[nu]);
-                add(1, loop, next.at(mu, nu, part));
+                if constexpr (N > 3) traced_square += squared(across, corner);
             });
+            if constexpr (N <= 3) traced_square = squared_trace - real(N == 3 ? 2 : 0) * plaquette;
             for (int mu = 0; mu < lattice.dim; mu++) *ends.at(site, mu, part) = own[mu];
             add_to(totals.plaquette, part, plaquette);
             add_to(totals.squared_trace, part, squared_trace);
@@ -252,7 +255,7 @@ struct Operators : Plaquettes {
         const double dim = lattice.dim, same = 2 * dim * (dim - 1) * N * lattice.lattice_sites;
         values[0] = sum(totals, &Totals::plaquette);
         values[5] = sum(totals, &Totals::squared_trace);
-        values[6] = sum(totals, &Totals::traced_square);
+        values[6] = sum(totals, &Totals::traced_square) - (N == 2 ? dim * (dim - 1) * lattice.lattice_sites : 0);
         values[7] = sum(totals, &Totals::length);
         values[1] = 0.5 * (sum(totals, &Totals::against) - same);
         values[2] = 0.5 * sum(totals, &Totals::along) - 2 * values[6];
@@ -280,6 +283,7 @@ int64_t sum_chains(const Sublattices& lattice, const real* links, int64_t chains
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
             barrier.join();
+#pragma omp barrier
             kind.run(
                 barrier, [&](int32_t site) { pack(lattice, links + chain * size, kind.links, site); },
                 [&](int32_t site) { unpack(lattice, kind.forces, force + chain * size, site); });

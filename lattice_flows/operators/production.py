@@ -208,8 +208,9 @@ def _table(operators: tuple[WeightedSum, ...], device: torch.device) -> tuple[Gr
     first, leading = operators[0], all(operator.leading for operator in operators)
     matrix, constant = _laplacian(first.group, first.dim)
     mix, used = np.stack([operator.weights for operator in operators]), slice(1 if leading else OPERATORS)
-    tables = (torch.tensor(table, device=device) for table in (mix[:, used], (mix @ matrix)[:, used], mix @ constant))
-    return first.group, first.dim, leading, *tables
+    tables = mix[:, used], (mix @ matrix)[:, used], mix @ constant
+    own, change, volume = (torch.tensor(table, device=device) for table in tables)
+    return first.group, first.dim, leading, own, change, volume
 
 
 @functools.lru_cache(maxsize=64)

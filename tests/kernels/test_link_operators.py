@@ -1,0 +1,163 @@
+"""Sums of loop operators in one call: against the reference, and what a chain depends on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from op_laws import poisoned  # noqa: F401
+
+from lattice_flows import SU, U1, GaugeField
+from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels import build
+from lattice_flows.kernels.link_operators import OPERATORS, available, link_operators
+
+CASES = [
+    (U1(), (4, 4, 8), torch.float64),
+    (SU(2), (6, 4, 4, 4), torch.float64),
+    (SU(3), (8, 12), torch.float64),
+    (SU(3), (3, 16, 6), torch.float32),
+    (SU(3), (4, 2, 4, 8), torch.float64),
+    (SU(3), (4, 4, 4, 4), torch.float32),
+    (SU(4), (12, 8), torch.float64),
+]
+by_case = pytest.mark.parametrize(("group", "extents", "dtype"), CASES, ids=str)
+pytestmark = pytest.mark.usefixtures("poisoned")
+
+
+def weights_of(chains, n, generator):
+    return torch.randn(chains, n, generator=generator, dtype=torch.float64)
+
+
+@by_case
+@pytest.mark.parametrize("n", [1, OPERATORS])
+def test_agrees_with_the_reference(group, extents, dtype, n, generator, monkeypatch):
+    links = GaugeField(group, extents).prior(3, generator, dtype=dtype)
+    weights, before = weights_of(3, n, generator), links.clone()
+    assert available(extents, group.n, links)
+    found = link_operators(links, extents, weights)
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "native", lambda *_: None)
+        expected = link_operators(links, extents, weights)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(found.force, expected.force, rtol=0, atol=1000 * eps)
+    torch.testing.assert_close(found.values, expected.values, rtol=0, atol=10 * eps * links.numel())
+    assert found.force.dtype == links.dtype
+    assert torch.equal(links, before)
+
+
+@pytest.mark.parametrize("case", [CASES[4], CASES[5]], ids=str)
+def test_the_first_operator_alone(case, generator):
+    """As with zero weights for the others."""
+    group, extents, dtype = case
+    links = GaugeField(group, extents).prior(2, generator, dtype=dtype)
+    weights = torch.zeros(2, OPERATORS, dtype=torch.float64)
+    weights[:, 0] = torch.tensor([0.3, -1.0])
+    alone, among = link_operators(links, extents, weights[:, :1]), link_operators(links, extents, weights)
+    atol = 20 * torch.finfo(dtype).eps
+    torch.testing.assert_close(alone.force, among.force, rtol=0, atol=atol)
+    torch.testing.assert_close(alone.values, among.values[:, :1], rtol=0, atol=atol * links.numel())
+
+
+@by_case
+def test_links_at_rest(group, extents, dtype):
+    """All loops are 1: values count them, and there is no force."""
+    space = GaugeField(group, extents)
+    found = link_operators(space.cold(2, dtype=dtype), extents, torch.ones(2, OPERATORS, dtype=torch.float64))
+    dim, n = space.dim, group.n
+    planes = dim * (dim - 1) // 2
+    pairs = dim * (dim - 1) * (2 * dim - 3)  # of the 2 (dim - 1) plaquettes of each link
+    counts = [planes * n, pairs * n, pairs * n, pairs * n**2, pairs * n**2, planes * n**2, planes * n, planes * n**2]
+    expected = torch.tensor(counts, dtype=torch.float64).mul(space.volume).expand(2, -1)
+    torch.testing.assert_close(found.values, expected, rtol=1e-6, atol=0)
+    assert found.force.abs().max() < 100 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("case", [CASES[1], CASES[5], CASES[6]], ids=str)
+@pytest.mark.parametrize("n", [1, OPERATORS])
+def test_a_chain_depends_on_itself_alone(case, n, generator):
+    """To the last bit: not on the chains beside it, nor on the number of threads."""
+    group, extents, dtype = case
+    if len(extents) == 4:
+        extents = (8, 4, 6, 4)  # enough for threads to share a chain
+    links, threads = GaugeField(group, extents).prior(3, generator, dtype=dtype), torch.get_num_threads()
+    weights = weights_of(3, n, generator)
+    try:
+        torch.set_num_threads(1)
+        whole = link_operators(links, extents, weights)
+        torch.set_num_threads(2)
+        threaded = link_operators(links, extents, weights)
+        second = link_operators(links[1:2], extents, weights[1:2])
+    finally:
+        torch.set_num_threads(threads)
+    for chains, in_threads, alone in zip(whole, threaded, second, strict=True):
+        assert torch.equal(chains, in_threads)
+        assert torch.equal(chains[1:2], alone)
+
+
+def test_strides(generator):
+    """Links and weights that are views."""
+    links = GaugeField(SU(3), (8, 8)).prior(4, generator, dtype=torch.float64)
+    weights = weights_of(4, OPERATORS, generator)
+    found = link_operators(links.mH[::2], (8, 8), weights[::2])
+    expected = link_operators(links[::2].mH.clone(), (8, 8), weights[::2].clone())
+    assert torch.equal(found.force, expected.force)
+    assert torch.equal(found.values, expected.values)
+    assert link_operators(links[:0], (8, 8), weights[:0]).values.shape == (0, OPERATORS)
+
+
+BITS = """
+import torch
+from lattice_flows import SU, GaugeField
+from lattice_flows.kernels.link_operators import link_operators
+for extents in ((4, 4, 8), (4, 4, 4, 8)):
+    links = GaugeField(SU(3), extents).prior(1, torch.Generator().manual_seed(1), dtype=torch.float32)
+    for n in (1, 8):
+        found = link_operators(links, extents, torch.linspace(-1, 2, n, dtype=torch.float64)[None])
+        print(found.force.numpy().tobytes().hex(), found.values.numpy().tobytes().hex())
+"""
+
+
+def test_no_bit_depends_on_the_width_of_vectors(capsys):
+    """Of CPUs that multiply and add in one rounding."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    if not all(f" {flag} " in flags for flag in ("avx512f", "avx2", "fma")):
+        pytest.skip("needs a CPU with AVX-512")
+    compiler = f"{os.environ.get('CXX', 'c++').split()[0]} -march=x86-64-v3"
+    narrow = subprocess.run(
+        [sys.executable, "-c", BITS], env={**os.environ, "CXX": compiler}, capture_output=True, text=True
+    )
+    exec(BITS, {})
+    assert narrow.stdout == capsys.readouterr().out
+    assert len(narrow.stdout.splitlines()) == 4
+
+
+def test_extents_that_are_not_split_run_the_reference(generator):
+    """Of any extents: links that are constant along a direction may as well be repeated."""
+    links = GaugeField(SU(3), (5, 3)).prior(1, generator, dtype=torch.float64)
+    weights = weights_of(1, OPERATORS, generator)
+    assert not available((5, 3), 3, links)
+    small, large = (link_operators(links.repeat(1, 1, k, k, 1, 1), (5 * k, 3 * k), weights) for k in (1, 8))
+    assert available((40, 24), 3, links)
+    torch.testing.assert_close(small.force.repeat(1, 1, 8, 8, 1, 1), large.force, rtol=0, atol=1e-12)
+    torch.testing.assert_close(64 * small.values, large.values)
+
+
+@pytest.mark.parametrize("extents", [(8, 8), (5, 5)], ids=str)
+def test_there_is_no_derivative(extents, generator):
+    links = GaugeField(SU(2), extents).prior(1, generator, dtype=torch.float64).requires_grad_()
+    found = link_operators(links, extents, weights_of(1, OPERATORS, generator))
+    with pytest.raises(NotImplementedError, match="has no derivative"):
+        found.values.sum().backward()
+
+
+def test_bad_input(generator):
+    links, weights = GaugeField(SU(3), (8, 8)).prior(2, generator), weights_of(2, OPERATORS, generator)
+    for bad in (links[..., :2], links[:, :1], links.real):
+        with pytest.raises(InvalidInput, match="links must be"):
+            link_operators(bad, (8, 8), weights)
+    for bad in (weights[:1], weights[:, :2], weights.float()):
+        with pytest.raises(InvalidInput, match=r"weights must be float64 \(2, 1\) or \(2, 8\)"):
+            link_operators(links, (8, 8), bad)
