@@ -45,6 +45,7 @@ def test_it_commutes_with_an_exchange_of_directions(generator):
         torch.testing.assert_close(layer(exchanged(x))[0], exchanged(layer(x)[0]), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [GaugeField(U1(), (3, 3)), GaugeField(SU(2), (3, 3))], ids=str)
 def test_logdet_is_that_of_the_jacobian(space, generator):
     x = space.prior(1, generator, dtype=torch.float64)[0]
@@ -62,6 +63,7 @@ def test_steps_are_of_fourth_order(generator):
     assert (errors[0] / errors[1]).min() > 8
 
 
+@pytest.mark.slow
 @everywhere
 def test_derivatives_are_those_of_differences(space, generator):
     layer, x = layer_of(space, generator, steps=4), space.prior(2, generator, dtype=torch.float64)
