@@ -1,7 +1,7 @@
 """Flows of one layer that integrates forces of loop operators, in any dimension."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,9 +13,9 @@ from lattice_flows.flows.flow import Flow
 from lattice_flows.groups import Group
 from lattice_flows.lattice import GaugeField, Lattice
 from lattice_flows.layers.gradient_flow import GradientFlow
-from lattice_flows.operators import merged, production
+from lattice_flows.operators import WeightedSum, merged, production
 
-SETS = {
+SETS: dict[str, Callable[[Group, int], Sequence[WeightedSum]]] = {
     "plaquette": lambda group, dim: production(group, dim)[:1],
     "production": production,
     "next_to_leading": merged,

@@ -116,7 +116,7 @@ class _Velocity(torch.autograd.Function):
         return found.force, found.divergence
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         space, (x, c) = ctx.layer.space, ctx.saved_tensors
         cold = space.cold(1, dtype=x.real.dtype, device=x.device)[0]
         along = space.gradient(cold, gradients[0])  # the tangent X with inner(X, F) as the derivative asks for

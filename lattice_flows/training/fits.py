@@ -47,7 +47,7 @@ def regression(x: Tensor, y: Tensor, least: float = LEAST) -> Fit:
 
 @torch.no_grad()
 def zeros_along_path(
-    operators: Sequence[WeightedSum], begin: Action, end: Action, t: float, streams: Streams, sweeps: int
+    operators: Sequence[WeightedSum], path: Callable[[float], Action], t: float, streams: Streams, sweeps: int
 ) -> tuple[Tensor, Tensor]:
     """Lap W_i - dS_t.dW_i and dS/dt in chains of exp(-S_t), where S_t = S_0 + t (S_1 - S_0).
 
@@ -58,11 +58,11 @@ def zeros_along_path(
     Shapes: `(chains, n)` and `(chains,)`, float64.
 
     Args:
-        begin, end: S_0 and S_1, one action at two couplings.
+        path: t -> S_t.
 
     Source: M. Luscher, 0907.5491, section 2, for the condition.
     """
-    action = begin.at(begin.beta + t * (end.beta - begin.beta))
+    action = path(t)
     heat_bath, over_relaxation = HeatBath(action), OverRelaxation(action)
     state = heat_bath.init(start(action.space, streams, dtype=torch.float64))
     for _ in range(sweeps if action.beta else 0):
@@ -72,7 +72,7 @@ def zeros_along_path(
     for x in state.x.split(BATCH):
         laplacians, slopes = derivatives(operators, x, action.force(x))
         zeros.append(laplacians - slopes)
-    return torch.cat(zeros), (end(state.x) - begin(state.x)).double()
+    return torch.cat(zeros), (path(1.0)(state.x) - path(0.0)(state.x)).double()
 
 
 @torch.no_grad()
@@ -96,10 +96,10 @@ def gauss_newton(
         own[i] += SHIFT
         found.append((log_weights(layer, begin, end, x) - log_w) / SHIFT)
         own[i] = kept
-    log_w, derivatives, before = gather(log_w), gather(torch.stack(found, 1)), own.clone()
+    log_w, slopes, before = gather(log_w), gather(torch.stack(found, 1)), own.clone()
     best, least = before, log_w.var()
     for cut in STEPS:
-        own.copy_(before - regression(derivatives, log_w, cut).coefficients)
+        own.copy_(before - regression(slopes, log_w, cut).coefficients)
         variance = gather(log_weights(layer, begin, end, x)).var()
         if variance < least:
             best, least = own.clone(), variance

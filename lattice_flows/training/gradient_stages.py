@@ -19,6 +19,7 @@ from lattice_flows.lattice import Space
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.gradient_flow import GradientFlow
 from lattice_flows.sampling import Streams
+from lattice_flows.streams import digest
 from lattice_flows.training.fits import gauss_newton, regression, zeros_along_path
 from lattice_flows.training.losses import Divergence
 from lattice_flows.training.stages import Gradient, Stage, whole_flow
@@ -82,7 +83,7 @@ def _fitted(fit, flow: Flow, action: Action, world: World) -> Gradient:
             fit(step, x, world)
             y, log_q = flow.transform(x)
             log_w = -action(y) - log_q.to(x.real.dtype)
-        nothing = sum((0 * parameter).sum() for parameter in flow.parameters())
+        nothing = torch.stack([(0 * parameter).sum() for parameter in flow.parameters()]).sum()
         return Divergence(nothing, log_w), 0.0, action.beta
 
     return estimate
@@ -90,13 +91,19 @@ def _fitted(fit, flow: Flow, action: Action, world: World) -> Gradient:
 
 def _at_knot(layer: GradientFlow, action: Action, settings: Any, knot: int, x: Tensor, world: World) -> None:
     """Fit the coefficients at one knot; each rank has a share of the chains."""
-    own = world.share(settings.fit_chains)
-    streams = Streams(settings.seed, tuple(own)).branch("fit", knot)
+    seed = int.from_bytes(digest(settings.seed, "fit", knot)[:7], "little")
+    streams = Streams(seed, world.share(settings.fit_chains))
     zeros, change = zeros_along_path(
-        layer.operators, action.at(0.0), action, layer.knots[knot], streams, settings.fit_sweeps
+        layer.operators, partial(_scaled, action), layer.knots[knot], streams, settings.fit_sweeps
     )
     fit = regression(world.all_gather(zeros), world.all_gather(change))
     layer.coefficients[knot] = fit.coefficients.to(layer.coefficients)
+
+
+def _scaled(action: Action, t: float) -> Action:
+    """The action at t beta."""
+    assert action.beta is not None
+    return action.at(t * action.beta)
 
 
 def _newton(layer: GradientFlow, action: Action, settings: Any, step: int, x: Tensor, world: World) -> None:

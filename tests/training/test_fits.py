@@ -44,7 +44,7 @@ def test_coefficients_at_strong_coupling_are_those_of_luscher(group):
 
     for t in (0.05, 0.1):
         streams = Streams(1, 400).branch("fit")
-        fit = regression(*zeros_along_path(operators, action.at(0.0), action, t, streams, sweeps=6))
+        fit = regression(*zeros_along_path(operators, action.at, t, streams, sweeps=6))
         ratios.append(separate(fit.coefficients[1:] / t) / separate(expected))
     assert fit.left < 1e-7
     extrapolated = 2 * ratios[0] - ratios[1]
@@ -59,7 +59,7 @@ def test_fits_bring_a_flow_near_its_target():
     begin = action.at(0.0)
     for k, knot in enumerate(layer.knots):
         streams = Streams(1, 300).branch("fit", k)
-        fit = regression(*zeros_along_path(layer.operators, begin, action, knot, streams, 10))
+        fit = regression(*zeros_along_path(layer.operators, action.at, knot, streams, 10))
         layer.coefficients.data[k] = fit.coefficients
     x = flow.space.prior(400, torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
