@@ -19,12 +19,12 @@ class Dual(NamedTuple):
     value: Tensor
     slope: Tensor
 
-    def parts(self, n: int) -> list["Dual"]:
-        """The same in parts of n places."""
-        return [Dual(*both) for both in zip(*(own.split(n, -3) for own in self), strict=True)]
-
     def __add__(self, other: "Dual") -> "Dual":  # type: ignore[override]
         return Dual(self.value + other.value, self.slope + other.slope)
+
+    def half(self) -> "Dual":
+        """One half of it."""
+        return Dual(self.value / 2, self.slope / 2)
 
     def adjoint(self) -> "Dual":
         """The adjoint matrices."""
@@ -57,6 +57,12 @@ def of_links(space: GaugeField, links: Tensor, tangent: Tensor) -> Dual:
 def stacked(*fields: Dual) -> Tensor:
     """Several fields as one tensor `(*batch, 2 n, N, N)`: all values, then all derivatives."""
     return torch.cat([*(own.value for own in fields), *(own.slope for own in fields)], -3)
+
+
+def gathered(stack: Tensor, places: Tensor) -> Dual:
+    """The matrices of `stacked` fields at some places."""
+    values, slopes = (stack.index_select(-3, places + start) for start in (0, stack.shape[-3] // 2))
+    return Dual(values, slopes)
 
 
 def products(stack: Tensor, table: Tensor, forward: Sequence[bool]) -> Dual:

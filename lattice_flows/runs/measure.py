@@ -185,7 +185,7 @@ def _measured(
     report = make_report(config, chains, series, doubt)
     if wishes.improved:
         zeros = measure_zeros(chains, config, action, session)
-        report |= improved_averages(chains, series, zeros, action)
+        report |= improved_averages(series, zeros, action, moves_of(chains), chains.every)
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)
         report["polyakov_loops"] = polyakov_averages(polyakov, action, wishes.smear)

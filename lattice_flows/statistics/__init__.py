@@ -1,6 +1,6 @@
 """Statistics of Markov chains and of weights, for numbers of any origin: this room knows no lattice."""
 
-from lattice_flows.statistics.control_variates import Improved, improved
+from lattice_flows.statistics.control_variates import Improved, check_enough, improved
 from lattice_flows.statistics.convergence import r_hat
 from lattice_flows.statistics.derived import creutz_ratios, effective_potential, susceptibility, t0, w0
 from lattice_flows.statistics.estimate import (
@@ -19,7 +19,7 @@ from lattice_flows.statistics.weights import ParetoTail, ess, ess_error, forward
 
 __all__ = [
     "Autocorrelation", "Derived", "Estimate", "Improved", "Moves", "ParetoTail", "Pulls", "Reweighted", "acceptance",
-    "autocorrelation", "bootstrap", "creutz_ratios", "effective_potential", "ess", "ess_error", "estimate",
-    "estimate_ess", "forward_ess", "improved", "jackknife", "longest_rejection_run", "observables_to_pyerrors",
-    "pareto_tail", "pulls_of", "r_hat", "reweight", "susceptibility", "t0", "w0",
+    "autocorrelation", "bootstrap", "check_enough", "creutz_ratios", "effective_potential", "ess", "ess_error",
+    "estimate", "estimate_ess", "forward_ess", "improved", "jackknife", "longest_rejection_run",
+    "observables_to_pyerrors", "pareto_tail", "pulls_of", "r_hat", "reweight", "susceptibility", "t0", "w0",
 ]  # fmt: skip

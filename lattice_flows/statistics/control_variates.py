@@ -28,6 +28,15 @@ class Improved(NamedTuple):
     """The improved measurements of each chain; their mean is the improved estimate."""
 
 
+def check_enough(count: int, lengths: Sequence[int]) -> None:
+    """Raise InvalidInput if chains of these lengths are too short to fit so many coefficients."""
+    if sum(length // 2 for length in lengths) < PER_COEFFICIENT * count:
+        raise InvalidInput(
+            f"{count} control variates need chains of {2 * PER_COEFFICIENT * count} measurements in all, as each half "
+            f"fits their coefficients; got {sum(lengths)}"
+        )
+
+
 def improved(series: Series, zeros: Array | Sequence[Array], moves: Moves | None = None, every: int = 1) -> Improved:
     """The mean of a series O, from O + sum_i c_i Z_i with quantities Z_i of mean zero.
 
@@ -60,12 +69,7 @@ def improved(series: Series, zeros: Array | Sequence[Array], moves: Moves | None
         raise InvalidInput(f"control variates need a last axis behind the shape of the series, got {shapes}")
     count = given[0].shape[-1]
     halves = [(slice(0, len(chain) // 2), slice(len(chain) // 2, None)) for chain in own]
-    seen = sum(len(chain) // 2 for chain in own)
-    if seen < PER_COEFFICIENT * count:
-        raise InvalidInput(
-            f"{count} control variates need chains of {2 * PER_COEFFICIENT * count} measurements in all, as each half "
-            f"fits their coefficients; got {sum(map(len, own))}"
-        )
+    check_enough(count, list(map(len, own)))
     better = [chain.copy() for chain in own]
     for fitted, used in ((0, 1), (1, 0)):
         z = np.concatenate([chain[half[fitted]] for chain, half in zip(given, halves, strict=True)])
