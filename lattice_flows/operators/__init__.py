@@ -5,8 +5,9 @@ from lattice_flows.operators.base import Operator
 from lattice_flows.operators.loops import LoopSum, plaquettes, rectangles
 from lattice_flows.operators.pairs import NextToLeading
 from lattice_flows.operators.products import LoopProducts, next_to_leading
+from lattice_flows.operators.slices import SliceOperators
 
 __all__ = [
-    "LoopAlgebra", "LoopProducts", "LoopSum", "NextToLeading", "Operator", "next_to_leading", "plaquettes",
-    "rectangles",
+    "LoopAlgebra", "LoopProducts", "LoopSum", "NextToLeading", "Operator", "SliceOperators", "next_to_leading",
+    "plaquettes", "rectangles",
 ]  # fmt: skip

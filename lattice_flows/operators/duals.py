@@ -66,7 +66,7 @@ def gathered(stack: Tensor, places: Tensor) -> Dual:
 
 
 def products(stack: Tensor, table: Tensor, forward: Sequence[bool]) -> Dual:
-    """The products of `stacked` fields along walks, as `link_products` makes them.
+    """The products of `stacked` fields along walks, as `link_products` makes them; autograd sees the values alone.
 
     Example:
         >>> from lattice_flows import SU
@@ -79,7 +79,7 @@ def products(stack: Tensor, table: Tensor, forward: Sequence[bool]) -> Dual:
     ends = torch.arange(steps)
     tables = table.repeat(steps, 1, 1)  # one for each step that is differentiated
     tables[ends, ends] += stack.shape[-3] // 2
-    return Dual(link_products(stack, table, forward), link_sums(stack, tables, (tuple(forward),) * steps))
+    return Dual(link_products(stack, table, forward), link_sums(stack.detach(), tables, (tuple(forward),) * steps))
 
 
 def _real(matrices: Tensor, last: int) -> Tensor:

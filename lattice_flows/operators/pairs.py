@@ -19,12 +19,12 @@ from lattice_flows.lattice.space import GaugeField
 from lattice_flows.operators.duals import Dual, gathered, of_links, products, stacked
 from lattice_flows.operators.products import next_to_leading
 
-SQUARES = ("", "tr PP", "tr P tr P*", "tr P squared")
+SQUARES = ("plaquette", "tr PP", "tr P tr P*", "tr P squared")
 PAIRS = {
     "planar": ("rectangle", "tr PP planar", "tr P tr P* planar", "tr P tr P planar"),
     "bent": ("chair", "tr PP bent", "tr P tr P* bent", "tr P tr P bent"),
 }
-"""The names of Re tr A B^dagger, Re tr A B, Re tr A (tr B)* and Re tr A tr B, of equal plaquettes and of two."""
+"""The names of `Loops.squares` of plaquettes, and of `Loops.products` of two of them."""
 
 
 class NextToLeading:
@@ -91,6 +91,10 @@ class Loops(NamedTuple):
         """Those of some planes."""
         return Loops(*(Dual(*(part[..., first:last, :, :, :] for part in own)) for own in self))
 
+    def squares(self, last: int) -> tuple[Dual, ...]:
+        """Re tr A, Re tr A A, |tr A|^2 and Re (tr A)^2 of each plaquette."""
+        return self.traces.total(last), *self.products(self, last)[1:]
+
     def products(self, other: "Loops", last: int) -> tuple[Dual, ...]:
         """Re tr A B^dagger, Re tr A B, Re tr A (tr B)* and Re tr A tr B, as sums of `Dual.overlap`."""
         return (
@@ -150,8 +154,7 @@ def sums_of(upper: Loops, lower: Loops, last: int) -> dict[str, Dual]:
 
     Of two planes the second one counts. A single plaquette begins with two links, and counts half with each.
     """
-    found = {"plaquette": upper.traces.total(last).half()}
-    found |= dict(zip(SQUARES, (own.half() for own in upper.products(upper, last)), strict=True))
+    found = dict(zip(SQUARES, (own.half() for own in upper.squares(last)), strict=True))
     found |= dict(zip(PAIRS["planar"], upper.products(lower, last), strict=True))
     both = upper + lower
     if both.matrices.value.shape[-4] > 1:
