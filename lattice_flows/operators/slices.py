@@ -99,7 +99,7 @@ class SliceOperators:
 
     def field(self, links: Tensor, coefficients: Tensor, colour: int) -> Tensor:
         """The sum of c_i V_i(t) over operators and the slices of a colour: a tangent field of the shape of links."""
-        slices = self._colour(links.device) == colour
+        slices = self.slices(colour, links.device)
 
         def weighted(x: Tensor) -> Tensor:
             return (self.potential(x) @ coefficients)[..., slices].sum(-1)
@@ -115,8 +115,12 @@ class SliceOperators:
         """The tangent field without components but those of spatial links of the slices of one colour."""
         dim, element = self.space.dim, len(self.space.elements.element_shape)
         kept = torch.zeros(self.space.axes, dtype=torch.bool, device=tangent.device)
-        kept[: dim - 1] = self._colour(tangent.device) == colour
+        kept[: dim - 1] = self.slices(colour, tangent.device)
         return tangent * kept.reshape(*kept.shape, *(1,) * element)
+
+    def slices(self, colour: int, device: torch.device) -> Tensor:
+        """Which slices have a colour `(T,)`."""
+        return self._colour(device) == colour
 
     def _colour(self, device: torch.device) -> Tensor:
         last = self.space.lattice.extents[-1]
