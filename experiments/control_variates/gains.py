@@ -29,7 +29,7 @@ from tables import write_table  # noqa: E402
 
 BETAS = (1.0, 2.0, 3.0, 6.0, 6.5)
 EXTENTS = (4, 4, 4, 4)
-CHAINS, CONFIGURATIONS, APART, THERMAL = 4, 1000, 4, 100
+CHAINS, CONFIGURATIONS, APART, THERMAL = 8, 500, 4, 100
 BLOCKS = 10
 
 

@@ -22,6 +22,11 @@ class Dual(NamedTuple):
     def __add__(self, other: "Dual") -> "Dual":  # type: ignore[override]
         return Dual(self.value + other.value, self.slope + other.slope)
 
+    def halves(self) -> "tuple[Dual, Dual]":
+        """The first and the second half of the places."""
+        (one, other), (change, other_change) = (own.chunk(2, -3) for own in self)
+        return Dual(one, change), Dual(other, other_change)
+
     def half(self) -> "Dual":
         """One half of it."""
         return Dual(self.value / 2, self.slope / 2)

@@ -18,6 +18,7 @@ from lattice_flows.lattice.paths import lay, rectangle
 from lattice_flows.lattice.space import GaugeField
 from lattice_flows.operators.duals import Dual, gathered, of_links, products, stacked
 from lattice_flows.operators.products import next_to_leading
+from lattice_flows.operators.twisted import twisted_sum
 
 SQUARES = ("plaquette", "tr PP", "tr P tr P*", "tr P squared")
 PAIRS = {
@@ -60,13 +61,12 @@ class NextToLeading:
             InvalidInput: the links are not those of the group and the dimension, or the lattice is too short.
         """
         space, *_ = [operator.space_of(links) for operator in self.operators]
-        last = space.lattice.extents[-1]
-        sums = [sums_of(*sides, last) for sides in plaquettes_of(space, links, tangent)]
-        every = [[own[operator.name] for own in sums] for operator in self.operators]
-        values, slopes = (
-            torch.stack([sum(own[part].sum((-2, -1)) for own in terms) for terms in every], -1)  # type: ignore[misc]
-            for part in (0, 1)
-        )
+        own, last = of_links(space, links, tangent), space.lattice.extents[-1]
+        sums = [sums_of(*sides, last) for sides in plaquettes_of(space, own)]
+        every = {name: functools.reduce(Dual.__add__, [one[name] for one in sums]) for name in sums[0]}
+        if space.dim > 2:
+            every["twisted"] = twisted_sum(space, own)
+        values, slopes = (torch.stack([every[one.name][part] for one in self.operators], -1) for part in (0, 1))
         one = torch.full_like(values[..., :1], space.volume)
         return torch.cat((values, one), -1) @ self._laplacian.to(values.device), slopes
 
@@ -105,14 +105,14 @@ class Loops(NamedTuple):
         )
 
 
-def plaquettes_of(space: GaugeField, links: Tensor, tangent: Tensor) -> Iterator[tuple[Loops, Loops]]:
+def plaquettes_of(space: GaugeField, links: Dual) -> Iterator[tuple[Loops, Loops]]:
     """For each direction the plaquettes that begin with its links, on the upper and the lower side in each plane.
 
-    Shapes: links and tangent field `(*batch, *shape)`; planes in the order of their other directions.
+    The planes are in the order of their other directions.
     """
-    own, tables = of_links(space, links, tangent), _tables(space.lattice, links.device)
-    plaquettes = products(stacked(own), tables.plaquettes, (True, True, False, False))
-    stack = stacked(own, plaquettes, plaquettes.adjoint())
+    tables = _tables(space.lattice, links.value.device)
+    plaquettes = products(stacked(links), tables.plaquettes, (True, True, False, False))
+    stack = stacked(links, plaquettes, plaquettes.adjoint())
     for upper, behind in zip(tables.upper, tables.behind, strict=True):
         sides = gathered(stack, upper), products(stack, behind, (False, False, True))
         one, two = (Dual(*(part.unflatten(-3, (space.dim - 1, -1)) for part in side)) for side in sides)
@@ -150,9 +150,9 @@ def _tables(lattice: Lattice, device: torch.device) -> _Tables:
 
 
 def sums_of(upper: Loops, lower: Loops, last: int) -> dict[str, Dual]:
-    """All operators, by their names, as sums over space `(*batch, planes, T)` of what begins with each link.
+    """The operators by their names, `(*batch,)`: the part of those that begin with the links along one direction.
 
-    Of two planes the second one counts. A single plaquette begins with two links, and counts half with each.
+    A single plaquette begins with two links, and counts half with each.
     """
     found = dict(zip(SQUARES, (own.half() for own in upper.squares(last)), strict=True))
     found |= dict(zip(PAIRS["planar"], upper.products(lower, last), strict=True))
@@ -160,4 +160,4 @@ def sums_of(upper: Loops, lower: Loops, last: int) -> dict[str, Dual]:
     if both.matrices.value.shape[-4] > 1:
         before = both.planes(0, -1).summed()
         found |= dict(zip(PAIRS["bent"], before.products(both.planes(1), last), strict=True))
-    return found
+    return {name: Dual(*(part.sum((-2, -1)) for part in own)) for name, own in found.items()}

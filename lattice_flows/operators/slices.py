@@ -14,7 +14,7 @@ from torch import Tensor
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice.space import GaugeField, gauge_field
 from lattice_flows.operators.base import autograd_force
-from lattice_flows.operators.duals import Dual
+from lattice_flows.operators.duals import Dual, of_links
 from lattice_flows.operators.pairs import PAIRS, SQUARES, Loops, plaquettes_of
 from lattice_flows.operators.products import next_to_leading
 
@@ -165,7 +165,7 @@ class SliceOperators:
         """The four products of each kind, summed over space: `(*batch, T, 4)`."""
         sums: dict[str, Dual] = {}
         time, last = self.space.dim - 1, self.space.lattice.extents[-1]
-        for mu, sides in enumerate(plaquettes_of(self.space, links, tangent)):
+        for mu, sides in enumerate(plaquettes_of(self.space, of_links(self.space, links, tangent))):
             for kind, products in _kinds(*sides, mu == time, last):
                 own = Dual(*(torch.stack([one[k].sum(-2) for one in products], -1) for k in (0, 1)))
                 sums[kind] = sums[kind] + own if kind in sums else own

@@ -12,7 +12,7 @@ from lattice_flows.io import read_report, write_configuration
 CONFIG = Config.of(
     lattice={"group": "SU(3)", "extents": (4, 4, 4, 4)},
     action={"beta": 3.0},
-    sampling={"updates": ("heatbath",), "n": 100, "chains": 1, "thermalise": 10},
+    sampling={"updates": ("heatbath",), "n": 110, "chains": 1, "thermalise": 10},
 )
 
 
@@ -42,7 +42,7 @@ def test_files_give_the_numbers_of_chains(run, files, tmp_path, capsys):
     shutil.copy(run / "ensemble.h5", tmp_path / "chains.h5")
     for folder in (files / "nersc", files / "ildg", tmp_path):
         table = out(capsys, "measure", *sorted(map(str, folder.iterdir())), *WILSON)
-        assert "SU(3), 4x4x4x4 sites, wilson action at beta = 3: 100 configurations" in table
+        assert "SU(3), 4x4x4x4 sites, wilson action at beta = 3: 110 configurations" in table
         assert "no ensemble" not in table
         report = read_report(folder / "report.json")
         for name in ("plaquette", "polyakov_loop"):
@@ -68,7 +68,7 @@ def test_what_cannot_be_measured(run, files, tmp_path, capsys):
     write_configuration(other, SU(3).identity(4, 4, 4, 4, 6), "nersc")
     bare = tmp_path / "bare.h5"
     shutil.copy(run / "ensemble.h5", bare)
-    few = "12 control variates need chains of 96 measurements in all, as each half fits their coefficients; got 2"
+    few = "13 control variates need chains of 104 measurements in all, as each half fits their coefficients; got 2"
     for arguments, words in {
         (*paths, "--improved"): "no file states its action: say --action, such as --action wilson --beta 6.0",
         (first, second, *WILSON): few,
