@@ -39,7 +39,7 @@ def improved_slices(series: Sequence[Array], zeros: Sequence[Array]) -> Improved
             "control variates of slices need a last axis behind (n, T) of the series, got "
             f"{[own.shape for own in zeros]} and {[own.shape for own in series]}"
         )
-    check_enough(zeros[0].shape[-1], list(map(len, series)))
+    check_enough(zeros[0].shape[-1], [own.size for own in series])
     halves = halves_of(series)
     better, coefficients = [np.array(own, np.float64) for own in series], []
     for fit, use in ((1, 0), (0, 1)):
