@@ -25,7 +25,7 @@ def slice_observables(action: Action) -> dict[str, Observable]:
     """The observables that correlators need: none in two dimensions, which have no plaquettes in a slice."""
     if not isinstance(action.space, GaugeField) or action.space.dim < 3:
         return {}
-    return {"slice_plaquettes": slice_plaquettes(action.space), "slice_zeros": slice_zeros(action)}
+    return {"slices": slice_plaquettes(action.space), "zeros": slice_zeros(action)}
 
 
 def correlator_averages(

@@ -1,11 +1,13 @@
 """Improved averages of ensembles that are no runs: gauge files of other programs, and chains without a config."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from lattice_flows.config import Config
 from lattice_flows.errors import Interrupted, InvalidInput, naming
@@ -15,8 +17,9 @@ from lattice_flows.models import build_action
 from lattice_flows.observables import Observable, schwinger_dyson, standard_observables
 from lattice_flows.operators import next_to_leading
 from lattice_flows.reports.configurations import space_of
+from lattice_flows.reports.correlators import correlator_averages, correlator_table, slice_observables
 from lattice_flows.reports.improved import improved_averages, improved_table
-from lattice_flows.reports.observe import observe
+from lattice_flows.reports.observe import PART, observe
 from lattice_flows.reports.report import moves_of, observable_entry
 from lattice_flows.reports.words import system
 from lattice_flows.runs.folder import CONFIG, REPORT
@@ -30,6 +33,8 @@ class _Measured(NamedTuple):
     """What is measured of an ensemble: series `(chains, n)`, the zeros with a last axis, and as for `estimate`."""
 
     series: dict[str, np.ndarray]
+    again: Callable[[Observable, int], np.ndarray]
+    """Measures an observable on each k-th configuration."""
     moves: Moves | None = None
     every: int = 1
 
@@ -58,14 +63,20 @@ def measure_files(
     else:
         config, measured = _of_gauge_files(files, action, given, stop or Stop())
     _, built = build_action(config, str(files[0]))
-    zeros, moves, every = measured.series.pop(ZEROS), measured.moves, measured.every
+    series, moves, every = measured.series, measured.moves, measured.every
+    zeros = series.pop(ZEROS)
+    slices = {name: series.pop(name) for name in slice_observables(built)}
     chains, n = zeros.shape[:2]
-    entries = {
-        name: observable_entry(built, name, estimate(own, moves, every)) for name, own in measured.series.items()
-    }
+    entries = {name: observable_entry(built, name, estimate(own, moves, every)) for name, own in series.items()}
     report = {"n": chains * n, "chains": chains, "every": every, "action": dict(action), "observables": entries}
-    report |= improved_averages(measured.series, zeros, built, moves, every)
+    report |= improved_averages(series, zeros, built, moves, every)
+    if slices:
+        report["correlator"] = correlator_averages(
+            **slices, contact=measured.again, action=built, moves=moves, every=every
+        )
     text = f"{system(config)}: {chains * n} configurations\n\n{improved_table(report)}"
+    if slices:
+        text += f"\n{correlator_table(report['correlator'])}"
     folder = files[0].parent
     if (folder / CONFIG).exists():  # the report there is that of a run
         return text
@@ -81,25 +92,42 @@ def _of_chains(paths: Sequence[Path], action: Mapping[str, Any]) -> tuple[Config
         raise InvalidInput(f"chains of links with the attributes group and extents are expected ({paths[0]})")
     group, extents = str(chains.attributes["group"]), tuple(map(int, chains.attributes["extents"]))
     config, observables = _observables(group, extents, action, paths[0])
-    return config, _Measured(observe(chains, observables), moves_of(chains), chains.every)
+
+    def again(observable: Observable, step: int) -> np.ndarray:
+        return observe(chains.thinned(step), {"contact": observable})["contact"]
+
+    return config, _Measured(observe(chains, observables), again, moves_of(chains), chains.every)
 
 
 def _of_gauge_files(
     paths: Sequence[Path], action: Mapping[str, Any], given: Given, stop: Stop
 ) -> tuple[Config, _Measured]:
-    first = space_of(read_configuration(paths[0], given)[1])
+    links, facts = read_configuration(paths[0], given)
+    first = space_of(facts)
     config, observables = _observables(first.group.name, first.lattice.extents, action, paths[0])
     check_enough(len(next_to_leading(first.group, first.dim)), [len(paths)])  # before the work
-    measured: dict[str, list[np.ndarray]] = {name: [] for name in observables}
-    for number, path in enumerate(paths):
-        if stop.asked:
-            raise Interrupted(f"asked to stop: {number} of {len(paths)} files are measured, and nothing is kept")
+    size = max(1, PART // links.nbytes)
+
+    def read(path: Path) -> Tensor:
         links, facts = read_configuration(path, given)
         if (space := space_of(facts)) != first:
             raise InvalidInput(f"files of one ensemble are expected, got {space} in {path} and {first} in {paths[0]}")
-        for name, observable in observables.items():
-            measured[name].append(observable(links).double().numpy())
-    return config, _Measured({name: np.stack(own)[None] for name, own in measured.items()})
+        return links
+
+    def measure(observables: Mapping[str, Observable], paths: Sequence[Path]) -> dict[str, np.ndarray]:
+        found: dict[str, list[Tensor]] = {name: [] for name in observables}
+        for start in range(0, len(paths), size):
+            if stop.asked:
+                raise Interrupted(f"asked to stop: {start} of {len(paths)} files are measured, and nothing is kept")
+            part = torch.stack([read(path) for path in paths[start : start + size]])
+            for name, observable in observables.items():
+                found[name].append(observable(part).double())
+        return {name: torch.cat(own).numpy()[None] for name, own in found.items()}
+
+    def again(observable: Observable, step: int) -> np.ndarray:
+        return measure({"contact": observable}, paths[step - 1 :: step])["contact"]
+
+    return config, _Measured(measure(observables, paths), again)
 
 
 def _observables(
@@ -110,7 +138,7 @@ def _observables(
     with naming(str(path)):
         config = Config.of(lattice=lattice, action=action, sampling=updates)
     config, built = build_action(config, str(path))
-    return config, {**standard_observables(built.space), ZEROS: schwinger_dyson(built)}
+    return config, {**standard_observables(built.space), ZEROS: schwinger_dyson(built), **slice_observables(built)}
 
 
 def _numbers_in(path: Path) -> list[str | int]:

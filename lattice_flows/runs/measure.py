@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,7 +188,8 @@ def _measured(
     if wishes.improved:
         zeros = measure_zeros(chains, config, action, session)
         report |= improved_averages(series, zeros, action, moves_of(chains), chains.every)
-        report["correlator"] = _correlators(chains, config, action, session)
+        if observables := slice_observables(action):
+            report["correlator"] = _correlators(chains, config, action, observables, session)
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)
         report["polyakov_loops"] = polyakov_averages(polyakov, action, wishes.smear)
@@ -208,11 +209,12 @@ def _measured(
     return config, chains, series, report
 
 
-def _correlators(chains: ChainFile, config: Config, action: Action, session: Session) -> list[dict[str, Any]]:
-    observables = slice_observables(action)
-    if not observables:
-        return []
-    names = {f"{name} of {config.action.name}, {couplings(config)}": own for name, own in observables.items()}
+def _correlators(
+    chains: ChainFile, config: Config, action: Action, observables: dict[str, Observable], session: Session
+) -> list[dict[str, Any]]:
+    names = {
+        f"{name} of time slices of {config.action.name}, {couplings(config)}": own for name, own in observables.items()
+    }
     slices, zeros = observe(chains, names, session).values()
 
     def contact(observable: Observable, step: int) -> np.ndarray:
@@ -287,8 +289,12 @@ def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report
 
 
 def _text(config: Config, report: Report) -> str:
-    parts = {"polyakov_loops": polyakov_table, "loops": loops_table, "flow": flow_table}
+    parts: dict[str, Callable[[Any], str]] = {
+        "correlator": correlator_table,
+        "polyakov_loops": polyakov_table,
+        "loops": loops_table,
+        "flow": flow_table,
+    }
     tables = [table(config, report), *([improved_table(report)] if "improved" in report else [])]
-    tables += [correlator_table(report["correlator"])] if report.get("correlator") else []
     tables += [words(report[name]) for name, words in parts.items() if name in report]
     return "\n".join([*tables, *([f"{going}\n"] if (going := report["chains_go_on"]) else [])])
