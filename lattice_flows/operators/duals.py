@@ -70,21 +70,36 @@ def gathered(stack: Tensor, places: Tensor) -> Dual:
     return Dual(values, slopes)
 
 
-def products(stack: Tensor, table: Tensor, forward: Sequence[bool]) -> Dual:
+class Walks(NamedTuple):
+    """Walks through `stacked` fields, and those with one step that is a derivative."""
+
+    table: Tensor
+    derived: Tensor
+    forward: tuple[bool, ...]
+
+
+def walks(table: Tensor, forward: Sequence[bool], places: int) -> Walks:
+    """Walks for a table `(steps, n)` of places, of so many in all."""
+    steps = len(table)
+    ends = torch.arange(steps)
+    derived = table.repeat(steps, 1, 1)
+    derived[ends, ends] += places
+    return Walks(table, derived, tuple(forward))
+
+
+def products(stack: Tensor, along: Walks) -> Dual:
     """The products of `stacked` fields along walks, as `link_products` makes them; autograd sees the values alone.
 
     Example:
         >>> from lattice_flows import SU
         >>> space, generator = GaugeField(SU(2), (3, 4)), torch.Generator().manual_seed(0)
         >>> links = of_links(space, space.cold(1), space.momenta(generator)[None])
-        >>> products(stacked(links), torch.tensor([[0, 1, 2], [3, 4, 5]]), (True, False)).slope.shape
+        >>> along = walks(torch.tensor([[0, 1, 2], [3, 4, 5]]), (True, False), 24)
+        >>> products(stacked(links), along).slope.shape
         torch.Size([1, 3, 2, 2])
     """
-    steps = len(table)
-    ends = torch.arange(steps)
-    tables = table.repeat(steps, 1, 1)  # one for each step that is differentiated
-    tables[ends, ends] += stack.shape[-3] // 2
-    return Dual(link_products(stack, table, forward), link_sums(stack.detach(), tables, (tuple(forward),) * steps))
+    slope = link_sums(stack.detach(), along.derived, (along.forward,) * len(along.table))
+    return Dual(link_products(stack, along.table, along.forward), slope)
 
 
 def _real(matrices: Tensor, last: int) -> Tensor:

@@ -16,7 +16,7 @@ from lattice_flows.groups import Group
 from lattice_flows.lattice.layout import Lattice
 from lattice_flows.lattice.paths import lay, rectangle
 from lattice_flows.lattice.space import GaugeField
-from lattice_flows.operators.duals import Dual, gathered, of_links, products, stacked
+from lattice_flows.operators.duals import Dual, Walks, gathered, of_links, products, stacked, walks
 from lattice_flows.operators.products import next_to_leading
 from lattice_flows.operators.twisted import twisted_sum
 
@@ -62,7 +62,7 @@ class NextToLeading:
         """
         space, *_ = [operator.space_of(links) for operator in self.operators]
         own, last = of_links(space, links, tangent), space.lattice.extents[-1]
-        sums = [sums_of(*sides, last) for sides in plaquettes_of(space, own)]
+        sums = [sums_of(upper, lower, last) for upper, lower in plaquettes_of(space, own)]
         every = {name: functools.reduce(Dual.__add__, [one[name] for one in sums]) for name in sums[0]}
         if space.dim > 2:
             every["twisted"] = twisted_sum(space, own)
@@ -106,28 +106,26 @@ class Loops(NamedTuple):
 
 
 def plaquettes_of(space: GaugeField, links: Dual) -> Iterator[tuple[Loops, Loops]]:
-    """For each direction the plaquettes that begin with its links, on the upper and the lower side in each plane.
+    """The plaquettes that begin with links, on the upper and the lower side in each plane, for each direction.
 
     The planes are in the order of their other directions.
     """
     tables = _tables(space.lattice, links.value.device)
-    plaquettes = products(stacked(links), tables.plaquettes, (True, True, False, False))
+    plaquettes = products(stacked(links), tables.plaquettes)
     stack = stacked(links, plaquettes, plaquettes.adjoint())
-    for upper, behind in zip(tables.upper, tables.behind, strict=True):
-        sides = gathered(stack, upper), products(stack, behind, (False, False, True))
+    for upper, behind in tables.directions:
+        sides = gathered(stack, upper), products(stack, behind)
         one, two = (Dual(*(part.unflatten(-3, (space.dim - 1, -1)) for part in side)) for side in sides)
         yield Loops(one, one.trace()), Loops(two, two.trace())
 
 
 class _Tables(NamedTuple):
-    """Links of plaquettes; for each direction plaquettes, or their inverses, and a link, a plaquette and the link.
+    """Flat indices of links, plaquettes and their inverses, in this order."""
 
-    The indices count links, plaquettes and their inverses.
-    """
-
-    plaquettes: Tensor
-    upper: list[Tensor]
-    behind: list[Tensor]
+    plaquettes: Walks
+    """The links of all plaquettes."""
+    directions: list[tuple[Tensor, Walks]]
+    """The plaquettes at the links along one, and walks of a link, a plaquette and the link behind them."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -136,21 +134,22 @@ def _tables(lattice: Lattice, device: torch.device) -> _Tables:
     planes = list(itertools.combinations(range(dim), 2))
     loops = torch.cat([lay(rectangle(mu, 1, nu, 1), lattice).links for mu, nu in planes], -1)
     numbers = {plane: dim + number for number, plane in enumerate((*planes, *((nu, mu) for mu, nu in planes)))}
-    sites, upper, behind = torch.arange(volume), [], []
+    sites, directions = torch.arange(volume), []
     for mu in range(dim):
         others = [nu for nu in range(dim) if nu != mu]
-        upper.append(torch.cat([sites + volume * numbers[mu, nu] for nu in others]).to(device))
-        walks = []
+        upper = torch.cat([sites + volume * numbers[mu, nu] for nu in others])
+        behind = []
         for nu in others:
             start = lattice.neighbours(nu, -1)
             link = start + volume * nu
-            walks.append(torch.stack((link, start + volume * numbers[mu, nu], link)))
-        behind.append(torch.cat(walks, -1).to(device))
-    return _Tables(loops.to(device), upper, behind)
+            behind.append(torch.stack((link, start + volume * numbers[mu, nu], link)))
+        table = torch.cat(behind, -1).to(device)
+        directions.append((upper.to(device), walks(table, (False, False, True), volume * dim * dim)))
+    return _Tables(walks(loops.to(device), (True, True, False, False), volume * dim), directions)
 
 
 def sums_of(upper: Loops, lower: Loops, last: int) -> dict[str, Dual]:
-    """The operators by their names, `(*batch,)`: the part of those that begin with the links along one direction.
+    """The operators by their names, `(*batch,)`: what begins with some links along one direction.
 
     A single plaquette begins with two links, and counts half with each.
     """

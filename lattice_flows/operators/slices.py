@@ -165,8 +165,8 @@ class SliceOperators:
         """The four products of each kind, summed over space: `(*batch, T, 4)`."""
         sums: dict[str, Dual] = {}
         time, last = self.space.dim - 1, self.space.lattice.extents[-1]
-        for mu, sides in enumerate(plaquettes_of(self.space, of_links(self.space, links, tangent))):
-            for kind, products in _kinds(*sides, mu == time, last):
+        for mu, (upper, lower) in enumerate(plaquettes_of(self.space, of_links(self.space, links, tangent))):
+            for kind, products in _kinds(upper, lower, mu == time, last):
                 own = Dual(*(torch.stack([one[k].sum(-2) for one in products], -1) for k in (0, 1)))
                 sums[kind] = sums[kind] + own if kind in sums else own
         return sums
