@@ -27,10 +27,6 @@ class Dual(NamedTuple):
         (one, other), (change, other_change) = (own.chunk(2, -3) for own in self)
         return Dual(one, change), Dual(other, other_change)
 
-    def half(self) -> "Dual":
-        """One half of it."""
-        return Dual(self.value / 2, self.slope / 2)
-
     def adjoint(self) -> "Dual":
         """The adjoint matrices."""
         return Dual(*(own.mT.clone(memory_format=torch.contiguous_format).conj_physical_() for own in self))

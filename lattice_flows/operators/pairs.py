@@ -62,7 +62,7 @@ class NextToLeading:
         """
         space, *_ = [operator.space_of(links) for operator in self.operators]
         own, last = of_links(space, links, tangent), space.lattice.extents[-1]
-        sums = [sums_of(upper, lower, last) for upper, lower in plaquettes_of(space, own)]
+        sums = [sums_of(mu, *sides, last) for mu, sides in enumerate(plaquettes_of(space, own))]
         every = {name: functools.reduce(Dual.__add__, [one[name] for one in sums]) for name in sums[0]}
         if space.dim > 2:
             every["twisted"] = twisted_sum(space, own)
@@ -93,7 +93,12 @@ class Loops(NamedTuple):
 
     def squares(self, last: int) -> tuple[Dual, ...]:
         """Re tr A, Re tr A A, |tr A|^2 and Re (tr A)^2 of each plaquette."""
-        return self.traces.total(last), *self.products(self, last)[1:]
+        return (
+            self.traces.total(last),
+            self.matrices.overlap(self.matrices.adjoint(), last),
+            self.traces.overlap(self.traces, last),
+            self.traces.overlap(self.traces.adjoint(), last),
+        )
 
     def products(self, other: "Loops", last: int) -> tuple[Dual, ...]:
         """Re tr A B^dagger, Re tr A B, Re tr A (tr B)* and Re tr A tr B, as sums of `Dual.overlap`."""
@@ -148,12 +153,9 @@ def _tables(lattice: Lattice, device: torch.device) -> _Tables:
     return _Tables(walks(loops.to(device), (True, True, False, False), volume * dim), directions)
 
 
-def sums_of(upper: Loops, lower: Loops, last: int) -> dict[str, Dual]:
-    """The operators by their names, `(*batch,)`: what begins with some links along one direction.
-
-    A single plaquette begins with two links, and counts half with each.
-    """
-    found = dict(zip(SQUARES, (own.half() for own in upper.squares(last)), strict=True))
+def sums_of(mu: int, upper: Loops, lower: Loops, last: int) -> dict[str, Dual]:
+    """The operators by their names, `(*batch,)`: what begins with the links along one direction."""
+    found = dict(zip(SQUARES, upper.planes(mu).squares(last), strict=True))  # a plaquette begins with two links
     found |= dict(zip(PAIRS["planar"], upper.products(lower, last), strict=True))
     both = upper + lower
     if both.matrices.value.shape[-4] > 1:

@@ -164,27 +164,27 @@ class SliceOperators:
     def _sums(self, links: Tensor, tangent: Tensor) -> dict[str, Dual]:
         """The four products of each kind, summed over space: `(*batch, T, 4)`."""
         sums: dict[str, Dual] = {}
-        time, last = self.space.dim - 1, self.space.lattice.extents[-1]
+        last = self.space.lattice.extents[-1]
         for mu, (upper, lower) in enumerate(plaquettes_of(self.space, of_links(self.space, links, tangent))):
-            for kind, products in _kinds(upper, lower, mu == time, last):
+            for kind, products in _kinds(mu, upper, lower, last):
                 own = Dual(*(torch.stack([one[k].sum(-2) for one in products], -1) for k in (0, 1)))
                 sums[kind] = sums[kind] + own if kind in sums else own
         return sums
 
 
-def _kinds(upper: Loops, lower: Loops, of_time: bool, last: int) -> Iterator[tuple[str, Sequence[Dual]]]:
+def _kinds(mu: int, upper: Loops, lower: Loops, last: int) -> Iterator[tuple[str, Sequence[Dual]]]:
     """The products of the loops that begin with the links along one direction, by their kinds.
 
     The planes of spatial links are those with the other directions of space, and one with time.
     """
     both = upper + lower
-    if of_time:
+    if mu == upper.matrices.value.shape[-4]:  # of time
         yield "time planar", upper.products(lower, last)
         yield "time bent", both.planes(0, -1).summed().products(both.planes(1), last)
         return
     (above, upward), (below, downward) = ((side.planes(0, -1), side.planes(-1)) for side in (upper, lower))
     space = both.planes(0, -1).summed()
-    yield "space", [own.half() for own in above.squares(last)]
+    yield "space", above.planes(mu).squares(last)  # a plaquette begins with two links
     yield "time", upward.squares(last)
     yield "space planar", above.products(below, last)
     yield "both sides", upward.products(downward, last)
