@@ -82,6 +82,14 @@ def slice_contact(action: Action, coefficients: Tensor) -> Observable:
 
     Raises:
         InvalidInput: as `SliceOperators`.
+
+    Example:
+        >>> from lattice_flows import SU
+        >>> from lattice_flows.actions import Wilson
+        >>> action = Wilson(GaugeField(SU(2), (3, 3, 4)), beta=2.0)
+        >>> contact = slice_contact(action, torch.ones(2, 31, dtype=torch.float64))
+        >>> contact(action.space.prior(1, torch.Generator().manual_seed(0))).shape
+        torch.Size([1, 2])
     """
     operators, zeros, space = SliceOperators(gauge_field(action.space)), slice_zeros(action), action.space
     last = space.lattice.extents[-1]

@@ -134,6 +134,7 @@ class _Tables(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # it may be made in that mode, and serve gradients later
 def _tables(lattice: Lattice, device: torch.device) -> _Tables:
     dim, volume = lattice.dim, lattice.volume
     planes = list(itertools.combinations(range(dim), 2))

@@ -166,19 +166,19 @@ class SliceOperators:
         sums: dict[str, Dual] = {}
         last = self.space.lattice.extents[-1]
         for mu, (upper, lower) in enumerate(plaquettes_of(self.space, of_links(self.space, links, tangent))):
-            for kind, products in _kinds(mu, upper, lower, last):
+            for kind, products in _kinds(mu, self.space.dim - 1, upper, lower, last):
                 own = Dual(*(torch.stack([one[k].sum(-2) for one in products], -1) for k in (0, 1)))
                 sums[kind] = sums[kind] + own if kind in sums else own
         return sums
 
 
-def _kinds(mu: int, upper: Loops, lower: Loops, last: int) -> Iterator[tuple[str, Sequence[Dual]]]:
+def _kinds(mu: int, time: int, upper: Loops, lower: Loops, last: int) -> Iterator[tuple[str, Sequence[Dual]]]:
     """The products of the loops that begin with the links along one direction, by their kinds.
 
     The planes of spatial links are those with the other directions of space, and one with time.
     """
     both = upper + lower
-    if mu == upper.matrices.value.shape[-4]:  # of time
+    if mu == time:
         yield "time planar", upper.products(lower, last)
         yield "time bent", both.planes(0, -1).summed().products(both.planes(1), last)
         return

@@ -25,6 +25,7 @@ def twisted_sum(space: GaugeField, links: Dual) -> Dual:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # it may be made in that mode, and serve gradients later
 def _halves(lattice: Lattice, device: torch.device) -> list[Walks]:
     """First halves, followed by their second halves."""
     found = []
