@@ -22,10 +22,8 @@ class Dual(NamedTuple):
     def __add__(self, other: "Dual") -> "Dual":  # type: ignore[override]
         return Dual(self.value + other.value, self.slope + other.slope)
 
-    def halves(self) -> "tuple[Dual, Dual]":
-        """The first and the second half of the places."""
-        (one, other), (change, other_change) = (own.chunk(2, -3) for own in self)
-        return Dual(one, change), Dual(other, other_change)
+    def __matmul__(self, other: "Dual") -> "Dual":
+        return Dual(self.value @ other.value, self.slope @ other.value + self.value @ other.slope)
 
     def adjoint(self) -> "Dual":
         """The adjoint matrices."""

@@ -61,11 +61,11 @@ class NextToLeading:
             InvalidInput: the links are not those of the group and the dimension, or the lattice is too short.
         """
         space, *_ = [operator.space_of(links) for operator in self.operators]
-        own, last = of_links(space, links, tangent), space.lattice.extents[-1]
-        sums = [sums_of(mu, *sides, last) for mu, sides in enumerate(plaquettes_of(space, own))]
+        last, sides = space.lattice.extents[-1], list(plaquettes_of(space, of_links(space, links, tangent)))
+        sums = [sums_of(mu, *own, last) for mu, own in enumerate(sides)]
         every = {name: functools.reduce(Dual.__add__, [one[name] for one in sums]) for name in sums[0]}
         if space.dim > 2:
-            every["twisted"] = twisted_sum(space, own)
+            every["twisted"] = twisted_sum([(upper.matrices, lower.matrices) for upper, lower in sides], last)
         values, slopes = (torch.stack([every[one.name][part] for one in self.operators], -1) for part in (0, 1))
         one = torch.full_like(values[..., :1], space.volume)
         return torch.cat((values, one), -1) @ self._laplacian.to(values.device), slopes

@@ -1,38 +1,37 @@
-"""The twisted loops of six links, around cubes, with their derivatives along a tangent field."""
+"""The twisted loops of six links, with their derivatives along a tangent field.
+
+Such a loop goes around three faces of a cube that meet at a corner, and is the product of their plaquettes from there.
+"""
 
 import functools
 import itertools
+from collections.abc import Sequence
 
-import torch
+from lattice_flows.operators.duals import Dual
 
-from lattice_flows.lattice.layout import Lattice
-from lattice_flows.lattice.paths import lay
-from lattice_flows.lattice.space import GaugeField
-from lattice_flows.operators.duals import Dual, Walks, products, stacked, walks
+UPPER, LOWER = 0, 1
 
 
-def twisted_sum(space: GaugeField, links: Dual) -> Dual:
+def twisted_sum(sides: Sequence[tuple[Dual, Dual]], last: int) -> Dual:
     """The sum of Re tr over the four loops of six links around each cube: both parts `(*batch,)`, float64.
 
-    A loop goes through six corners of a cube. Its two halves join corners that are opposite, and are multiplied once.
+    Args:
+        sides: for each direction the plaquettes that begin with its links, on the upper and the lower side in each
+            plane, `(*batch, planes, V, N, N)`.
     """
-    stack, last = stacked(links), space.lattice.extents[-1]
-    found = []
-    for both in _halves(space.lattice, links.value.device):
-        one, other = products(stack, both).halves()
-        found.append(one.overlap(other, last))
-    return Dual(*(sum(own[part].sum(-1) for own in found) for part in (0, 1)))  # type: ignore[arg-type]
 
+    def face(side: int, mu: int, nu: int) -> Dual:
+        return Dual(*(part[..., nu - (nu > mu), :, :, :] for part in sides[mu][side]))
 
-@functools.lru_cache(maxsize=16)
-@torch.inference_mode(False)  # it may be made in that mode, and serve gradients later
-def _halves(lattice: Lattice, device: torch.device) -> list[Walks]:
-    """First halves, followed by their second halves."""
     found = []
-    for a, b, c in itertools.combinations(range(lattice.dim), 3):
-        paths = [((a, 1), (b, 1), (c, 1)), ((b, 1), (a, 1), (c, 1)), ((a, 1), (c, 1), (b, 1))]
-        for alike in (paths, [((b, 1), (a, -1), (c, 1))]):
-            laid = [lay(path, lattice) for path in (*alike, *(path[::-1] for path in alike))]
-            table = torch.cat([own.links for own in laid], -1)
-            found.append(walks(table.to(device), laid[0].forward, lattice.dim * lattice.volume))
-    return found
+    for a, b, c in itertools.combinations(range(len(sides)), 3):
+        # the corners from which the cube lies on the sides + + +, + + -, + - + and - + + of the three directions
+        for one, two, inverse in (
+            (face(UPPER, a, b), face(UPPER, b, c), face(UPPER, a, c)),
+            (face(UPPER, a, b), face(LOWER, b, c), face(LOWER, a, c)),
+            (face(LOWER, a, b), face(LOWER, c, b).adjoint(), face(UPPER, a, c)),
+            (face(UPPER, b, c), face(LOWER, c, a), face(LOWER, b, a)),
+        ):
+            found.append((one @ two).overlap(inverse, last))
+    whole = functools.reduce(Dual.__add__, found)
+    return Dual(whole.value.sum(-1), whole.slope.sum(-1))
