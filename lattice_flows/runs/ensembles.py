@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.config import Config
-from lattice_flows.errors import Interrupted, InvalidInput, naming
+from lattice_flows.errors import Interrupted, InvalidInput, LatticeFlowsError, SomeFailed, naming
 from lattice_flows.io import ChainFile, Given, read_configuration, write_report
 from lattice_flows.io.configurations import NOTHING_GIVEN
 from lattice_flows.models import build_action
@@ -54,6 +54,7 @@ def measure_files(
         InvalidInput: no action or one that does not fit, files that are damaged or of different lattices, or too few
             configurations.
         Interrupted: it was asked to stop.
+        SomeFailed: the report cannot be written; its answer is the table.
     """
     files = sorted(map(Path, paths), key=_numbers_in)
     if not action:
@@ -80,7 +81,10 @@ def measure_files(
     folder = files[0].parent
     if (folder / CONFIG).exists():  # the report there is that of a run
         return text
-    write_report(folder / REPORT, report)
+    try:
+        write_report(folder / REPORT, report)
+    except LatticeFlowsError as error:
+        raise SomeFailed(text, [error]) from error
     return f"{text}written: {folder / REPORT}\n"
 
 
