@@ -124,9 +124,7 @@ def measure(arguments: argparse.Namespace) -> str:
             if (chains_only or improved) and (missing := [own for own in arguments.sources if not Path(own).exists()]):
                 raise InvalidInput(f"there is no file or folder of this name: {missing[0]}")
             if improved and (chains_only or time is not None):
-                raise InvalidInput(
-                    "--improved measures all of the files, and nothing else: leave out the other options"
-                )
+                raise InvalidInput("--improved measures all files, and nothing else: leave out the other options")
             if chains_only:
                 options = "--loops, --polyakov, --smear, -n, --every and --export"
                 raise InvalidInput(f"{options} need the ensemble of a run: errors come from its configurations")

@@ -71,7 +71,7 @@ def test_what_cannot_be_measured(run, files, tmp_path, capsys):
         (first, gone, *WILSON): f"there is no file or folder of this name: {gone}",
         (first, "--improved", "--beta", "3"): "--beta goes with --action",
         (first, *WILSON[1:]): "--action and --beta go with --improved",
-        (first, *WILSON, "--loops", "1,2"): "--improved measures all of the files, and nothing else",
+        (first, *WILSON, "--loops", "1,2"): "--improved measures all files, and nothing else",
         (chains, first, *WILSON): "measure takes one HDF5 file at a time, got 2",
         (str(run), *WILSON): "a run states its action: leave out --action and --beta",
         (gone, "--loops", "2,2"): "there is none of this name",
