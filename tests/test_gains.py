@@ -25,6 +25,15 @@ def test_plaquettes_gain(beta):
     assert abs(entry["worst_pull"]) < 4
 
 
+@pytest.mark.parametrize("beta", CORRELATORS)
+def test_correlators_gain_on_both_sides(beta):
+    """More than one slice, whose gain enters squared."""
+    entry = CORRELATORS[beta]
+    for gain, error in entry["gains"].values():
+        assert gain > 1000 if beta == "2.0" else gain > 18
+        assert gain > 2 * entry["one_slice"] + 4 * error
+
+
 def test_a_gain_that_is_measured_anew():
     entry, claim = gains.run(2.0, configurations=20), FOUND["2.0"]
     assert abs(entry["gain"] - claim["gain"]) < 4 * entry["gain_error"]
