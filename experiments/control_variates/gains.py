@@ -86,8 +86,8 @@ def table(found, correlators):
         lines.append(f"| {beta} | {' | '.join(cells)} | {entry['worst_pull']:.1f} | {entry['cpu_seconds']:.0f} |")
     lines += [
         "",
-        "The connected correlator of the space-like plaquettes of time slices on 8^4, t apart, without the contact",
-        "term at t = 1, which is measured on a few configurations; and the plaquettes of one slice.",
+        "The connected correlator of the space-like plaquettes of time slices on 8^4, t apart, without the noise of",
+        "the contact term at t = 1; and the plaquettes of one slice.",
         "",
         "| beta | configurations | one slice | t = 1 | t = 2 | t = 3 | CPU seconds |",
         "|--:|--:|--:|--:|--:|--:|--:|",
