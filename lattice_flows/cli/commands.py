@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lattice_flows.errors import Interrupted, InvalidInput, SomeFailed, each
 from lattice_flows.signals import Stop
@@ -93,6 +93,9 @@ def measure(arguments: argparse.Namespace) -> str:
     in measurements.h5 as it is measured: the same command goes on where it was stopped, and a run that has grown is
     measured where it is new.
 
+    With --improved, gauge files are one ensemble, in the order of the numbers in their names; --action says its action.
+    The report.json is written beside them.
+
     example: lattice-flows measure runs/su2
     """
     with _together() as (world, stop):
@@ -100,24 +103,34 @@ def measure(arguments: argparse.Namespace) -> str:
         from lattice_flows.observables import Smearing
 
         first, *others = arguments.sources
-        time = arguments.wilson_flow
+        time, improved = arguments.wilson_flow, arguments.improved
         smear = None if arguments.smear is None else Smearing.parse(arguments.smear)
         of_chains = arguments.loops, time, arguments.polyakov, smear, arguments.every, arguments.n, arguments.export
-        wishes = runs.Wishes(*of_chains, arguments.improved)
-        chains_only = wishes._replace(wilson_flow=None) != runs.Wishes(exports=[])
+        wishes = runs.Wishes(*of_chains, improved)
+        chains_only = wishes._replace(wilson_flow=None, improved=False) != runs.Wishes(exports=[])
+        stated = _stated(arguments)
         text = None  # for measure_run, which also says that something is missing
+        gauge_files = others or Path(first).suffix not in (".h5", ".hdf5")
         if Path(first).is_dir():
             if others:
                 raise InvalidInput(
                     "measure takes one run at a time, or several configurations; compare shows runs side by side"
                 )
-            if not chains_only:
+            if stated:
+                raise InvalidInput(f"a run states its action: leave out --action and --beta ({first})")
+            if not chains_only and not improved:
                 text = runs.measure_start(first, time)
-        elif others or Path(first).suffix not in (".h5", ".hdf5"):
+        elif (gauge_files or stated) and (others or Path(first).is_file()):
+            if (chains_only or improved) and (missing := [own for own in arguments.sources if not Path(own).exists()]):
+                raise InvalidInput(f"there is no file or folder of this name: {missing[0]}")
+            if improved and (chains_only or time is not None):
+                raise InvalidInput("--improved measures all files, and nothing else: leave out the other options")
             if chains_only:
-                options = "--loops, --polyakov, --smear, --improved, -n, --every and --export"
+                options = "--loops, --polyakov, --smear, -n, --every and --export"
                 raise InvalidInput(f"{options} need the ensemble of a run: errors come from its configurations")
-            if others or Path(first).is_file():
+            if improved:
+                text = runs.measure_files(arguments.sources, stated, _given(arguments), stop) if world.first else ""
+            else:
                 text = runs.measure_configurations(arguments.sources, time, _given(arguments))
         elif Path(first).is_file():
             text = runs.measure_ensemble(first, wishes, stop)
@@ -234,6 +247,17 @@ def verify(arguments: argparse.Namespace) -> str:
         print(table, end="", flush=True)
         raise InvalidInput(f"{len(bad)} of {len(arguments.files)} files are bad: {', '.join(map(str, bad))}")
     return table
+
+
+def _stated(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the action that the options of a command state, as in a config."""
+    stated = {"name": arguments.action, "beta": arguments.beta}
+    stated = {key: value for key, value in stated.items() if value is not None}
+    if stated and not arguments.improved:
+        raise InvalidInput("--action and --beta go with --improved, which needs the action")
+    if stated and arguments.action is None:
+        raise InvalidInput("--beta goes with --action, such as --action wilson")
+    return stated
 
 
 def _given(arguments: argparse.Namespace) -> "Given":

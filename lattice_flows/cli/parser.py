@@ -116,8 +116,12 @@ def make_parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--improved",
         action="store_true",
-        help="smaller errors of a run's averages by control variates from the action, which also test the ensemble",
+        help="smaller errors of averages by control variates from the action, which also test the ensemble",
     )
+    measure.add_argument(
+        "--action", metavar="NAME", help="with --improved: the action of an ensemble that another program made"
+    )
+    measure.add_argument("--beta", type=float, metavar="B", help="with --action: its coupling")
     measure.add_argument("-n", type=_count, metavar="N", help="at most N configurations of each chain, equally spaced")
     measure.add_argument("--every", type=_count, default=1, metavar="K", help="every K-th configuration of each chain")
     measure.add_argument(

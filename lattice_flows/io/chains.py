@@ -159,8 +159,10 @@ class ChainFile:
             InvalidInput: there is none.
         """
         if not isinstance(found := self.attributes.get("config"), str):
-            expected = "an ensemble that lattice-flows sample made is expected, this one has no config"
-            raise InvalidInput(f"{expected} ({self.path})")
+            raise InvalidInput(
+                "an ensemble that lattice-flows sample made is expected, this one has no config: measure --improved "
+                f"takes it with --action, which says its action ({self.path})"
+            )
         return found
 
     def thinned(self, step: int) -> "ChainFile":

@@ -19,12 +19,11 @@ class Dual(NamedTuple):
     value: Tensor
     slope: Tensor
 
-    def parts(self, n: int) -> list["Dual"]:
-        """The same in parts of n places."""
-        return [Dual(*both) for both in zip(*(own.split(n, -3) for own in self), strict=True)]
-
     def __add__(self, other: "Dual") -> "Dual":  # type: ignore[override]
         return Dual(self.value + other.value, self.slope + other.slope)
+
+    def __matmul__(self, other: "Dual") -> "Dual":
+        return Dual(self.value @ other.value, self.slope @ other.value + self.value @ other.slope)
 
     def adjoint(self) -> "Dual":
         """The adjoint matrices."""
@@ -59,26 +58,47 @@ def stacked(*fields: Dual) -> Tensor:
     return torch.cat([*(own.value for own in fields), *(own.slope for own in fields)], -3)
 
 
-def products(stack: Tensor, table: Tensor, forward: Sequence[bool]) -> Dual:
+def gathered(stack: Tensor, places: Tensor) -> Dual:
+    """The matrices of `stacked` fields at some places."""
+    values, slopes = (stack.index_select(-3, places + start) for start in (0, stack.shape[-3] // 2))
+    return Dual(values, slopes)
+
+
+class Walks(NamedTuple):
+    """Walks through `stacked` fields, and those with one step that is a derivative."""
+
+    table: Tensor
+    derived: Tensor
+    forward: tuple[bool, ...]
+
+
+def walks(table: Tensor, forward: Sequence[bool], places: int) -> Walks:
+    """Walks for a table `(steps, n)` of places, of so many in all."""
+    steps = len(table)
+    ends = torch.arange(steps)
+    derived = table.repeat(steps, 1, 1)
+    derived[ends, ends] += places
+    return Walks(table, derived, tuple(forward))
+
+
+def products(stack: Tensor, along: Walks) -> Dual:
     """The products of `stacked` fields along walks, as `link_products` makes them.
 
     Example:
         >>> from lattice_flows import SU
         >>> space, generator = GaugeField(SU(2), (3, 4)), torch.Generator().manual_seed(0)
         >>> links = of_links(space, space.cold(1), space.momenta(generator)[None])
-        >>> products(stacked(links), torch.tensor([[0, 1, 2], [3, 4, 5]]), (True, False)).slope.shape
+        >>> along = walks(torch.tensor([[0, 1, 2], [3, 4, 5]]), (True, False), 24)
+        >>> products(stacked(links), along).slope.shape
         torch.Size([1, 3, 2, 2])
     """
-    steps = len(table)
-    ends = torch.arange(steps)
-    tables = table.repeat(steps, 1, 1)  # one for each step that is differentiated
-    tables[ends, ends] += stack.shape[-3] // 2
+    steps = len(along.table)
     if torch.is_grad_enabled() and stack.requires_grad:  # `link_sums` has no derivative
-        each = link_products(stack, tables.transpose(0, 1).flatten(1), forward)
+        each = link_products(stack, along.derived.transpose(0, 1).flatten(1), along.forward)
         slope = each.unflatten(-3, (steps, -1)).sum(-4)
     else:
-        slope = link_sums(stack, tables, (tuple(forward),) * steps)
-    return Dual(link_products(stack, table, forward), slope)
+        slope = link_sums(stack, along.derived, (along.forward,) * steps)
+    return Dual(link_products(stack, along.table, along.forward), slope)
 
 
 def _real(matrices: Tensor, last: int) -> Tensor:

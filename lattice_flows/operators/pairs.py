@@ -16,15 +16,16 @@ from lattice_flows.groups import Group
 from lattice_flows.lattice.layout import Lattice
 from lattice_flows.lattice.paths import lay, rectangle
 from lattice_flows.lattice.space import GaugeField
-from lattice_flows.operators.duals import Dual, of_links, products, stacked
+from lattice_flows.operators.duals import Dual, Walks, gathered, of_links, products, stacked, walks
 from lattice_flows.operators.products import next_to_leading
+from lattice_flows.operators.twisted import twisted_sum
 
-SQUARES = ("", "tr PP", "tr P tr P*", "tr P squared")
+SQUARES = ("plaquette", "tr PP", "tr P tr P*", "tr P squared")
 PAIRS = {
     "planar": ("rectangle", "tr PP planar", "tr P tr P* planar", "tr P tr P planar"),
     "bent": ("chair", "tr PP bent", "tr P tr P* bent", "tr P tr P bent"),
 }
-"""The names of Re tr A B^dagger, Re tr A B, Re tr A (tr B)* and Re tr A tr B, of equal plaquettes and of two."""
+"""The names of `Loops.squares` of plaquettes, and of `Loops.products` of two of them."""
 
 
 class NextToLeading:
@@ -60,106 +61,105 @@ class NextToLeading:
             InvalidInput: the links are not those of the group and the dimension, or the lattice is too short.
         """
         space, *_ = [operator.space_of(links) for operator in self.operators]
-        sums: dict[str, Dual] = {}
-        for name, own in _terms(plaquettes_of(space, links, tangent), space.lattice.extents[-1]):
-            sums[name] = sums[name] + own if name in sums else own
-        every = [sums[operator.name] for operator in self.operators]
-        values, slopes = (torch.stack([own[part].sum(-1) for own in every], -1) for part in (0, 1))
+        last, sides = space.lattice.extents[-1], list(plaquettes_of(space, of_links(space, links, tangent)))
+        sums = [sums_of(mu, *own, last) for mu, own in enumerate(sides)]
+        every = {name: functools.reduce(Dual.__add__, [one[name] for one in sums]) for name in sums[0]}
+        if space.dim > 2:
+            every["twisted"] = twisted_sum([(upper.matrices, lower.matrices) for upper, lower in sides], last)
+        values, slopes = (torch.stack([every[one.name][part] for one in self.operators], -1) for part in (0, 1))
         one = torch.full_like(values[..., :1], space.volume)
         return torch.cat((values, one), -1) @ self._laplacian.to(values.device), slopes
 
 
 class Loops(NamedTuple):
-    """A sum of loops that begin with the same links: its matrices, their adjoints, their traces and the conjugates."""
+    """Loops that begin with the links along one direction, or sums of them, and their traces as 1 x 1 matrices.
+
+    Shapes: `(*batch, planes, V, n, n)`.
+    """
 
     matrices: Dual
-    adjoint: Dual
-    trace: Dual
-    conjugate: Dual
+    traces: Dual
 
     def __add__(self, other: "Loops") -> "Loops":  # type: ignore[override]
-        return Loops(*(one + two for one, two in zip(self, other, strict=True)))
+        return Loops(self.matrices + other.matrices, self.traces + other.traces)
 
-    @property
-    def reversed(self) -> "Loops":
-        """The same loops in the other direction."""
-        return Loops(self.adjoint, self.matrices, self.conjugate, self.trace)
+    def summed(self) -> "Loops":
+        """Each plane with those before."""
+        return Loops(*(Dual(*(part.cumsum(-4) for part in own)) for own in self))
+
+    def planes(self, first: int, last: int | None = None) -> "Loops":
+        """Those of some planes."""
+        return Loops(*(Dual(*(part[..., first:last, :, :, :] for part in own)) for own in self))
+
+    def squares(self, last: int) -> tuple[Dual, ...]:
+        """Re tr A, Re tr A A, |tr A|^2 and Re (tr A)^2 of each plaquette."""
+        return (
+            self.traces.total(last),
+            self.matrices.overlap(self.matrices.adjoint(), last),
+            self.traces.overlap(self.traces, last),
+            self.traces.overlap(self.traces.adjoint(), last),
+        )
 
     def products(self, other: "Loops", last: int) -> tuple[Dual, ...]:
-        """Re tr A B^dagger, Re tr A B, Re tr A (tr B)* and Re tr A tr B, of all pairs, as sums of `Dual.overlap`."""
+        """Re tr A B^dagger, Re tr A B, Re tr A (tr B)* and Re tr A tr B, as sums of `Dual.overlap`."""
         return (
             self.matrices.overlap(other.matrices, last),
-            self.matrices.overlap(other.adjoint, last),
-            self.trace.overlap(other.trace, last),
-            self.trace.overlap(other.conjugate, last),
+            self.matrices.overlap(other.matrices.adjoint(), last),
+            self.traces.overlap(other.traces, last),
+            self.traces.overlap(other.traces.adjoint(), last),
         )
 
 
-def loops_of(matrices: Dual) -> Loops:
-    """Loops, from their matrices."""
-    trace = matrices.trace()
-    return Loops(matrices, matrices.adjoint(), trace, trace.adjoint())
+def plaquettes_of(space: GaugeField, links: Dual) -> Iterator[tuple[Loops, Loops]]:
+    """The plaquettes that begin with links, on the upper and the lower side in each plane, for each direction.
 
-
-class Plaquettes(NamedTuple):
-    """The plaquettes of all planes, and for each direction those that begin with the links along it, by planes."""
-
-    every: list[Loops]
-    around: list[list[tuple[Loops, Loops]]]
-    """On the upper and on the lower side of the link."""
-
-
-def plaquettes_of(space: GaugeField, links: Tensor, tangent: Tensor) -> Plaquettes:
-    """All plaquettes of links `(*batch, *shape)`, with their derivatives along a tangent field of the same shape."""
-    own = of_links(space, links, tangent)
-    tables = _tables(space.lattice, links.device)
-    plaquettes = products(stacked(own), tables.plaquettes, (True, True, False, False))
-    stack = stacked(own, plaquettes)
-    every = [loops_of(part) for part in plaquettes.parts(space.volume)]
-    planes = list(itertools.combinations(range(space.dim), 2))
-    around: list[list[tuple[Loops, Loops]]] = [[] for _ in range(space.dim)]
-    for side, forward in enumerate((False, True)):
-        behind = products(stack, tables.behind[side], (False, forward, True)).parts(space.volume)
-        for plane, plaquette, other in zip(planes, every, behind, strict=True):
-            upper = plaquette.reversed if side else plaquette
-            around[plane[side]].append((upper, loops_of(other)))
-    return Plaquettes(every, around)
+    The planes are in the order of their other directions.
+    """
+    tables = _tables(space.lattice, links.value.device)
+    plaquettes = products(stacked(links), tables.plaquettes)
+    stack = stacked(links, plaquettes, plaquettes.adjoint())
+    for upper, behind in tables.directions:
+        sides = gathered(stack, upper), products(stack, behind)
+        one, two = (Dual(*(part.unflatten(-3, (space.dim - 1, -1)) for part in side)) for side in sides)
+        yield Loops(one, one.trace()), Loops(two, two.trace())
 
 
 class _Tables(NamedTuple):
-    plaquettes: Tensor
-    behind: tuple[Tensor, Tensor]
+    """Flat indices of links, plaquettes and their inverses, in this order."""
+
+    plaquettes: Walks
+    """The links of all plaquettes."""
+    directions: list[tuple[Tensor, Walks]]
+    """The plaquettes at the links along one, and walks of a link, a plaquette and the link behind them."""
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # it may be made in that mode, and serve gradients later
 def _tables(lattice: Lattice, device: torch.device) -> _Tables:
-    """Walks of plaquettes P, and of U P^-1 or P U behind the links of the first and of the second direction.
-
-    The links are followed by the plaquettes, in the order of flat links and planes.
-    """
-    planes = list(itertools.combinations(range(lattice.dim), 2))
+    dim, volume = lattice.dim, lattice.volume
+    planes = list(itertools.combinations(range(dim), 2))
     loops = torch.cat([lay(rectangle(mu, 1, nu, 1), lattice).links for mu, nu in planes], -1)
-    behind = []
-    for side in (1, 0):
-        walks = []
-        for number, plane in enumerate(planes):
-            start = lattice.neighbours(plane[side], -1)
-            link = start + plane[side] * lattice.volume
-            walks.append(torch.stack((link, start + (lattice.dim + number) * lattice.volume, link)))
-        behind.append(torch.cat(walks, -1).to(device))
-    return _Tables(loops.to(device), (behind[0], behind[1]))
+    numbers = {plane: dim + number for number, plane in enumerate((*planes, *((nu, mu) for mu, nu in planes)))}
+    sites, directions = torch.arange(volume), []
+    for mu in range(dim):
+        others = [nu for nu in range(dim) if nu != mu]
+        upper = torch.cat([sites + volume * numbers[mu, nu] for nu in others])
+        behind = []
+        for nu in others:
+            start = lattice.neighbours(nu, -1)
+            link = start + volume * nu
+            behind.append(torch.stack((link, start + volume * numbers[mu, nu], link)))
+        table = torch.cat(behind, -1).to(device)
+        directions.append((upper.to(device), walks(table, (False, False, True), volume * dim * dim)))
+    return _Tables(walks(loops.to(device), (True, True, False, False), volume * dim), directions)
 
 
-def _terms(plaquettes: Plaquettes, last: int) -> Iterator[tuple[str, Dual]]:
-    """The parts of all operators, as sums of `Dual.overlap`, with the operators' names."""
-    for own in plaquettes.every:
-        yield "plaquette", own.trace.total(last)
-        yield from zip(SQUARES, own.products(own, last), strict=True)
-    for planes in plaquettes.around:
-        other = None
-        for upper, lower in planes:
-            yield from zip(PAIRS["planar"], upper.products(lower, last), strict=True)
-            both = upper + lower
-            if other is not None:
-                yield from zip(PAIRS["bent"], both.products(other, last), strict=True)
-            other = both if other is None else other + both
+def sums_of(mu: int, upper: Loops, lower: Loops, last: int) -> dict[str, Dual]:
+    """The operators by their names, `(*batch,)`: what begins with the links along one direction."""
+    found = dict(zip(SQUARES, upper.planes(mu).squares(last), strict=True))  # a plaquette begins with two links
+    found |= dict(zip(PAIRS["planar"], upper.products(lower, last), strict=True))
+    both = upper + lower
+    if both.matrices.value.shape[-4] > 1:
+        before = both.planes(0, -1).summed()
+        found |= dict(zip(PAIRS["bent"], before.products(both.planes(1), last), strict=True))
+    return {name: Dual(*(part.sum((-2, -1)) for part in own)) for name, own in found.items()}

@@ -107,7 +107,8 @@ def next_to_leading(group: Group, dim: int) -> tuple[LoopProducts, ...]:
     With plaquettes P and P' that share one link, begin there and follow it in the same direction, lying in one plane
     ("planar") or in two ("bent", in three and more dimensions): Re tr P; Re tr P P'^-1, the rectangle and the chair;
     Re tr P P'; Re tr P tr P'; Re tr P (tr P')*; Re (tr P)^2; Re tr P^2; |tr P|^2. The set is closed under Laplacians.
-    For U(1) products of loops are loops, and what is the same is left out.
+    For U(1) products of loops are loops, and what is the same is left out. The last one, in three and more dimensions,
+    is the other loop of six links, "twisted" around a cube; the flow has it one order later.
 
     Args:
         group: U(1) or SU(N).
@@ -138,4 +139,6 @@ def next_to_leading(group: Group, dim: int) -> tuple[LoopProducts, ...]:
     found["tr P squared"] = (plaquette, plaquette)
     if not group.abelian:
         found |= {"tr PP": (plaquette + plaquette,), "tr P tr P*": (plaquette, *conjugate((plaquette,)))}
+    if dim > 2:
+        found["twisted"] = (loop_along(((0, 1), (1, 1), (2, 1), (0, -1), (1, -1), (2, -1)), dim),)
     return tuple(LoopProducts(algebra, monomial, name) for name, monomial in found.items())

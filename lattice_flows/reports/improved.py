@@ -15,9 +15,8 @@ from lattice_flows.operators import next_to_leading
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.observe import Session, links_of, observe
-from lattice_flows.reports.report import moves_of
-from lattice_flows.reports.words import bracketed, label, number
-from lattice_flows.statistics import estimate, improved, pulls_of
+from lattice_flows.reports.words import bracketed, couplings, label, number
+from lattice_flows.statistics import Moves, estimate, improved, pulls_of
 
 
 def measure_zeros(chains: ChainFile, config: Config, action: Action, session: Session) -> NDArray[np.float64]:
@@ -28,19 +27,29 @@ def measure_zeros(chains: ChainFile, config: Config, action: Action, session: Se
         Interrupted: as `observe`.
     """
     links_of(config, "control variates are those of")
-    name = "schwinger_dyson_next_to_leading"
+    name = f"schwinger_dyson_next_to_leading of {config.action.name}, {couplings(config)}"
     return observe(chains, {name: schwinger_dyson(action)}, session)[name]
 
 
 def improved_averages(
-    chains: ChainFile, series: Mapping[str, NDArray[np.float64]], zeros: NDArray[np.float64], action: Action
+    series: Mapping[str, NDArray[np.float64]],
+    zeros: NDArray[np.float64],
+    action: Action,
+    moves: Moves | None = None,
+    every: int = 1,
 ) -> dict[str, Any]:
-    """Improved averages of observables `(chains, n)` for report.json, and the zeros as a test of the ensemble."""
-    moves = moves_of(chains)
+    """Improved averages of observables `(chains, n)` for report.json, and the zeros as a test of the ensemble.
+
+    Args:
+        moves, every: as for `estimate`.
+
+    Raises:
+        InvalidInput: as `improved`.
+    """
     entries = {}
     for name, own in series.items():
-        found = improved(list(own), list(zeros), moves, chains.every)
-        plain, exact = estimate(own, moves, chains.every), exact_value(name, action)
+        found = improved(list(own), list(zeros), moves, every)
+        plain, exact = estimate(own, moves, every), exact_value(name, action)
         reliable = found.estimate.reliable
         entries[name] = {
             "value": found.estimate.value, "error": found.estimate.error if reliable else None, "gain": found.gain,
@@ -49,9 +58,7 @@ def improved_averages(
         }  # fmt: skip
     space = gauge_field(action.space)
     names = [own.name for own in next_to_leading(space.group, space.dim)]
-    pulls, worst, allowed = pulls_of(
-        {name: estimate(zeros[..., i], moves, chains.every) for i, name in enumerate(names)}
-    )
+    pulls, worst, allowed = pulls_of({name: estimate(zeros[..., i], moves, every) for i, name in enumerate(names)})
     return {
         "improved": entries,
         "schwinger_dyson": {

@@ -72,7 +72,7 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
             doubt = f"weights: Pareto k = {tail.k:.2f}"
     _, action = build_action(config, str(chains.path))
     measured = {name: estimate(values, moves, chains.every) for name, values in series.items()}
-    entries = {name: _observable(action, name, own, doubt) for name, own in measured.items()}
+    entries = {name: observable_entry(action, name, own, doubt) for name, own in measured.items()}
     for name, entry in entries.items():
         entry["r_hat"] = r_hat(series[name]) if chains.chains > 1 else None
     return report | {"observables": entries}
@@ -191,7 +191,8 @@ def _ess(facts: Facts) -> str:
     return f"at most {facts.ess:.2g}" if facts.ess_error is None else bracketed(facts.ess, facts.ess_error)
 
 
-def _observable(action: Action, name: str, measured: Estimate, doubt: str) -> dict[str, Any]:
+def observable_entry(action: Action, name: str, measured: Estimate, doubt: str = "") -> dict[str, Any]:
+    """Return the numbers of an observable in report.json, but for R-hat; `doubt` is a reason to rely on no error."""
     exact, reason = exact_value(name, action), measured.reason or doubt
     # stuck and frozen series have neither error nor pull
     known = not math.isnan(measured.error)

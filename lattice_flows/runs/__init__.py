@@ -22,6 +22,7 @@ from lattice_flows.runs.configurations import (
     import_configuration,
 )
 from lattice_flows.runs.demo import demo
+from lattice_flows.runs.ensembles import measure_files
 from lattice_flows.runs.folder import load_model, load_run, trained_model
 from lattice_flows.runs.measure import Wishes, measure_ensemble, measure_run, measure_start, measure_table
 from lattice_flows.runs.models import export_run, start_run
@@ -33,7 +34,7 @@ from lattice_flows.runs.trained import read_trained
 __all__ = [
     "Wishes", "compare_runs", "comparison_table", "convert_configuration", "demo", "export_all",
     "export_configuration", "export_run", "import_configuration", "load_model", "load_run",
-    "measure_configurations", "measure_ensemble", "measure_run", "measure_start", "measure_table", "read_trained",
-    "sample_run", "sampled_in_words", "show_run", "start_run", "train_run", "trained_model", "training_progress",
-    "verify_configurations",
+    "measure_configurations", "measure_ensemble", "measure_files", "measure_run", "measure_start", "measure_table",
+    "read_trained", "sample_run", "sampled_in_words", "show_run", "start_run", "train_run", "trained_model",
+    "training_progress", "verify_configurations",
 ]  # fmt: skip

@@ -5,20 +5,22 @@ import logging
 import math
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, LatticeFlowsError, SomeFailed
 from lattice_flows.io import ChainFile, files, write_report
 from lattice_flows.io.measurements import Measurements
 from lattice_flows.models import build_action
-from lattice_flows.observables import Smearing, standard_observables
+from lattice_flows.observables import Observable, Smearing, standard_observables
 from lattice_flows.reports.configurations import measure_configurations
+from lattice_flows.reports.correlators import correlator_averages, correlator_table, slice_observables
 from lattice_flows.reports.drift import drift
 from lattice_flows.reports.export import export_series, writer
 from lattice_flows.reports.improved import improved_averages, improved_table, measure_zeros
@@ -28,7 +30,7 @@ from lattice_flows.reports.potential import loops_averages, loops_table, measure
 from lattice_flows.reports.report import Report, log_weights, make_report, moves_of, table
 from lattice_flows.reports.verify import verify_sample
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table, flow_times
-from lattice_flows.reports.words import label
+from lattice_flows.reports.words import couplings, label
 from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, REPORT, load_run, name_of, read_steps, sampled
 from lattice_flows.signals import Stop
 
@@ -185,7 +187,9 @@ def _measured(
     report = make_report(config, chains, series, doubt)
     if wishes.improved:
         zeros = measure_zeros(chains, config, action, session)
-        report |= improved_averages(chains, series, zeros, action)
+        report |= improved_averages(series, zeros, action, moves_of(chains), chains.every)
+        if observables := slice_observables(action):
+            report["correlator"] = _correlators(chains, config, action, observables, session)
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)
         report["polyakov_loops"] = polyakov_averages(polyakov, action, wishes.smear)
@@ -203,6 +207,21 @@ def _measured(
             series |= {f"{name}_at_{t:g}": own[..., i] for i, t in enumerate(flow_times(wishes.wilson_flow))}
     report["chains_go_on"] = _going_on(chains, config) if world.first else None
     return config, chains, series, report
+
+
+def _correlators(
+    chains: ChainFile, config: Config, action: Action, observables: dict[str, Observable], session: Session
+) -> list[dict[str, Any]]:
+    names = {
+        f"{name} of time slices of {config.action.name}, {couplings(config)}": own for name, own in observables.items()
+    }
+    slices, zeros = observe(chains, names, session).values()
+
+    def contact(observable: Observable, step: int) -> np.ndarray:
+        unkept = Session(None, session.world, session.stop)  # as no name says the coefficients
+        return observe(chains.thinned(step), {"contact": observable}, unkept)["contact"]
+
+    return correlator_averages(slices, zeros, contact, action, moves_of(chains), chains.every)
 
 
 def _going_on(chains: ChainFile, config: Config) -> str | None:
@@ -270,7 +289,12 @@ def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report
 
 
 def _text(config: Config, report: Report) -> str:
-    parts = {"polyakov_loops": polyakov_table, "loops": loops_table, "flow": flow_table}
+    parts: dict[str, Callable[[Any], str]] = {
+        "correlator": correlator_table,
+        "polyakov_loops": polyakov_table,
+        "loops": loops_table,
+        "flow": flow_table,
+    }
     tables = [table(config, report), *([improved_table(report)] if "improved" in report else [])]
     tables += [words(report[name]) for name, words in parts.items() if name in report]
     return "\n".join([*tables, *([f"{going}\n"] if (going := report["chains_go_on"]) else [])])

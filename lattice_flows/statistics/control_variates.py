@@ -28,6 +28,27 @@ class Improved(NamedTuple):
     """The improved measurements of each chain; their mean is the improved estimate."""
 
 
+def check_enough(count: int, lengths: Sequence[int]) -> None:
+    """Raise InvalidInput if chains of these lengths are too short to fit so many coefficients."""
+    if sum(length // 2 for length in lengths) < PER_COEFFICIENT * count:
+        raise InvalidInput(
+            f"{count} control variates need chains of {2 * PER_COEFFICIENT * count} measurements in all, as each half "
+            f"fits their coefficients; got {sum(lengths)}"
+        )
+
+
+def halves_of(chains: Sequence[Array]) -> list[tuple[slice, slice]]:
+    """The first and the second half of each chain."""
+    return [(slice(0, len(chain) // 2), slice(len(chain) // 2, None)) for chain in chains]
+
+
+def fitted(y: Array, z: Array) -> Array:
+    """The coefficients c `(k,)` for which y - z c varies least, y `(n,)` and z `(n, k)`."""
+    scale = z.std(0)
+    scale = np.where(scale > 0, scale, np.inf)
+    return np.linalg.lstsq((z - z.mean(0)) / scale, y - y.mean(), rcond=LEAST)[0] / scale
+
+
 def improved(series: Series, zeros: Array | Sequence[Array], moves: Moves | None = None, every: int = 1) -> Improved:
     """The mean of a series O, from O + sum_i c_i Z_i with quantities Z_i of mean zero.
 
@@ -59,22 +80,15 @@ def improved(series: Series, zeros: Array | Sequence[Array], moves: Moves | None
         shapes = [chain.shape for chain in given], [chain.shape for chain in own]
         raise InvalidInput(f"control variates need a last axis behind the shape of the series, got {shapes}")
     count = given[0].shape[-1]
-    halves = [(slice(0, len(chain) // 2), slice(len(chain) // 2, None)) for chain in own]
-    seen = sum(len(chain) // 2 for chain in own)
-    if seen < PER_COEFFICIENT * count:
-        raise InvalidInput(
-            f"{count} control variates need chains of {2 * PER_COEFFICIENT * count} measurements in all, as each half "
-            f"fits their coefficients; got {sum(map(len, own))}"
-        )
+    halves = halves_of(own)
+    check_enough(count, list(map(len, own)))
     better = [chain.copy() for chain in own]
-    for fitted, used in ((0, 1), (1, 0)):
-        z = np.concatenate([chain[half[fitted]] for chain, half in zip(given, halves, strict=True)])
-        y = np.concatenate([chain[half[fitted]] for chain, half in zip(own, halves, strict=True)])
-        scale = z.std(0)
-        z = (z - z.mean(0)) / np.where(scale > 0, scale, np.inf)
-        coefficients = np.linalg.lstsq(z, y - y.mean(), rcond=LEAST)[0] / np.where(scale > 0, scale, np.inf)
+    for fit, use in ((0, 1), (1, 0)):
+        z = np.concatenate([chain[half[fit]] for chain, half in zip(given, halves, strict=True)])
+        y = np.concatenate([chain[half[fit]] for chain, half in zip(own, halves, strict=True)])
+        coefficients = fitted(y, z)
         for new, chain, half in zip(better, given, halves, strict=True):
-            new[half[used]] -= chain[half[used]] @ coefficients
+            new[half[use]] -= chain[half[use]] @ coefficients
     variances = [np.concatenate(chains).var() for chains in (own, better)]
     gain = float(variances[0] / variances[1]) if variances[1] else float("inf" if variances[0] else "nan")
     return Improved(estimate(better, moves, every), gain, better)

@@ -1,5 +1,7 @@
 """Improved averages of runs, and ensembles that are not those of their action."""
 
+import shutil
+
 import pytest
 from command_line import out
 
@@ -37,14 +39,35 @@ def test_plaquettes_are_improved(run, capsys):
     assert "no ensemble" not in table
 
 
-def test_an_ensemble_of_another_coupling_is_named(run, tmp_path, monkeypatch):
-    """The plaquettes of beta = 1.5 under a config that says 1.8."""
-    build = runs.measure.build_action
-    monkeypatch.setattr(runs.measure, "build_action", lambda *args: (build(*args)[0], build(*args)[1].at(1.8)))
-    monkeypatch.setattr(runs.measure, "verify_sample", lambda *_: None)
-    report = runs.measure._measured(run / "ensemble.h5", Wishes(improved=True), keeps=False)[3]
-    assert abs(report["schwinger_dyson"]["worst_pull"]) > 10
-    assert "this is no ensemble of the action in equilibrium" in runs.measure._text(CONFIG, report)
+def test_correlators_are_improved(tmp_path, capsys):
+    """The correlator of the slices of three dimensions, with the contact term at t = 1."""
+    config = CONFIG.having(lattice={"extents": (4, 4, 8)}, sampling={"n": 50, "chains": 8, "updates": ("heatbath",)})
+    runs.sample_run(tmp_path / "run", config=config)
+    table = out(capsys, "measure", str(tmp_path / "run"), "--improved")
+    assert "connected correlator of the space-like plaquettes of time slices" in table
+    first, *others = read_report(tmp_path / "run" / "report.json")["correlator"]
+    assert [entry["t"] for entry in (first, *others)] == [1, 2, 3, 4]
+    assert first["n_coefficients"] == 31
+    assert first["contact"] > 0.2 * first["value"] > 4 * 0.2 * first["error"]
+    assert all(entry["contact"] == 0 and abs(entry["value"]) < 4 * entry["error"] for entry in others[1:])
+    assert all(entry["gain"] > 100 for entry in (first, *others))
+    assert first["effective_mass"] > 0
+
+
+def test_chains_whose_action_is_stated(run, tmp_path, capsys):
+    """They give the same numbers with the right coupling; another one is named."""
+    out(capsys, "measure", str(run), "--improved")
+    chains, stated = str(shutil.copy(run / "ensemble.h5", tmp_path / "chains.h5")), ("--improved", "--action", "wilson")
+    assert "no ensemble" not in out(capsys, "measure", chains, *stated, "--beta", "1.5")
+    expected, report = (read_report(folder / "report.json") for folder in (run, tmp_path))
+    for name in ("plaquette", "wilson_loop_2x2"):
+        assert report["improved"][name] == expected["improved"][name]
+    assert report["schwinger_dyson"] == expected["schwinger_dyson"]
+    assert "correlator" not in report
+    table = out(capsys, "measure", chains, *stated, "--beta", "1.8")
+    assert "this is no ensemble of the action in equilibrium" in table
+    assert "check beta" in table
+    assert abs(read_report(tmp_path / "report.json")["schwinger_dyson"]["worst_pull"]) > 10
 
 
 def test_what_cannot_be_improved(run, tmp_path):

@@ -1,0 +1,81 @@
+"""Gains of correlators: space-like plaquettes of time slices of SU(3), with control variates on both sides.
+
+    python experiments/control_variates/correlators.py --out experiments/control_variates/expected_correlators.json
+
+The gain is the variance of the connected correlator without control variates over that with them, at each distance in
+time, with the coefficients of one half of the chains used in the other.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lattice_flows import SU, GaugeField
+from lattice_flows.actions import Wilson
+from lattice_flows.observables import slice_plaquettes, slice_zeros
+from lattice_flows.sampling import Cycle, HeatBath, OverRelaxation, Streams, start
+from lattice_flows.statistics import connected, improved_slices
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from gains import error_of_ratio  # noqa: E402
+
+EXTENTS, CHAINS, APART, THERMAL = (8, 8, 8, 8), 2, 3, 60
+
+
+def run(beta, configurations):
+    """The gains at one coupling, from chains of so many configurations that begin with Haar links."""
+    space, streams = GaugeField(SU(3), EXTENTS), Streams(0, CHAINS)
+    action = Wilson(space, beta)
+    cycle, plaquettes, zeros = (
+        Cycle([HeatBath(action), (OverRelaxation(action), 3)]),
+        slice_plaquettes(space),
+        (slice_zeros(action)),
+    )
+    state = cycle.init(start(space, streams, dtype=torch.float64))
+    series, found = [], []
+    began = time.process_time()
+    for number in range(-THERMAL, configurations * APART):
+        state, _ = cycle.step(state, streams)
+        if number >= 0 and number % APART == 0:
+            series.append(plaquettes(state.x))
+            found.append(torch.cat([zeros(x[None]) for x in state.x]))
+    series, found = (list(torch.stack(own, 1).numpy()) for own in (series, found))
+    better = improved_slices(series, found).series
+    one, other = (np.stack(connected(own)) for own in (series, better))
+    gains = {
+        f"t={t}": [float(one[..., t].var() / other[..., t].var()), error_of_ratio(one[..., t], other[..., t])]
+        for t in range(1, one.shape[-1])
+    }
+    slices = float(np.stack(series).var() / np.stack(better).var())
+    return {
+        "one_slice": slices,
+        "gains": gains,
+        "configurations": CHAINS * configurations,
+        "cpu_seconds": round(time.process_time() - began, 1),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--betas", type=float, nargs="+", default=[6.0, 5.7, 2.0])
+    parser.add_argument("--configurations", type=int, default=500, help="of each chain")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {}
+    for beta in arguments.betas:
+        found[f"{beta}"] = run(beta, arguments.configurations)
+        print(beta, json.dumps(found[f"{beta}"]), flush=True)
+        if arguments.out is not None:
+            arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
