@@ -138,7 +138,7 @@ def _keep_freed_memory() -> None:
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's alone
+    if mallopt := getattr(ctypes.pythonapi, "mallopt", None):  # of glibc alone, in this process
         mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
         mallopt(M_TRIM_THRESHOLD, 256 << 20)
 
