@@ -38,6 +38,7 @@ REALS = {torch.float32: "float", torch.float64: "double", torch.complex64: "floa
 SEAL = 32
 # Seconds to wait for another process that compiles the same file; the largest take well under a minute.
 PATIENCE = 300.0
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 class Unavailable(Exception):
@@ -117,6 +118,7 @@ def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:
                 f"cannot write {path.parent} ({error.strerror}); point LATTICE_FLOWS_CACHE to a folder with free space "
                 "that can be written"
             ) from error
+    _keep_freed_memory()
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -126,6 +128,19 @@ def _library(op: str, dtype: torch.dtype, n: int | None) -> ctypes.CDLL:
             reason = str(error).removeprefix(f"{path}: ")
             reason = f"those in {path.parent} do not load ({reason}); remove them, or point CXX to another compiler"
         raise Unavailable(reason) from error
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Lets glibc keep the memory of tensors that are gone, unless the environment says what it is to do.
+
+    It would give it back to the system, and take it again page by page, with every step of a chain or of a training.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    if mallopt := getattr(ctypes.pythonapi, "mallopt", None):  # of glibc alone, in this process
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
+        mallopt(M_TRIM_THRESHOLD, 256 << 20)
 
 
 @functools.cache

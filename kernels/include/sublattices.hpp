@@ -242,7 +242,7 @@ template <int width, int first = 0> INLINE void scatter_tile(real* const (&recor
     vec rows[L];
     for (int k = 0; k < L; k++) rows[k] = k < size ? tile[first + k] : vec{};
     transpose(rows);
-    for (int l = 0; l < L; l++) store_part(record[l] + first, size, rows[l]);
+    for (int l = 0; l < L; l++) std::memcpy(record[l] + first, &rows[l], size * sizeof(real));
     if constexpr (first + L < width) scatter_tile<width, first + L>(record, tile);
 }
 

@@ -167,7 +167,13 @@ def _shapes(links, *_):
 
 
 def integers(values: Sequence[int]) -> Tensor:
-    """An int64 tensor of numbers."""
+    """An int64 tensor of numbers, for reading."""
+    return _integers(tuple(values))
+
+
+@functools.lru_cache(256)
+def _integers(values: tuple[int, ...]) -> Tensor:
+    """One for all calls with the same numbers: to make it takes as long as a sweep of a small lattice."""
     return torch.tensor(values, dtype=torch.int64)
 
 

@@ -4,14 +4,20 @@
 #include "rectangles.hpp"
 
 constexpr int N = SIZE, PAIRS = N * (N - 1) / 2, ATTEMPTS = 16;
+// Of loops over subgroups: unrolled they leave out what no later subgroup asks for. Of more of them the code is too long.
+constexpr int UNROLL = N <= 4 ? 8 : 1;
 
 namespace {
 
-template <int N> __attribute__((noinline)) void relax(Link<N>& link, const Link<N>& sum, real) {
+// Rounding is taken out of the link if it is to be `restored`.
+template <int N> __attribute__((noinline)) void relax(Link<N>& link, const Link<N>& sum, bool restored) {
     Link<N> product;
     link_product<false, false, false>(link, sum, product);
     Link<N> u = link;
-    for (int p = 0, pair = 0; p < N - 1; p++)
+    int pair = 0;
+#pragma GCC unroll UNROLL
+    for (int p = 0; p < N - 1; p++)
+#pragma GCC unroll UNROLL
         for (int q = p + 1; q < N; q++, pair++) {
             Quaternion v = block(product, p, q);
             const vec vector = v.x * v.x + v.y * v.y + v.z * v.z, square = v.w * v.w + vector;
@@ -22,8 +28,13 @@ template <int N> __attribute__((noinline)) void relax(Link<N>& link, const Link<
             turn(u, p, q, v);
             if (pair + 1 < PAIRS) turn(product, p, q, v);
         }
-    neaten(u);
+    if (restored) neaten(u);
     link = u;
+}
+
+// Not inline, as it is long.
+__attribute__((noinline)) mask_of<vec> draw_in(int pair, const vec& k, const Numbers& numbers, Quaternion& b) {
+    return draw(k, ATTEMPTS, [&](int i, vec (&r)[4]) { numbers(pair * ATTEMPTS + i, r); }, b);
 }
 
 template <int N> __attribute__((noinline)) void heat(Link<N>& link, const Link<N>& sum, real strength, const Numbers& numbers) {
@@ -31,12 +42,15 @@ template <int N> __attribute__((noinline)) void heat(Link<N>& link, const Link<N
     link_product<false, false, false>(link, sum, product);
     Link<N> u = link;
     mask_of<vec> moved = {};
-    for (int p = 0, pair = 0; p < N - 1; p++)
+    int pair = 0;
+#pragma GCC unroll UNROLL
+    for (int p = 0; p < N - 1; p++)
+#pragma GCC unroll UNROLL
         for (int q = p + 1; q < N; q++, pair++) {
             Quaternion direction;
             const vec k = part(product, p, q, direction) * (2 * strength);
             Quaternion b = direction;
-            moved |= draw(k, ATTEMPTS, [&](int i, vec (&r)[4]) { numbers(pair * ATTEMPTS + i, r); }, b);
+            moved |= draw_in(pair, k, numbers, b);
             const Quaternion a = divide(b, direction);
             turn(u, p, q, a);
             if (pair + 1 < PAIRS) turn(product, p, q, a);
@@ -53,7 +67,7 @@ template <int N> INLINE vec inverse_length(const Link<N>& s, vec& length) {
     return 1 / select<vec>(still, splat<vec>(1), length);
 }
 
-INLINE void relax(Link<2>& u, const Link<2>& sum, real) {
+INLINE void relax(Link<2>& u, const Link<2>& sum, bool) {
     vec length;
     const vec inverse = inverse_length(sum, length);
     Link<2> s = sum, product, found;
@@ -78,7 +92,7 @@ INLINE void heat(Link<2>& u, const Link<2>& sum, real strength, const Numbers& n
     static_cast<Quaternion&>(u) = pick(moved, found, u);
 }
 
-INLINE void relax(Link<1>& u, const Link<1>& sum, real) {
+INLINE void relax(Link<1>& u, const Link<1>& sum, bool) {
     vec length;
     const vec inverse = inverse_length(sum, length);
     Link<1> s = sum, product, found;
@@ -121,7 +135,7 @@ INLINE void heat(Link<1>& u, const Link<1>& sum, real strength, const Numbers& n
 enum Move { HEAT_BATH, OVER_RELAXATION };
 
 template <class Weights>
-void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Weights& couplings, int64_t move,
+void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Weights& couplings, int64_t move, bool restored,
                const Stream& stream, const int32_t* sites, int64_t count) {
     const real strength = couplings.strength();
     for (int64_t i = 0; i < count; i++)
@@ -131,7 +145,7 @@ void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const We
             if (field.large) prefetch_site(lattice, field, sites[std::min(i + last, count - 1)], last ? 0 : part + 1, true);
             if (move == OVER_RELAXATION)
                 each_link(lattice, field, couplings, site, part,
-                            [=](Link<N>& u, const Link<N>& sum, int) { relax(u, sum, strength); });
+                          [=](Link<N>& u, const Link<N>& sum, int) { relax(u, sum, restored); });
             else
                 each_link(lattice, field, couplings, site, part, [&](Link<N>& u, const Link<N>& sum, int mu) {
                     heat(u, sum, strength, Numbers(stream, lattice, site, mu, part));
@@ -163,11 +177,14 @@ int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weigh
             for (int64_t site = 0; site < lattice.sites; site++) pack(lattice, links + chain * size, field, site);
             Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
             for (int64_t k = 0; k < n_moves; k++) {
+                // of over-relaxations in a row the last one restores links
+                const bool restored = k + 1 == n_moves || moves[k + 1] != moves[k];
                 for (int64_t slice = 0; slice < order.slices; slice++)
                     for (int c = 0; c < order.classes(); c++) {
 #pragma omp for schedule(static) nowait
                         for (int64_t row = order.begin(c); row < order.end(c); row++)
-                            sweep_row(lattice, field, couplings, moves[k], stream, order.row(slice, row), order.row_size);
+                            sweep_row(lattice, field, couplings, moves[k], restored, stream, order.row(slice, row),
+                                      order.row_size);
                         barrier.wait();
                     }
                 stream.call += moves[k] == HEAT_BATH;

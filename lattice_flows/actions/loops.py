@@ -47,8 +47,8 @@ class LoopAction(OperatorAction):
 
     def loop_weights(self) -> Tensor | None:
         dim, unit = self.space.dim, self.beta / self.space.group.n
-        weights = [unit * (1 - 8 * self.c1), *([unit * self.c1] if self.c1 else [])]
-        return torch.tensor(weights, dtype=torch.float64)[:, None, None].expand(-1, dim, dim).squeeze(0)
+        planes, rectangles = ([[weight] * dim] * dim for weight in (unit * (1 - 8 * self.c1), unit * self.c1))
+        return torch.tensor([planes, rectangles] if self.c1 else planes, dtype=torch.float64)
 
 
 class Wilson(LoopAction):

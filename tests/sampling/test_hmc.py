@@ -8,7 +8,7 @@ import torch
 from sampler_cases import Gaussian
 
 from lattice_flows import SU, U1, GaugeField
-from lattice_flows.actions import Symanzik, Wilson
+from lattice_flows.actions import Iwasaki, Symanzik, Wilson
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.sampling import HMC, HeatBath, Metropolis, Streams, start
 from lattice_flows.statistics import estimate
@@ -20,6 +20,7 @@ ACTIONS = [
     Wilson(GaugeField(SU(3), (2, 3, 2)), 5.0),
     Gaussian((4, 3), 0.5),
 ]
+RECTANGLES = [Iwasaki(GaugeField(group, (3, 4, 3)), 1.1 * group.n) for group in (U1(), SU(2), SU(3))]
 INTEGRATORS = ["omelyan", "leapfrog"]
 
 by_action = pytest.mark.parametrize("action", ACTIONS, ids=str)
@@ -68,7 +69,7 @@ def test_delta_h_is_of_second_order(action, integrator):
     assert abs(slope - 2) < 0.1
 
 
-@by_action
+@pytest.mark.parametrize("action", ACTIONS + RECTANGLES, ids=str)
 @by_integrator
 def test_reversibility(action, integrator):
     state, streams = equilibrium(action, 3)
