@@ -30,7 +30,7 @@ def test_sums_of_the_complete_set(space, generator):
     x = space.prior(2, generator, dtype=torch.float64)
     complete = {operator.name: operator for operator in next_to_leading(space.group, space.dim)}
     operators = merged(space.group, space.dim)
-    assert {name for operator in operators for name in operator.name.split(" + ")} == set(complete)
+    assert {name for operator in operators for name in operator.name.split(" + ")} == set(complete) - {"twisted"}
     for operator in operators:
         parts = [complete[name] for name in operator.name.split(" + ")]
         for what in ("value", "laplacian"):
