@@ -1,6 +1,7 @@
 """Measures gradient flows from Haar's measure against heat bath, and writes down what they claim.
 
     python experiments/haar_4d/measure.py RUN ... [-n 4096] [--out FILE]
+    python experiments/haar_4d/measure.py --table
 
 For each trained run: ESS both ways, log Z beside that of thermodynamic integration, the plaquette of weighted samples
 beside that of heat bath, the error of the integrator by halved steps, and the CPU time of a sample.
@@ -9,6 +10,7 @@ beside that of heat bath, the error of the integrator by halved steps, and the C
 import argparse
 import copy
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -18,9 +20,15 @@ import torch
 from lattice_flows.actions import Action
 from lattice_flows.models import Model
 from lattice_flows.observables import standard_observables
+from lattice_flows.reports.words import bracketed
 from lattice_flows.runs import load_model
 from lattice_flows.sampling import HeatBath, OverRelaxation, Streams, log_z_ratio, start, weighted_mean
 from lattice_flows.statistics import estimate, estimate_ess, forward_ess
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from tables import write_table  # noqa: E402
 
 BATCH, CHAINS, THERMALISE, EVERY, NODES = 32, 64, 50, 3, 6
 
@@ -90,13 +98,30 @@ def halved_steps(flow, action: Action, generator: torch.Generator) -> torch.Tens
     return found[1] - found[0]
 
 
+def table(found: dict) -> str:
+    """The rows of the README."""
+    head = ["beta", "ESS", "forward ESS", "log Z", "integrated", "plaquette", "heat bath", "ms a sample", "CPU min"]
+    pairs = ("ess", "forward_ess", "log_z", "log_z_integrated", "plaquette", "plaquette_heat_bath")
+    rows = [
+        [
+            f"{own['beta']:g}", *(bracketed(own[name], own[f"{name}_error"]) for name in pairs),
+            f"{own['milliseconds']:.1f}", f"{own['training_cpu_minutes']:.1f}",
+        ]
+        for own in found.values()
+    ]  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("runs", nargs="*", metavar="RUN")
     parser.add_argument("-n", type=int, default=4096, help="samples of the flow (%(default)s)")
     parser.add_argument("--out", type=Path, help="JSON file that the claims are added to")
+    parser.add_argument("--table", action="store_true", help="write what expected.json holds to README.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.table:
+        write_table(HERE, f"{table(json.loads((HERE / 'expected.json').read_text(encoding='utf-8')))}\n")
     for name in arguments.runs:
         claim = measure(load_model(name), arguments.n)
         print(name, json.dumps(claim, indent=1))
