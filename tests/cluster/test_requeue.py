@@ -54,8 +54,12 @@ def test_progress_is_requeued(trap, kind, start):
     """Also where the process did not live to say that it was interrupted: what it has made is not less."""
     job, run = start(trap, STEP, "--jobs", kind)
     interrupt(job, run)
-    known = wait_for(lambda: facts(job)["Restarts"] == "1" and facts(job), "the job to be requeued")
-    assert known["JobState"] == "PENDING"
+
+    def requeued():  # it may be COMPLETING for a while
+        known = facts(job)
+        return (known["Restarts"], known["JobState"]) == ("1", "PENDING")
+
+    wait_for(requeued, f"{job} to be requeued")
     command("scancel", job)
 
 
