@@ -7,21 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.link_flow.reference import FORGET, MOVE
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.base import Transform
 from lattice_flows.operators.production import WeightedSum, derivatives, merged, vector_field
 
-STAGES = tuple(zip(
-    (0.0, -567301805773 / 1357537059087, -2404267990393 / 2016746695238, -3550918686646 / 2091501179385,
-     -1275806237668 / 842570457699),
-    (1432997174477 / 9575080441755, 5161836677717 / 13612068292357, 1720146321549 / 2090206949498,
-     3134564353537 / 4481467310338, 2277821191437 / 14882151754819),
-    (0.0, 1432997174477 / 9575080441755, 2526269341429 / 6820363962896, 2006345519317 / 3224310063776,
-     2802321613138 / 2924317926251),
-    strict=True,
-))  # fmt: skip
-"""The stages of a step: what the last exponent counts, by how much the links move, and the time."""
+TIMES = (
+    0.0, 1432997174477 / 9575080441755, 2526269341429 / 6820363962896, 2006345519317 / 3224310063776,
+    2802321613138 / 2924317926251,
+)  # fmt: skip
+"""The times of the stages of a step, whose exponents and moves are those of `link_flow`."""
 
 
 class GradientFlow(Transform):
@@ -91,7 +87,7 @@ class GradientFlow(Transform):
         """A step of size h from time `begin`: the links, and the change of the log-determinant `(*batch,)`."""
         exponent, change = torch.zeros_like(x), x.real.new_zeros(self.space.batch(x), dtype=torch.float64)
         logdet = change
-        for forget, by, time in STAGES:
+        for forget, by, time in zip(FORGET, MOVE, TIMES, strict=True):
             tangent, divergence = _Velocity.apply(x, self._basis(begin + h * time) @ coefficients.double(), self)
             exponent, change = forget * exponent + h * tangent, forget * change + h * divergence
             x, logdet = self.space.move(x, by * exponent), logdet + by * change
