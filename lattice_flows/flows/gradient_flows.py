@@ -30,7 +30,7 @@ def gradient(
     *,
     operators: str = "next_to_leading",
     knots: int = 5,
-    steps: int = 6,
+    steps: int = 12,
     dtype: torch.dtype | None = None,
 ) -> Flow:
     """A flow from Haar's measure along the forces of loop operators, with coefficients that depend on time.
@@ -69,4 +69,4 @@ class GradientSettings(Settings):
 
     operators: Literal["plaquette", "production", "next_to_leading"] = "next_to_leading"
     knots: Number = 5
-    steps: Number = 6
+    steps: Number = 12

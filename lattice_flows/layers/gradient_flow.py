@@ -60,7 +60,7 @@ class GradientFlow(Transform):
         operators: Sequence[WeightedSum] | None = None,
         *,
         knots: int = 5,
-        steps: int = 6,
+        steps: int = 12,
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
