@@ -4,8 +4,8 @@
     python experiments/haar_4d/measure.py --table
 
 For each trained run: ESS both ways, log Z beside that of thermodynamic integration, the plaquette of weighted samples
-beside that of heat bath, the error of the integrator by halved steps, and the CPU time of a sample. The flow makes twice
-as many steps as in training, as fits use the errors of the integrator.
+beside that of heat bath, the error of the integrator by halved steps, and the CPU time of a sample. The flow makes
+twice as many steps as in training, as fits use the errors of the integrator.
 """
 
 import argparse
