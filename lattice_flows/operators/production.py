@@ -215,7 +215,7 @@ def _table(operators: tuple[WeightedSum, ...], device: torch.device) -> tuple[Gr
 
 @functools.lru_cache(maxsize=64)
 def _singly(operators: tuple[WeightedSum, ...], device: torch.device) -> tuple[NextToLeading, Tensor]:
-    """The operators of `next_to_leading`, and `(12, n)` the weight of each in some operators."""
+    """The operators of `next_to_leading`, and the weight `(n_next_to_leading, n)` of each in some operators."""
     first = operators[0]
     together, sums = NextToLeading(first.group, first.dim), _sums(first.group, first.dim)
     weights = np.zeros((len(together.operators), len(operators)))

@@ -42,11 +42,14 @@ def halves_of(chains: Sequence[Array]) -> list[tuple[slice, slice]]:
     return [(slice(0, len(chain) // 2), slice(len(chain) // 2, None)) for chain in chains]
 
 
-def fitted(y: Array, z: Array) -> Array:
-    """The coefficients c `(k,)` for which y - z c varies least, y `(n,)` and z `(n, k)`."""
+def fitted(y: Array, z: Array, least: float = LEAST) -> Array:
+    """The coefficients c `(k,)` for which y - z c varies least, y `(n,)` and z `(n, k)`.
+
+    Combinations of columns that vary less than `least`, relative to others, are left out.
+    """
     scale = z.std(0)
     scale = np.where(scale > 0, scale, np.inf)
-    return np.linalg.lstsq((z - z.mean(0)) / scale, y - y.mean(), rcond=LEAST)[0] / scale
+    return np.linalg.lstsq((z - z.mean(0)) / scale, y - y.mean(), rcond=least)[0] / scale
 
 
 def improved(series: Series, zeros: Array | Sequence[Array], moves: Moves | None = None, every: int = 1) -> Improved:

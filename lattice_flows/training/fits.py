@@ -1,6 +1,5 @@
 """Fits of gradient flows to a path of densities: linear, without a derivative of the flow."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,11 +10,10 @@ from lattice_flows.actions import Action
 from lattice_flows.layers.gradient_flow import GradientFlow
 from lattice_flows.operators.production import WeightedSum, derivatives
 from lattice_flows.sampling import HeatBath, OverRelaxation, Streams, start
+from lattice_flows.statistics.control_variates import LEAST, fitted
 
-LEAST = 1e-5
-"""Combinations of operators that vary less, relative to others, are rounding errors."""
 STEPS = (1e-4, 1e-3, 1e-2, 1e-1)
-"""The same for a step of Gauss and Newton, which tries several: where little varies, a linear fit goes too far."""
+"""`least` of the fits that a step of Gauss and Newton tries: where little varies, a linear fit goes too far."""
 SHIFT = 1e-3
 """The change of a coefficient for a derivative by it."""
 BATCH = 32
@@ -32,17 +30,12 @@ class Fit(NamedTuple):
 
 
 def regression(x: Tensor, y: Tensor, least: float = LEAST) -> Fit:
-    """Find c that minimises the variance of y - x c.
+    """Find c that minimises the variance of y - x c, as `fitted` of control variates does.
 
     Shapes: x `(samples, n)`, y `(samples,)`, float64.
-
-    Args:
-        least: combinations of columns that vary less, relative to others, are left out.
     """
-    x, y = x - x.mean(0), y - y.mean()
-    scale = torch.where((own := x.std(0)) > 0, own, math.inf)
-    c = torch.linalg.lstsq(x / scale, y.unsqueeze(1), rcond=least, driver="gelsd").solution.squeeze(1) / scale
-    return Fit(c, float((y - x @ c).square().mean() / y.square().mean()))
+    c = torch.from_numpy(fitted(y.cpu().numpy(), x.cpu().numpy(), least)).to(x.device)
+    return Fit(c, float((y - x @ c).var() / y.var()))
 
 
 @torch.no_grad()
