@@ -1,5 +1,10 @@
 """What the tests of ops share: values with gradients, and torch.compile and dispatch modes against eager calls."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -88,3 +93,17 @@ def assert_no_forward_mode(function, inputs):
             torch.func.jvp(of_one, (x,), (x,))
         with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
             of_one(torch.autograd.forward_ad.make_dual(x, x))
+
+
+def assert_same_bits_on_avx2(program, lines, capsys):
+    """A program prints so many lines, the same ones with AVX2, on CPUs that multiply and add in one rounding."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    if not all(f" {flag} " in flags for flag in ("avx512f", "avx2", "fma")):
+        pytest.skip("needs a CPU with AVX-512")
+    compiler = f"{os.environ.get('CXX', 'c++').split()[0]} -march=x86-64-v3"
+    narrow = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "CXX": compiler}, capture_output=True, text=True
+    )
+    exec(program, {})
+    assert narrow.stdout == capsys.readouterr().out
+    assert len(narrow.stdout.splitlines()) == lines

@@ -1,13 +1,8 @@
 """Sums of loop operators in one call: against the reference, and what a chain depends on."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from op_laws import poisoned  # noqa: F401
+from op_laws import assert_same_bits_on_avx2, poisoned  # noqa: F401
 
 from lattice_flows import SU, U1, GaugeField
 from lattice_flows.errors import InvalidInput
@@ -121,17 +116,7 @@ for extents in ((4, 4, 8), (4, 4, 4, 8)):
 
 
 def test_no_bit_depends_on_the_width_of_vectors(capsys):
-    """Of CPUs that multiply and add in one rounding."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    if not all(f" {flag} " in flags for flag in ("avx512f", "avx2", "fma")):
-        pytest.skip("needs a CPU with AVX-512")
-    compiler = f"{os.environ.get('CXX', 'c++').split()[0]} -march=x86-64-v3"
-    narrow = subprocess.run(
-        [sys.executable, "-c", BITS], env={**os.environ, "CXX": compiler}, capture_output=True, text=True
-    )
-    exec(BITS, {})
-    assert narrow.stdout == capsys.readouterr().out
-    assert len(narrow.stdout.splitlines()) == 4
+    assert_same_bits_on_avx2(BITS, 4, capsys)
 
 
 def test_extents_that_are_not_split_run_the_reference(generator):
