@@ -18,35 +18,27 @@ import torch
 from lattice_flows import SU, GaugeField
 from lattice_flows.actions import Wilson
 from lattice_flows.observables import slice_plaquettes, slice_zeros
-from lattice_flows.sampling import Cycle, HeatBath, OverRelaxation, Streams, start
 from lattice_flows.statistics import connected, improved_slices
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from gains import error_of_ratio  # noqa: E402
+from gains import error_of_ratio, measured  # noqa: E402
 
 EXTENTS, CHAINS, APART, THERMAL = (8, 8, 8, 8), 2, 3, 60
 
 
 def run(beta, configurations):
     """The gains at one coupling, from chains of so many configurations that begin with Haar links."""
-    space, streams = GaugeField(SU(3), EXTENTS), Streams(0, CHAINS)
-    action = Wilson(space, beta)
-    cycle, plaquettes, zeros = (
-        Cycle([HeatBath(action), (OverRelaxation(action), 3)]),
-        slice_plaquettes(space),
-        (slice_zeros(action)),
-    )
-    state = cycle.init(start(space, streams, dtype=torch.float64))
-    series, found = [], []
+    action = Wilson(GaugeField(SU(3), EXTENTS), beta)
+    zeros = slice_zeros(action)
+
+    def one_by_one(x):
+        return torch.cat([zeros(own[None]) for own in x])
+
     began = time.process_time()
-    for number in range(-THERMAL, configurations * APART):
-        state, _ = cycle.step(state, streams)
-        if number >= 0 and number % APART == 0:
-            series.append(plaquettes(state.x))
-            found.append(torch.cat([zeros(x[None]) for x in state.x]))
-    series, found = (list(torch.stack(own, 1).numpy()) for own in (series, found))
+    observables = slice_plaquettes(action.space), one_by_one
+    series, found = map(list, measured(action, CHAINS, configurations, APART, THERMAL, *observables))
     better = improved_slices(series, found).series
     one, other = (np.stack(connected(own)) for own in (series, better))
     gains = {

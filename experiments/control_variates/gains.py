@@ -40,24 +40,25 @@ def error_of_ratio(one, other):
     return float(np.std(left) * (len(left) - 1) ** 0.5)
 
 
+def measured(action, chains, configurations, apart, thermal, *observables):
+    """Series `(chains, configurations, ...)` of observables, from chains that begin with Haar links."""
+    streams, cycle = Streams(0, chains), Cycle([HeatBath(action), (OverRelaxation(action), 3)])
+    state = cycle.init(start(action.space, streams, dtype=torch.float64))
+    found = [[] for _ in observables]
+    for number in range(-thermal, configurations * apart):
+        state, _ = cycle.step(state, streams)
+        if number >= 0 and number % apart == 0:
+            for own, observable in zip(found, observables, strict=True):
+                own.append(observable(state.x))
+    return [torch.stack(own, 1).numpy() for own in found]
+
+
 def run(beta, configurations=CONFIGURATIONS):
     """The gain at one coupling, from chains of heat bath and over-relaxation that begin with Haar links."""
-    space, streams = GaugeField(SU(3), EXTENTS), Streams(0, CHAINS)
-    action = Wilson(space, beta)
-    cycle, plaquette, zeros = (
-        Cycle([HeatBath(action), (OverRelaxation(action), 3)]),
-        average_plaquette(space),
-        (schwinger_dyson(action)),
-    )
-    state = cycle.init(start(space, streams, dtype=torch.float64))
-    series, found = [], []
+    action = Wilson(GaugeField(SU(3), EXTENTS), beta)
+    observables = average_plaquette(action.space), schwinger_dyson(action)
     began = time.process_time()
-    for number in range(-THERMAL, configurations * APART):
-        state, _ = cycle.step(state, streams)
-        if number >= 0 and number % APART == 0:
-            series.append(plaquette(state.x))
-            found.append(zeros(state.x))
-    series, found = torch.stack(series, 1).numpy(), torch.stack(found, 1).numpy()
+    series, found = measured(action, CHAINS, configurations, APART, THERMAL, *observables)
     result, plain = improved(list(series), list(found)), estimate(series)
     tests = {str(k): estimate(found[..., k]) for k in range(found.shape[-1])}
     return {
