@@ -49,7 +49,8 @@ class Cycle(Sampler):
         self.action = self.samplers[0][0].action
         steps = [sampler for sampler, repeats in self.samplers for _ in range(repeats)]
         # sweeps of one action that follow each other are made together
-        self._runs = [list(run) for _, run in itertools.groupby(steps, _company)]
+        runs = [list(run) for _, run in itertools.groupby(steps, _company)]
+        self._runs = [_Run(run, isinstance(run[0], Sweep), _proposes(run[0])) for run in runs]
 
     def init(self, x: Tensor) -> ChainState:
         return self.samplers[0][0].init(x)
@@ -58,21 +59,33 @@ class Cycle(Sampler):
         """Take a step of every sampler in its turn."""
         steps: list[Any] = []
         before = self.samplers[-1][0]
-        for run in self._runs:
-            together = [sampler for sampler in run if isinstance(sampler, Sweep)]
-            for sampler in together[:1] or run:
+        for run, together, proposes in self._runs:
+            for sampler in run[:1] if together else run:
                 if hasattr(before, "proposal") and before.proposal is not getattr(sampler, "proposal", None):
                     # another proposal gives x another weight
                     state = state._replace(log_w=None)
                 offered = state.offered
-                state, info = sweep(together, state, streams) if together else sampler.step(state, streams)
-                if not (hasattr(sampler, "proposal") or isinstance(sampler, Cycle)):
-                    # a sampler without proposals may know of neither
+                state, info = sweep(run, state, streams) if together else sampler.step(state, streams)
+                if not proposes:  # such a sampler may know of neither
                     state = state._replace(log_w=None, offered=offered)
-                steps += [info] * max(1, len(together))
+                steps += [info] * (len(run) if together else 1)
                 before = sampler
-        shares = [steps[0]] if all(info is steps[0] for info in steps) else steps
-        return state, CycleInfo(torch.stack([info.acceptance.double() for info in shares]).mean(0), tuple(steps))
+        acceptance = steps[0].acceptance.double()
+        if any(info is not steps[0] for info in steps):
+            acceptance = torch.stack([info.acceptance.double() for info in steps]).mean(0)
+        return state, CycleInfo(acceptance, tuple(steps))
+
+
+class _Run(NamedTuple):
+    """Steps of one sampler, or sweeps of one action, which are made together; and whether it may have proposals."""
+
+    samplers: list[Any]
+    together: bool
+    proposes: bool
+
+
+def _proposes(sampler: Sampler) -> bool:
+    return hasattr(sampler, "proposal") or isinstance(sampler, Cycle)
 
 
 def _company(sampler: Sampler) -> int:
