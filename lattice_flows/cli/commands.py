@@ -13,6 +13,7 @@ from lattice_flows.signals import Stop
 if TYPE_CHECKING:
     from lattice_flows.distributed import World
     from lattice_flows.io import Given
+    from lattice_flows.runs import Wishes
 
 
 @contextlib.contextmanager
@@ -100,44 +101,66 @@ def measure(arguments: argparse.Namespace) -> str:
     """
     with _together() as (world, stop):
         from lattice_flows import runs
-        from lattice_flows.observables import Smearing
 
-        first, *others = arguments.sources
-        time, improved = arguments.wilson_flow, arguments.improved
-        smear = None if arguments.smear is None else Smearing.parse(arguments.smear)
-        of_chains = arguments.loops, time, arguments.polyakov, smear, arguments.every, arguments.n, arguments.export
-        wishes = runs.Wishes(*of_chains, improved)
-        chains_only = wishes._replace(wilson_flow=None, improved=False) != runs.Wishes(exports=[])
-        stated = _stated(arguments)
-        text = None  # for measure_run, which also says that something is missing
-        gauge_files = others or Path(first).suffix not in (".h5", ".hdf5")
-        if Path(first).is_dir():
+        first, *others = map(Path, arguments.sources)
+        wishes, stated = _wishes(arguments), _stated(arguments)
+        text = None
+        if first.is_dir():
             if others:
                 raise InvalidInput(
                     "measure takes one run at a time, or several configurations; compare shows runs side by side"
                 )
             if stated:
                 raise InvalidInput(f"a run states its action: leave out --action and --beta ({first})")
-            if not chains_only and not improved:
-                text = runs.measure_start(first, time)
-        elif (gauge_files or stated) and (others or Path(first).is_file()):
-            if (chains_only or improved) and (missing := [own for own in arguments.sources if not Path(own).exists()]):
-                raise InvalidInput(f"there is no file or folder of this name: {missing[0]}")
-            if improved and (chains_only or time is not None):
-                raise InvalidInput("--improved measures all files, and nothing else: leave out the other options")
-            if chains_only:
-                options = "--loops, --polyakov, --smear, -n, --every and --export"
-                raise InvalidInput(f"{options} need the ensemble of a run: errors come from its configurations")
-            if improved:
-                text = runs.measure_files(arguments.sources, stated, _given(arguments), stop) if world.first else ""
-            else:
-                text = runs.measure_configurations(arguments.sources, time, _given(arguments))
-        elif Path(first).is_file():
+            if wishes == runs.Wishes(wilson_flow=wishes.wilson_flow):
+                text = runs.measure_start(first, wishes.wilson_flow)
+        elif others or (first.is_file() and (stated or first.suffix not in (".h5", ".hdf5"))):
+            text = _measured_files(arguments, wishes, stated, world, stop)
+        elif first.is_file():
             text = runs.measure_ensemble(first, wishes, stop)
-        if text is None:
+        if text is None:  # a run, or what is missing
             text = runs.measure_table(first, wishes, world, stop)
         return text if world.first else ""
     return ""
+
+
+def _measured_files(
+    arguments: argparse.Namespace, wishes: "Wishes", stated: dict[str, Any], world: "World", stop: Stop
+) -> str:
+    """Measure gauge files, or an ensemble whose action is stated."""
+    from lattice_flows import runs
+
+    flow, improved = wishes.wilson_flow, wishes.improved
+    of_chains = wishes != runs.Wishes(wilson_flow=flow, improved=improved)
+    if of_chains or improved:
+        for path in map(Path, arguments.sources):
+            if not path.exists():
+                raise InvalidInput(f"there is no file or folder of this name: {path}")
+    if improved and (of_chains or flow is not None):
+        raise InvalidInput("--improved measures all files, and nothing else: leave out the other options")
+    if of_chains:
+        options = "--loops, --polyakov, --smear, -n, --every and --export"
+        raise InvalidInput(f"{options} need the ensemble of a run: errors come from its configurations")
+    if improved:
+        return runs.measure_files(arguments.sources, stated, _given(arguments), stop) if world.first else ""
+    return runs.measure_configurations(arguments.sources, flow, _given(arguments))
+
+
+def _wishes(arguments: argparse.Namespace) -> "Wishes":
+    """Return what the options of a command ask to measure."""
+    from lattice_flows import runs
+    from lattice_flows.observables import Smearing
+
+    return runs.Wishes(
+        loops=arguments.loops,
+        wilson_flow=arguments.wilson_flow,
+        polyakov=arguments.polyakov,
+        smear=None if arguments.smear is None else Smearing.parse(arguments.smear),
+        every=arguments.every,
+        n=arguments.n,
+        exports=tuple(arguments.export),
+        improved=arguments.improved,
+    )
 
 
 def compare(arguments: argparse.Namespace) -> str:
