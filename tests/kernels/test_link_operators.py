@@ -115,8 +115,8 @@ for extents in ((4, 4, 8), (4, 4, 4, 8)):
 """
 
 
-def test_no_bit_depends_on_the_width_of_vectors(capsys):
-    assert_same_bits_on_avx2(BITS, 4, capsys)
+def test_no_bit_depends_on_the_width_of_vectors():
+    assert_same_bits_on_avx2(BITS, 4)
 
 
 def test_extents_that_are_not_split_run_the_reference(generator):

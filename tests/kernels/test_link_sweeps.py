@@ -217,8 +217,8 @@ for group, dtype in ((SU(2), torch.float64), (SU(3), torch.float32)):
 """
 
 
-def test_no_bit_depends_on_the_width_of_vectors(capsys):
-    assert_same_bits_on_avx2(BITS, 4, capsys)
+def test_no_bit_depends_on_the_width_of_vectors():
+    assert_same_bits_on_avx2(BITS, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Improved averages of runs, and ensembles that are not those of their action."""
 
+import math
 import shutil
 
 import pytest
@@ -51,7 +52,8 @@ def test_correlators_are_improved(tmp_path, capsys):
     assert first["contact"] > 0.2 * first["value"] > 4 * 0.2 * first["error"]
     assert all(entry["contact"] == 0 and abs(entry["value"]) < 4 * entry["error"] for entry in others[1:])
     assert all(entry["gain"] > 100 for entry in (first, *others))
-    assert first["effective_mass"] > 0
+    ratio = first["value"] / others[0]["value"]  # of noise at t = 2
+    assert first["effective_mass"] == (pytest.approx(math.log(ratio)) if ratio > 0 else None)
 
 
 def test_chains_whose_action_is_stated(run, tmp_path, capsys):
