@@ -182,7 +182,7 @@ def _measured(
     kept = Measurements(_beside(path), writable=keeps) if world.first else None
     session = Session(kept, world, stop or Stop())
     series = observe(chains, standard_observables(space), session)
-    alone = config.sampling.names == ("flow",)
+    alone = config.sampling.independent
     doubt = drift(chains, action, config.sampling.seed, session) if alone else ""
     report = make_report(config, chains, series, doubt)
     if wishes.improved:

@@ -66,7 +66,7 @@ class Chains:
     ):
         self.config, self.action, self.flow, self.world = config, action, flow, world
         cycle, n, size = config.sampling.cycle, config.sampling.chains, world.size
-        self.shared = n < size and config.sampling.names == ("flow",)
+        self.shared = n < size and config.sampling.independent
         if n < size and not self.shared:
             raise InvalidInput(
                 f"{n} chains cannot be spread over {size} ranks: set sampling.chains={size} or more, or take fewer "

@@ -100,25 +100,31 @@ class Annealing:
         """The space of the target."""
         return self.schedule[-1].action.space
 
+    def begin(self, streams: Streams) -> Tensor:
+        """Independent configurations `(chains, *shape)` of the first density; InvalidInput if that is no prior."""
+        if self.start is not None:
+            raise InvalidInput(
+                "independent proposals need paths from the prior, an annealing without start; a StochasticFlow also "
+                f"begins at given configurations; got start {self.start}"
+            )
+        return start(self.space, streams, dtype=self.dtype)
+
     @torch.no_grad()
     def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
-        """The ends x `(n, *shape)` of n paths from the prior, and log w + S(x) `(n,)`.
+        """The ends x `(n, *shape)` of n paths, and log w + S(x) `(n,)`.
 
         The weights are those of paths: other x have none. A second call with the same streams draws other paths.
 
         Raises:
-            InvalidInput: more than one stream; or a schedule that does not begin at the prior, or ties paths together.
+            InvalidInput: more than one stream, a population that ties paths together, or as `begin`.
         """
-        if self.start is not None or self.population > 1:
-            raise InvalidInput(
-                "independent proposals need paths from the prior: an annealing without start and with population 1, "
-                f"got start {self.start} and population {self.population}"
-            )
+        if self.population > 1:
+            raise InvalidInput(f"independent proposals need paths of population 1, got {self.population}")
         if len(streams) != 1:
             raise InvalidInput(f"a proposal is drawn from one stream, got {len(streams)}: take streams.child(k)")
         # forks of this call alone: a second one must not draw the same paths
         own = streams.branch("call", int(streams.advance())).spread(n)
-        found = self.run(start(self.space, own, dtype=self.dtype), own)
+        found = self.run(self.begin(own), own)
         return found.x, found.log_w + found.action.double()
 
     @torch.no_grad()

@@ -87,6 +87,8 @@ class Context(NamedTuple):
 
     flow: "Flow | None" = None
     """The trained flow, if the run has one."""
+    annealing: Proposal | None = None
+    """The annealing of the run, if it has one."""
     tuned: Mapping[str, float | int] = MappingProxyType({})
     """The numbers `tuned` of this sampler; empty before it is tuned."""
     world: World = SERIAL
@@ -112,6 +114,8 @@ class SamplerEntry(NamedTuple):
     """`(action, settings, context) -> Sampler`."""
     uses_flow: bool = False
     """Whether it needs a trained flow."""
+    independent: bool = False
+    """Whether each step makes a proposal that does not depend on the state."""
     rejects: bool = True
     """Whether its acceptance can be below 1."""
 
@@ -141,7 +145,7 @@ def stand_at(x: Tensor, action: ActionLike) -> ChainState:
     if isinstance(action, Action):
         action.space.check(x)
     with torch.no_grad():
-        values = torch.cat([action(one) for one in x.split(1)])
+        values = torch.cat([action(part) for part in ([x] if getattr(action, "batch_invariant", False) else x.split(1))])
     if values.shape != x.shape[:1]:
         raise InvalidInput(
             f"chains at {tuple(x.shape)} need an action of shape {tuple(x.shape[:1])}, got {tuple(values.shape)}: "

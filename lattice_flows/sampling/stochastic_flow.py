@@ -1,0 +1,171 @@
+"""Stochastic flows: gradient flow layers and Monte Carlo updates in turn, from one coupling to another."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from lattice_flows.actions import Action
+from lattice_flows.config.rules import Count, Settings
+from lattice_flows.config.sections import Updates
+from lattice_flows.errors import InvalidInput
+from lattice_flows.flows.gradient_flows import SETS
+from lattice_flows.groups import Group
+from lattice_flows.lattice import Space
+from lattice_flows.lattice.space import gauge_field
+from lattice_flows.layers.gradient_flow import GradientFlow
+from lattice_flows.operators import WeightedSum
+from lattice_flows.sampling.annealing import Annealing
+from lattice_flows.sampling.base import Context, Sampler, SamplerEntry
+from lattice_flows.sampling.cycle import Cycle
+from lattice_flows.sampling.heatbath import HeatBath, OverRelaxation
+from lattice_flows.sampling.independence import IndependenceMetropolis, proposing
+from lattice_flows.streams import Streams
+
+
+LAYERS: Mapping[str, Callable[[Group, int], Sequence[WeightedSum]]] = {
+    "none": lambda group, dim: (),
+    "plaquette": SETS["plaquette"],
+    "production": SETS["production"],
+    "nlo": SETS["next_to_leading"],
+}
+"""The operators of layers by name."""
+
+
+class Ensemble(Protocol):
+    """Configurations that are taken by their numbers; a tensor `(n, *shape)` is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, numbers: Tensor) -> Tensor: ...
+
+
+def heat_bath_cycle(action: Action) -> Sampler:
+    """A sweep of heat bath and two of over-relaxation, which spread what a flow leaves."""
+    return Cycle([HeatBath(action), (OverRelaxation(action), 2)])
+
+
+class StochasticFlow(Annealing):
+    """Paths through rising couplings: a gradient flow to each coupling, then Monte Carlo updates there.
+
+    Each path has a weight, whose mean is Z / Z_0 exactly, and so it is a `Proposal`. Paths begin at the prior, or at
+    configurations of a thermalised chain at the first coupling, which are taken at random.
+
+    Args:
+        action: the target.
+        betas: the couplings after the first one; the last is that of the target.
+        sampler: makes the updates at a coupling, from the action there.
+        operators: W_i of the layers, such as `production(group, dim)`. Without them the updates are all.
+        coefficients: `(stages, n)`: stage s moves links along sum_i c_si F_i from time 0 to 1, with the forces F_i.
+        first: the first coupling; 0 is the prior.
+        ensemble: configurations at the first coupling, if it is not 0.
+        dtype: the precision of paths from the prior.
+
+    Raises:
+        InvalidInput: couplings that do not rise, or do not end at the target; coefficients of other stages or
+            operators; or an ensemble without a first coupling, or the reverse.
+
+    Source: H. Wu, J. Kohler, F. Noe, 2002.06707; M. Caselle et al., 2201.08862, and for links 2412.00200.
+
+    Example:
+        >>> from lattice_flows import SU, GaugeField, actions
+        >>> from lattice_flows.operators import production
+        >>> action = actions.Wilson(GaugeField(SU(2), (4, 4)), beta=1.0)
+        >>> plaquette, c = production(SU(2), 2)[:1], 0.5 / 6  # c = d beta / (2 (N^2 - 1)), to leading order
+        >>> flow = StochasticFlow(action, [0.5, 1.0], operators=plaquette, coefficients=torch.full((2, 1), c))
+        >>> x, log_w = flow.draw(100, Streams(seed=0, chains=1))
+        >>> print(f"{(log_w - action(x)).std():.1f}")  # of log w
+        0.1
+    """
+
+    def __init__(
+        self,
+        action: Action,
+        betas: Sequence[float],
+        sampler: Callable[[Action], Sampler] = heat_bath_cycle,
+        *,
+        operators: Sequence[WeightedSum] = (),
+        coefficients: Tensor | None = None,
+        first: float = 0.0,
+        ensemble: Ensemble | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        check_rising(action, [first, *betas])
+        if (ensemble is None) != (first == 0):
+            raise InvalidInput(
+                f"paths begin at the prior, the coupling 0, or at an ensemble of another first coupling; got {first:g} "
+                f"and {'no' if ensemble is None else 'an'} ensemble"
+            )
+        self.betas, self.ensemble = (first, *betas), ensemble
+        self.coefficients = torch.zeros(len(betas), 0) if coefficients is None else coefficients
+        if self.coefficients.shape != (len(betas), len(operators)):
+            raise InvalidInput(
+                f"coefficients must be ({len(betas)}, {len(operators)}) for these stages and operators, got "
+                f"{tuple(self.coefficients.shape)}"
+            )
+        layers = [layer(action.space, operators, own) if operators else None for own in self.coefficients]
+        super().__init__(
+            [sampler(action.at(beta)) for beta in betas],
+            start=None if ensemble is None else action.at(first),
+            layers=layers,
+            dtype=dtype,
+        )
+
+    def begin(self, streams: Streams) -> Tensor:
+        if self.ensemble is None:
+            return super().begin(streams)
+        numbers = (streams.rand(dtype=torch.float64) * len(self.ensemble)).long()
+        return self.ensemble[numbers].to(streams.device)
+
+    def __repr__(self) -> str:
+        stages, n = self.coefficients.shape
+        layers = f", layers of {n} operators" if n else ""
+        return f"StochasticFlow: {self.space}, beta = {self.betas[0]:g} to {self.betas[-1]:g}, {stages} stages{layers}"
+
+
+def check_rising(action: Action, betas: Sequence[float]) -> None:
+    """Raise InvalidInput unless couplings rise from the first one, >= 0, to that of the action."""
+    if action.beta is None:
+        raise InvalidInput(f"annealing changes the coupling beta, and {action} has none")
+    if len(betas) < 2:
+        raise InvalidInput("a schedule needs at least one coupling after the first one, got none")
+    for low, high in itertools.pairwise(betas):
+        if not low < high:
+            raise InvalidInput(f"couplings must rise to beta = {action.beta:g} of the target, got {high:g} after {low:g}")
+    if betas[0] < 0 or betas[-1] != action.beta:
+        raise InvalidInput(f"couplings must rise from 0 or more to {action.beta:g}, got {betas[0]:g} to {betas[-1]:g}")
+
+
+def layer(space: Space, operators: Sequence[WeightedSum], coefficients: Tensor) -> GradientFlow:
+    """The layer of a stage: one step along sum_i c_i F_i, c `(n,)`."""
+    found = GradientFlow(gauge_field(space), operators, knots=1, steps=1, dtype=torch.float64)
+    found.coefficients.data[0] = coefficients
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnealingSettings(Settings):
+    """Paths to the target, whose ends are the proposals of independence Metropolis.
+
+    Paths begin at Haar's measure (``haar``), or at the configurations of the run in a folder. They have ``stages``
+    couplings, at each a layer of operators, and then the updates ``between`` with their default settings. ``batch``
+    paths are made at a time.
+    """
+
+    begin: str = "haar"
+    stages: Count = 32
+    layers: Literal["none", "plaquette", "production", "nlo"] = "production"
+    between: Updates = ("heatbath", "overrelaxation*2")
+    batch: Count = 32
+
+
+def _build(action: Any, settings: AnnealingSettings, context: Context) -> IndependenceMetropolis:
+    if context.annealing is None:
+        raise InvalidInput("the update annealing needs fitted layers: lattice-flows anneal makes them")
+    return proposing(context.annealing, action, settings.batch, context)
+
+
+ANNEALING = SamplerEntry("annealing", AnnealingSettings, _build, independent=True)
