@@ -21,6 +21,7 @@ from lattice_flows.io import ChainFile, load_weights, read_about, save_weights
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.models import build_action, dtype
 from lattice_flows.operators import WeightedSum
+from lattice_flows.reports.annealing import Predicted
 from lattice_flows.reports.words import action_settings, space_in_words
 from lattice_flows.runs.folder import CONFIG, load_run, sampled
 from lattice_flows.sampling import Cycle, Sampler, Streams, start
@@ -60,6 +61,11 @@ class Rows:
     def __getitem__(self, numbers: Tensor) -> Tensor:
         distinct, places = np.unique(self.rows[numbers].numpy(), return_inverse=True)
         return self.chains.read(distinct)[torch.from_numpy(places)].to(self.dtype)
+
+
+def prediction(fits: Fits, stages: int) -> Predicted:
+    """What the fits expect of paths of so many stages."""
+    return Predicted(fits.response.work(stages), stages * fits.about["stage_seconds"])
 
 
 def stochastic_flow(folder: Path, config: Config, action: Action) -> StochasticFlow:

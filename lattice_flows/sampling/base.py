@@ -87,14 +87,14 @@ class Context(NamedTuple):
 
     flow: "Flow | None" = None
     """The trained flow, if the run has one."""
-    annealing: Proposal | None = None
-    """The annealing of the run, if it has one."""
     tuned: Mapping[str, float | int] = MappingProxyType({})
     """The numbers `tuned` of this sampler; empty before it is tuned."""
     world: World = SERIAL
     """The processes of the run."""
     shared: bool = False
     """Whether all ranks make the proposals of chains on rank 0."""
+    annealing: Proposal | None = None
+    """The annealing of the run, if it has one."""
 
     def flow_for(self, name: str) -> Any:
         """The flow, which the update of this name needs."""
