@@ -102,10 +102,11 @@ def make_parser() -> argparse.ArgumentParser:
     anneal.add_argument("--stages", type=_count, default=32, metavar="N", help="couplings of a path (default: 32)")
     anneal.add_argument(
         "--layers",
-        choices=LAYERS,
+        metavar="|".join(LAYERS),
         default="production",
-        help="operators of the layers: none; the plaquette; production, which adds a nearly squared force; or all of "
-        "next-to-leading order (default: production)",
+        help="operators of the layers: none; the plaquette; production, which adds a nearly squared force; nlo, all of "
+        "next-to-leading order (default: production); or the folder of an annealing, whose layers are taken, also for "
+        "other extents",
     )
     anneal.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, made if it is not there")
     anneal.add_argument("-n", type=_count, metavar="N", help="paths (default: 1000, or what RUN has configurations for)")

@@ -42,8 +42,24 @@ class Predicted(NamedTuple):
         return f"expected: {ess}, {work}, {cost}"
 
 
+class Steps(NamedTuple):
+    """The errors of log w by the steps of layers, see `StochasticFlow.integration_errors`."""
+
+    mean: float
+    error: float
+    """That of the mean."""
+    deviation: float
+    """Means are off by fewer of their standard deviations."""
+
+    @classmethod
+    def of(cls, errors: Tensor) -> "Steps":
+        """The mean and the deviation of errors `(n,)`."""
+        deviation = float(errors.std())
+        return cls(float(errors.mean()), deviation / len(errors) ** 0.5, deviation)
+
+
 def annealing_entries(
-    first: Action, action: Action, log_w: Tensor, values: Tensor, predicted: Predicted, cost: Mapping[str, Any]
+    first: Action, action: Action, log_w: Tensor, values: Tensor, predicted: Predicted, steps: Steps
 ) -> dict[str, Any]:
     """The entries of an annealing in report.json.
 
@@ -52,15 +68,19 @@ def annealing_entries(
     Args:
         first: the action where paths begin.
         values: the action at their ends.
-        cost: further numbers of `"cost"`.
+        steps: the errors of log w; log Z is corrected for their mean.
     """
     value, error = log_z_ratio(log_w)
     known, zero = log_z(action), log_z(first)
-    exact = None if known is None or zero is None else known - zero
     work = log_w.double()
     entries: dict[str, Any] = {
         "paths": len(log_w),
-        "log_z_ratio": {"value": float(value), "error": float(error), "exact": exact},
+        "log_z_ratio": {
+            "value": float(value) - steps.mean,
+            "error": math.hypot(float(error), steps.error),
+            "exact": None if known is None or zero is None else known - zero,
+        },
+        "steps": steps._asdict(),
         "predicted_ess": predicted.ess,
         "work": {
             "mean": -float(work.mean()),
@@ -69,7 +89,6 @@ def annealing_entries(
             "dissipated_error": _dissipated_error(work),
             "predicted": predicted.work,
         },
-        "cost": {"predicted_cpu_seconds": predicted.cpu_seconds, **cost},
     }
     means = {"action": values, "plaquette": mean_plaquettes(action, values)}
     entries["reweighted"] = {
@@ -109,4 +128,11 @@ def annealing_table(report: Mapping[str, Any]) -> str:
     lines.append(["log Z / Z_0", bracketed(ratio["value"], ratio["error"]), number(ratio["exact"], ".7g")])
     for name, entry in report["reweighted"].items():
         lines.append([name, bracketed(entry["value"], entry["error"]), number(entry["exact"], ".7g")])
-    return f"{columns(rows, right=True)}\n{columns(lines, right=True)}"
+    text = f"{columns(rows, right=True)}\n{columns(lines, right=True)}"
+    steps = Steps(**report["steps"])
+    if steps.deviation > (report["paths"] * report["ess"]) ** -0.5:
+        text += (
+            f"the steps of layers change log w by {steps.deviation:.1g}, so that means may be off by so many of their "
+            "standard deviations: take more stages\n"
+        )
+    return text

@@ -10,7 +10,8 @@ from lattice_flows.io import files
 from lattice_flows.models import build_action
 from lattice_flows.runs.folder import check_same_run
 from lattice_flows.runs.sample import sample_run
-from lattice_flows.runs.stochastic import fit, prediction
+from lattice_flows.runs.stochastic import fitted, prediction, read_fits
+from lattice_flows.sampling.stochastic_flow import LAYERS
 from lattice_flows.signals import Stop
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ def anneal_run(
     Args:
         source: names the config in errors.
         begin: "haar", or the folder of a run at a smaller coupling.
-        layers: a name of `lattice_flows.sampling.stochastic_flow.LAYERS`.
+        layers: a name of `lattice_flows.sampling.stochastic_flow.LAYERS`; or the folder of an annealing, whose layers
+            are taken.
         n: the number of paths. Default: 1000, or one for each independent configuration of the run if these are fewer.
         world: the ranks that share the paths, each of them calling this.
         stop: asked after every path, on every rank.
@@ -50,6 +52,9 @@ def anneal_run(
     """
     folder = Path(folder)
     own = str(begin) if str(begin) == "haar" else str(Path(begin).resolve())
+    given = None if layers in LAYERS else Path(layers)
+    if given is not None:
+        layers = read_fits(given).about["layers"]
     changes = {"between": between(config), "begin": own, "stages": stages, "layers": layers}
     chains = {"updates": ("annealing",), "chains": 1, "every": 1, "thermalise": None, "start": None}
     config, action = build_action(config.having(sampling=chains | changes), source)
@@ -57,7 +62,7 @@ def anneal_run(
     if world.first:
         check_same_run(folder, config)
         files.make_folder(folder)
-        fits = fit(folder, config, action)
+        fits = fitted(folder, config, action, given)
         most = len(fits.rows) or None
         total = n or min(1000, most or 1000)
         if most is not None and total > most:

@@ -20,7 +20,7 @@ from lattice_flows.io import ChainFile, files, write_report
 from lattice_flows.io.measurements import Measurements
 from lattice_flows.models import build_action
 from lattice_flows.observables import Observable, Smearing, standard_observables
-from lattice_flows.reports.annealing import annealing_entries, annealing_table
+from lattice_flows.reports.annealing import Steps, annealing_entries, annealing_table
 from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.reports.correlators import correlator_averages, correlator_table, slice_observables
 from lattice_flows.reports.drift import drift
@@ -243,10 +243,12 @@ def _annealing(folder: Path, chains: ChainFile, config: Config, action: Action) 
     made = [record for record in read_costs(folder) if record["updates"]]
     paths = sum(record["made"] for record in made)
     spent = sum(record["cpu_seconds"] for record in made) / paths if paths else None
-    cost = {"cpu_seconds": spent, "fit_cpu_seconds": fits.about["fit_seconds"]}
     first, predicted = action.at(float(fits.response.betas[0])), prediction(fits, config.sampling.stages)
     values = torch.from_numpy(chains.series("proposals/action")).flatten()
-    return annealing_entries(first, action, log_weights(chains), values, predicted, cost)
+    steps = Steps(**fits.about["steps"])
+    entries = annealing_entries(first, action, log_weights(chains), values, predicted, steps)
+    cost = {"cpu_seconds": spent, "predicted_cpu_seconds": predicted.cpu_seconds}
+    return entries | {"cost": cost | {"fit_cpu_seconds": fits.about["fit_seconds"]}}
 
 
 def _going_on(chains: ChainFile, config: Config) -> str | None:

@@ -85,7 +85,7 @@ def sample_run(
         flow.load_state_dict(weights)
         flow.to(device).eval()
     annealed = "annealing" in settings.sampling.names
-    annealing = stochastic_flow(folder, settings, action) if annealed else None
+    annealing = stochastic_flow(folder, settings, action, world) if annealed else None
     chains = Chains(settings, action, flow, world=world, annealing=annealing)
     if anew or not any((folder / name).exists() for name in (ENSEMBLE, THERMALISATION)):
         chains.read_start(folder)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,14 @@ from lattice_flows.actions import Action
 from lattice_flows.config import Config
 from lattice_flows.config.registry import SAMPLERS
 from lattice_flows.config.text import parse_json
+from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, naming
 from lattice_flows.io import ChainFile, load_weights, read_about, save_weights
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.models import build_action, dtype
 from lattice_flows.operators import WeightedSum
-from lattice_flows.reports.annealing import Predicted
-from lattice_flows.reports.words import action_settings, space_in_words
+from lattice_flows.reports.annealing import Predicted, Steps
+from lattice_flows.reports.words import couplings, space_in_words
 from lattice_flows.runs.folder import CONFIG, load_run, sampled
 from lattice_flows.sampling import Cycle, Sampler, Streams, start
 from lattice_flows.sampling.base import Context
@@ -33,8 +35,11 @@ from lattice_flows.training.response import Response, fit_couplings, fits_along
 log = logging.getLogger(__name__)
 
 FITS = "annealing.safetensors"
+RESPONSE = ("betas", "velocities", "parts")
 CHAINS = 32
 """The number of chains that are fitted."""
+TIMED = 16
+"""The number of paths that are timed, and whose steps are compared."""
 FAR = 5.0
 """The pull between the two ends of chains that are not thermalised."""
 
@@ -46,14 +51,22 @@ class Fits(NamedTuple):
     rows: Tensor
     """`(n,)` int64: the rows of the ensemble where paths begin; none for Haar's measure."""
     about: dict[str, Any]
-    """The settings that the fits are of; `stage_seconds`, the CPU time of a stage of a path, and `fit_seconds`."""
+    """The settings that the fits are of, and more numbers.
+
+    `path_seconds` and `stage_seconds` are those of `_seconds`, `fit_seconds` the CPU time of all fits; `steps` the
+    `Steps` of paths of so many `stages`.
+    """
+
+    def made_for(self, config: Config) -> bool:
+        """Whether these are the fits of the settings of a config."""
+        return all(self.about.get(key) == value for key, value in settings_of(config).items())
 
 
 class Rows:
     """Configurations of an ensemble by number, read as they are wanted."""
 
-    def __init__(self, path: Path, rows: Tensor, dtype: torch.dtype):
-        self.chains, self.rows, self.dtype = ChainFile(path), rows, dtype
+    def __init__(self, chains: ChainFile, rows: Tensor, dtype: torch.dtype):
+        self.chains, self.rows, self.dtype = chains, rows, dtype
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,30 +78,30 @@ class Rows:
 
 def prediction(fits: Fits, stages: int) -> Predicted:
     """What the fits expect of paths of so many stages."""
-    return Predicted(fits.response.work(stages), stages * fits.about["stage_seconds"])
+    seconds = fits.about["path_seconds"] + stages * fits.about["stage_seconds"]
+    return Predicted(fits.response.work(stages), seconds)
 
 
-def stochastic_flow(folder: Path, config: Config, action: Action) -> StochasticFlow:
-    """The stochastic flow of the annealing in a folder.
+def stochastic_flow(folder: Path, config: Config, action: Action, world: World = SERIAL) -> StochasticFlow:
+    """The stochastic flow of the annealing in a folder, the same on all ranks.
 
     Raises:
-        InvalidInput: nothing is fitted, or for other settings.
+        InvalidInput: nothing is fitted, or for other settings; or the ensemble where paths begin is another one.
     """
-    fits = read_fits(folder)
-    if (made := settings_of(config)) != {key: fits.about.get(key) for key in made}:
+    fits = world.broadcast(read_fits(folder) if world.first else None)
+    if not fits.made_for(config):
         raise InvalidInput(f"the layers are those of other settings: lattice-flows anneal fits them ({folder / FITS})")
     return flow_of(fits, config, action)
 
 
 def flow_of(fits: Fits, config: Config, action: Action) -> StochasticFlow:
     """The stochastic flow of some fits."""
-    settings, betas = config.sampling, fits.response.schedule(config.sampling.stages)
-    ensemble = None
-    if settings.begin != "haar":
-        first, _, chains = _ensemble(settings.begin, config, action)
-        if first != fits.response.betas[0] or int(fits.rows.max()) >= chains.n_distinct:
-            raise InvalidInput(f"this is another ensemble than the one of the fits: anneal anew ({chains.path})")
-        ensemble = Rows(chains.path, fits.rows, action.space.dtype(dtype(config)))
+    betas, ensemble = fits.response.schedule(config.sampling.stages), None
+    if config.sampling.begin != "haar":
+        first, chains = _source(config, action)
+        if first != float(betas[0]) or int(fits.rows.max()) >= chains.n_distinct:
+            raise InvalidInput(f"this is another ensemble than that of the fits: anneal in another folder ({chains.path})")
+        ensemble = Rows(chains, fits.rows, action.space.dtype(dtype(config)))
     return StochasticFlow(
         action,
         betas[1:].tolist(),
@@ -101,38 +114,66 @@ def flow_of(fits: Fits, config: Config, action: Action) -> StochasticFlow:
     )
 
 
-def fit(folder: Path, config: Config, action: Action) -> Fits:
-    """Fit the layers of an annealing to thermalised chains, and write the file; or read it, for the same settings.
+def fitted(folder: Path, config: Config, action: Action, given: Path | None = None) -> Fits:
+    """The fits of an annealing: those in its folder, where they are of these settings, or new ones, which are written.
+
+    Args:
+        given: the folder of another annealing, whose layers are taken; its extents may be others.
 
     Raises:
-        InvalidInput: a schedule that does not rise, an ensemble that does not fit or is too small, or as
-            `transport_fit`.
+        InvalidInput: a schedule that does not rise, an ensemble that does not fit or is too small, layers of another
+            theory, or as `transport_fit`.
     """
-    made = settings_of(config)
-    if (folder / FITS).exists():
-        fits = read_fits(folder)
-        if made == {key: fits.about.get(key) for key in made}:
-            return fits
-    settings, begun = config.sampling, time.process_time()
-    streams = Streams(settings.seed, CHAINS).branch("fits")
-    if settings.begin == "haar":
+    fits = read_fits(folder) if (folder / FITS).exists() else None
+    if fits is None or not fits.made_for(config):
+        fits = _fit(config, action, given)
+    if fits.about.get("stages") != config.sampling.stages:
+        streams = Streams(config.sampling.seed, 1).branch("steps")
+        errors = flow_of(fits, config, action).integration_errors(TIMED, streams)
+        fits.about.update(stages=config.sampling.stages, steps=Steps.of(errors)._asdict())
+        _write(folder / FITS, fits)
+    return fits
+
+
+def _fit(config: Config, action: Action, given: Path | None) -> Fits:
+    begun, streams = time.process_time(), Streams(config.sampling.seed, CHAINS).branch("fits")
+    if config.sampling.begin == "haar":
         first, rows = 0.0, torch.zeros(0, dtype=torch.int64)
-        couplings = fit_couplings(first, action)
+        knots = fit_couplings(first, action)
         x = start(action.space, streams, dtype=dtype(config))
     else:
-        first, rows, chains = _ensemble(settings.begin, config, action)
-        couplings = fit_couplings(first, action)
-        ensemble = Rows(chains.path, rows, action.space.dtype(dtype(config)))
+        first, chains = _source(config, action)
+        knots, rows = fit_couplings(first, action), _independent(chains)
+        ensemble = Rows(chains, rows, action.space.dtype(dtype(config)))
         x = ensemble[torch.arange(CHAINS) * len(rows) // CHAINS]
-    along = fits_along(action, couplings, sampler_of(config), operators_of(config, action), x, streams)
-    with tqdm(along, total=len(couplings), desc="fitting layers", unit="coupling", disable=None) as bar:
-        response = Response.of(couplings, list(bar))
-    fits = Fits(response, rows, made)
-    seconds = _stage_seconds(flow_of(fits, config.having(sampling={"stages": 2}), action), settings.seed)
-    made |= {"stage_seconds": seconds, "fit_seconds": time.process_time() - begun}
-    tensors = {name: getattr(response, name) for name in ("betas", "velocities", "parts")} | {"rows": rows}
-    save_weights(folder / FITS, tensors, {"annealing": json.dumps(made)})
+    if given is None:
+        along = fits_along(action, knots, sampler_of(config), operators_of(config, action), x, streams)
+        with tqdm(along, total=len(knots), desc="fitting layers", unit="coupling", disable=None) as bar:
+            response = Response.of(knots, list(bar))
+    else:
+        response = _carried(given, knots, config, action)
+    fits = Fits(response, rows, settings_of(config))
+    seconds = _seconds(lambda n: flow_of(fits, config.having(sampling={"stages": n}), action), config.sampling.seed)
+    fits.about.update(seconds, fit_seconds=time.process_time() - begun)
     return fits
+
+
+def _carried(given: Path, knots: list[float], config: Config, action: Action) -> Response:
+    """The response in the folder of another annealing, for this volume."""
+    other, now = read_fits(given), settings_of(config)
+    keys = "layers", "between", "action"
+    differ = [key for key in keys if other.about.get(key) != now[key]]
+    differ += ["group"] if other.about["lattice"].get("group") != now["lattice"].get("group") else []
+    differ += ["dimension"] if len(other.about["lattice"]["extents"]) != action.space.dim else []
+    differ += ["first coupling"] if other.response.betas[0] != knots[0] else []
+    if differ:
+        raise InvalidInput(f"layers of another {', '.join(differ)} do not fit: leave --layers FOLDER out ({given})")
+    return other.response.scaled(action.space.volume / math.prod(other.about["lattice"]["extents"]))
+
+
+def _write(path: Path, fits: Fits) -> None:
+    tensors = {name: getattr(fits.response, name) for name in RESPONSE} | {"rows": fits.rows}
+    save_weights(path, tensors, {"annealing": json.dumps(fits.about)})
 
 
 def read_fits(folder: Path) -> Fits:
@@ -146,7 +187,7 @@ def read_fits(folder: Path) -> Fits:
         raise InvalidInput(f"no layers are fitted yet: lattice-flows anneal CONFIG --out {folder} does that ({path})")
     tensors, about = load_weights(path), read_about(path)
     try:
-        response = Response(*(tensors[name].double() for name in ("betas", "velocities", "parts")))
+        response = Response(*(tensors[name].double() for name in RESPONSE))
         return Fits(response, tensors["rows"], parse_json(about["annealing"].encode(), "a JSON object is expected", path))
     except KeyError as error:
         raise InvalidInput(f"the fits of an annealing are expected, {error} is missing ({path})") from error
@@ -181,20 +222,20 @@ def operators_of(config: Config, action: Action) -> tuple[WeightedSum, ...]:
     return tuple(LAYERS[config.sampling.layers](space.group, space.dim))
 
 
-def _ensemble(source: str, config: Config, action: Action) -> tuple[float, Tensor, ChainFile]:
-    """The coupling of a run, the rows of its independent configurations, and its chains."""
-    folder = Path(source)
-    run = load_run(folder)
-    run, own = build_action(run, str(folder / CONFIG))
+def _source(config: Config, action: Action) -> tuple[float, ChainFile]:
+    """The coupling and the chains of the run where paths begin."""
+    folder = Path(config.sampling.begin)
+    run, own = build_action(load_run(folder), str(folder / CONFIG))
     if own.space != action.space:
         one, other = space_in_words(own.space), space_in_words(action.space)
-        raise InvalidInput(f"paths to {other} cannot begin at an ensemble of {one} ({folder})")
-    before, now = ({**action_settings(one), "name": one.action.name, "beta": None} for one in (run, config))
-    if before != now:
-        raise InvalidInput(f"paths begin at the same action at another beta, got {before} for {now} ({folder})")
-    chains = ChainFile(sampled(folder))
-    check_rising(action, [own.beta, action.beta])
-    return own.beta, _independent(chains), chains
+        raise InvalidInput(f"paths of {other} cannot begin at configurations of {one} ({folder})")
+    before, now = ({**one.action.table(), "beta": None} for one in (run, config))
+    if before != now or own.beta is None:
+        one, other = (f"{each.action.name} action at {couplings(each)}" for each in (run, config))
+        raise InvalidInput(f"paths begin at the same action at a smaller beta, got the {one} for the {other} ({folder})")
+    with naming(str(folder)):
+        check_rising(action, [own.beta, action.beta])
+    return own.beta, ChainFile(sampled(folder))
 
 
 def _independent(chains: ChainFile) -> Tensor:
@@ -225,13 +266,17 @@ def _check_thermalised(action: np.ndarray) -> None:
         )
 
 
-def _stage_seconds(flow: StochasticFlow, seed: int) -> float:
-    """The CPU time of a stage of a path."""
-    streams = Streams(seed, 1).branch("time")
-    flow.draw(8, streams.child(0, 0))  # compiled before
-    begun = time.process_time()
-    flow.draw(CHAINS, streams.child(0, 1))
-    return (time.process_time() - begun) / (CHAINS * (len(flow.betas) - 1))
+def _seconds(flow_of_stages: Callable[[int], StochasticFlow], seed: int) -> dict[str, float]:
+    """The CPU time of a path without its stages, and of each stage, from paths of few and of more stages."""
+    streams, few, more = Streams(seed, 1).branch("time"), 2, 6
+    flows, least = {stages: flow_of_stages(stages) for stages in (few, more)}, {few: math.inf, more: math.inf}
+    for k in range(3):
+        for stages, flow in flows.items():
+            begun = time.process_time()
+            flow.draw(TIMED, streams.child(0, k, stages))
+            least[stages] = min(least[stages], (time.process_time() - begun) / TIMED)
+    stage = max(0.0, least[more] - least[few]) / (more - few)
+    return {"path_seconds": least[few] - few * stage, "stage_seconds": stage}
 
 
 def _plain(table: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The linear response of thermalised chains to their coupling: it fits stochastic flows, and predicts their weights."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,6 +57,10 @@ class Response:
     def variance(self) -> Tensor:
         """That of dS/dbeta, `(knots,)`."""
         return self.parts[:, 0]
+
+    def scaled(self, factor: float) -> "Response":
+        """The response of a lattice whose volume is larger by this factor: the variance grows with it."""
+        return replace(self, parts=self.parts * torch.tensor([factor, 1.0, 1.0], dtype=torch.float64))
 
     def schedule(self, stages: int) -> Tensor:
         """The couplings `(stages + 1,)` from the first to the last one, between which stages dissipate the same."""
