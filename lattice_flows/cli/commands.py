@@ -101,6 +101,8 @@ def anneal(arguments: argparse.Namespace) -> str:
         from lattice_flows import config, runs
 
         words = [*arguments.overrides, *([arguments.to] if arguments.to else [])]
+        if arguments.to and not arguments.to.startswith("action."):
+            raise InvalidInput(f"--to takes a coupling, such as action.beta=3, got {arguments.to}")
         settings = config.load(arguments.config, words, arguments.imports)
         wishes = {"begin": arguments.begin, "stages": arguments.stages, "layers": arguments.layers, "n": arguments.n}
         runs.anneal_run(arguments.out, settings, arguments.config, **wishes, world=world, stop=stop)

@@ -94,11 +94,13 @@ def make_parser() -> argparse.ArgumentParser:
     anneal = command(commands.anneal)
     anneal.add_argument("config", metavar="CONFIG", help="TOML file of settings")
     anneal.add_argument(
-        "--from", dest="begin", default="haar", metavar="RUN", help="folder of a run at a smaller coupling (default: haar)"
+        "--from",
+        dest="begin",
+        default="haar",
+        metavar="RUN|haar",
+        help="folder of a run at a smaller coupling, or Haar's measure (default: haar)",
     )
-    anneal.add_argument(
-        "--to", metavar="action.beta=B", help="the coupling at the end (default: that of the config)"
-    )
+    anneal.add_argument("--to", metavar="action.beta=B", help="the coupling at the end (default: that of the config)")
     anneal.add_argument("--stages", type=_count, default=32, metavar="N", help="couplings of a path (default: 32)")
     anneal.add_argument(
         "--layers",
@@ -109,7 +111,7 @@ def make_parser() -> argparse.ArgumentParser:
         "other extents",
     )
     anneal.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, made if it is not there")
-    anneal.add_argument("-n", type=_count, metavar="N", help="paths (default: 1000, or what RUN has configurations for)")
+    anneal.add_argument("-n", type=_count, metavar="N", help="paths (default: 1000, fewer if RUN has fewer)")
     anneal.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="settings that replace those in the file"
     )

@@ -127,9 +127,9 @@ class SamplingConfig(Section):
     parts are the further keys.
 
     The chains ``start`` hot, cold, or at the configuration in a gauge file. By default they start at proposals
-    of the flow or the annealing where ``updates`` use one, and else hot. The first ``thermalise`` updates are dropped, and tune HMC and
-    Metropolis; the first quarter of them is then local updates, if the action has them. By default these are none where
-    nothing else updates, and else 200.
+    of the flow or the annealing where ``updates`` use one, and else hot. The first ``thermalise`` updates are dropped,
+    and tune HMC and Metropolis; the first quarter of them is then local updates, if the action has them. By default
+    these are none where proposals are all updates, and else 200.
     """
 
     updates: Updates = ("flow",)

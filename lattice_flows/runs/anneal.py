@@ -6,7 +6,6 @@ from pathlib import Path
 from lattice_flows.config import Config
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
-from lattice_flows.io import files
 from lattice_flows.models import build_action
 from lattice_flows.runs.folder import check_same_run
 from lattice_flows.runs.sample import sample_run
@@ -54,6 +53,8 @@ def anneal_run(
     own = str(begin) if str(begin) == "haar" else str(Path(begin).resolve())
     given = None if layers in LAYERS else Path(layers)
     if given is not None:
+        if not given.is_dir():
+            raise InvalidInput(f"layers are {', '.join(LAYERS)}, or the folder of an annealing, got {layers}")
         layers = read_fits(given).about["layers"]
     changes = {"between": between(config), "begin": own, "stages": stages, "layers": layers}
     chains = {"updates": ("annealing",), "chains": 1, "every": 1, "thermalise": None, "start": None}
@@ -61,15 +62,8 @@ def anneal_run(
     total = 0
     if world.first:
         check_same_run(folder, config)
-        files.make_folder(folder)
-        fits = fitted(folder, config, action, given)
-        most = len(fits.rows) or None
-        total = n or min(1000, most or 1000)
-        if most is not None and total > most:
-            raise InvalidInput(
-                f"{total} paths need as many independent configurations, the run has {most} of them: take -n {most}, "
-                f"or sample more ({begin})"
-            )
+        fits = fitted(folder, config, action, given, n)
+        total = n or min(1000, len(fits.rows) or 1000)
         log.info("%s", prediction(fits, stages).in_words(total))
     config = config.having(sampling={"n": world.broadcast(total)})
     return sample_run(folder, config=config, source=source, world=world, stop=stop)

@@ -19,7 +19,7 @@ from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.tuning import Tuned
 from lattice_flows.reports.words import space_in_words
-from lattice_flows.sampling import ChainState, Cycle, CycleInfo, Proposal, Streams, Tunable, start
+from lattice_flows.sampling import Annealing, ChainState, Cycle, CycleInfo, Streams, Tunable, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 from lattice_flows.sampling.metropolis import local_updates
@@ -64,7 +64,7 @@ class Chains:
         flow: Flow | None = None,
         tuned: Tuned | None = None,
         world: World = SERIAL,
-        annealing: Proposal | None = None,
+        annealing: Annealing | None = None,
     ):
         self.config, self.action, self.flow, self.world = config, action, flow, world
         self.annealing = annealing

@@ -19,7 +19,7 @@ from lattice_flows.config.registry import SAMPLERS
 from lattice_flows.config.text import parse_json
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, naming
-from lattice_flows.io import ChainFile, load_weights, read_about, save_weights
+from lattice_flows.io import ChainFile, files, load_weights, read_about, save_weights
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.models import build_action, dtype
 from lattice_flows.operators import WeightedSum
@@ -29,7 +29,7 @@ from lattice_flows.runs.folder import CONFIG, load_run, sampled
 from lattice_flows.sampling import Cycle, Sampler, Streams, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.sampling.stochastic_flow import LAYERS, StochasticFlow, check_rising
-from lattice_flows.statistics import Estimate, estimate
+from lattice_flows.statistics import estimate
 from lattice_flows.training.response import Response, fit_couplings, fits_along
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ FITS = "annealing.safetensors"
 RESPONSE = ("betas", "velocities", "parts")
 CHAINS = 32
 """The number of chains that are fitted."""
+FEWEST = 32
+"""Of independent configurations of an ensemble."""
 TIMED = 16
 """The number of paths that are timed, and whose steps are compared."""
 FAR = 5.0
@@ -100,7 +102,7 @@ def flow_of(fits: Fits, config: Config, action: Action) -> StochasticFlow:
     if config.sampling.begin != "haar":
         first, chains = _source(config, action)
         if first != float(betas[0]) or int(fits.rows.max()) >= chains.n_distinct:
-            raise InvalidInput(f"this is another ensemble than that of the fits: anneal in another folder ({chains.path})")
+            raise InvalidInput(f"this is another ensemble than that of the fits: take another --out ({chains.path})")
         ensemble = Rows(chains, fits.rows, action.space.dtype(dtype(config)))
     return StochasticFlow(
         action,
@@ -114,11 +116,12 @@ def flow_of(fits: Fits, config: Config, action: Action) -> StochasticFlow:
     )
 
 
-def fitted(folder: Path, config: Config, action: Action, given: Path | None = None) -> Fits:
+def fitted(folder: Path, config: Config, action: Action, given: Path | None = None, paths: int | None = None) -> Fits:
     """The fits of an annealing: those in its folder, where they are of these settings, or new ones, which are written.
 
     Args:
         given: the folder of another annealing, whose layers are taken; its extents may be others.
+        paths: the number of paths that are to be made.
 
     Raises:
         InvalidInput: a schedule that does not rise, an ensemble that does not fit or is too small, layers of another
@@ -126,7 +129,8 @@ def fitted(folder: Path, config: Config, action: Action, given: Path | None = No
     """
     fits = read_fits(folder) if (folder / FITS).exists() else None
     if fits is None or not fits.made_for(config):
-        fits = _fit(config, action, given)
+        fits = _fit(config, action, given, paths)
+    _check_enough(fits.rows, config.sampling.begin, paths)
     if fits.about.get("stages") != config.sampling.stages:
         streams = Streams(config.sampling.seed, 1).branch("steps")
         errors = flow_of(fits, config, action).integration_errors(TIMED, streams)
@@ -135,7 +139,7 @@ def fitted(folder: Path, config: Config, action: Action, given: Path | None = No
     return fits
 
 
-def _fit(config: Config, action: Action, given: Path | None) -> Fits:
+def _fit(config: Config, action: Action, given: Path | None, paths: int | None) -> Fits:
     begun, streams = time.process_time(), Streams(config.sampling.seed, CHAINS).branch("fits")
     if config.sampling.begin == "haar":
         first, rows = 0.0, torch.zeros(0, dtype=torch.int64)
@@ -144,6 +148,7 @@ def _fit(config: Config, action: Action, given: Path | None) -> Fits:
     else:
         first, chains = _source(config, action)
         knots, rows = fit_couplings(first, action), _independent(chains)
+        _check_enough(rows, config.sampling.begin, paths)
         ensemble = Rows(chains, rows, action.space.dtype(dtype(config)))
         x = ensemble[torch.arange(CHAINS) * len(rows) // CHAINS]
     if given is None:
@@ -171,7 +176,23 @@ def _carried(given: Path, knots: list[float], config: Config, action: Action) ->
     return other.response.scaled(action.space.volume / math.prod(other.about["lattice"]["extents"]))
 
 
+def _check_enough(rows: Tensor, source: str, paths: int | None) -> None:
+    """Raise InvalidInput if an ensemble has too few independent configurations, for fits or for paths."""
+    if source == "haar":
+        return
+    if len(rows) < FEWEST:
+        raise InvalidInput(
+            f"{FEWEST} independent configurations are needed, the run has {len(rows)}: sample more ({source})"
+        )
+    if paths is not None and paths > len(rows):
+        raise InvalidInput(
+            f"{paths} paths need as many independent configurations, the run has {len(rows)} of them: take "
+            f"-n {len(rows)}, or sample more ({source})"
+        )
+
+
 def _write(path: Path, fits: Fits) -> None:
+    files.make_folder(path.parent)
     tensors = {name: getattr(fits.response, name) for name in RESPONSE} | {"rows": fits.rows}
     save_weights(path, tensors, {"annealing": json.dumps(fits.about)})
 
@@ -188,7 +209,8 @@ def read_fits(folder: Path) -> Fits:
     tensors, about = load_weights(path), read_about(path)
     try:
         response = Response(*(tensors[name].double() for name in RESPONSE))
-        return Fits(response, tensors["rows"], parse_json(about["annealing"].encode(), "a JSON object is expected", path))
+        numbers = parse_json(about["annealing"].encode(), "a JSON object is expected", path)
+        return Fits(response, tensors["rows"], numbers)
     except KeyError as error:
         raise InvalidInput(f"the fits of an annealing are expected, {error} is missing ({path})") from error
 
@@ -230,9 +252,9 @@ def _source(config: Config, action: Action) -> tuple[float, ChainFile]:
         one, other = space_in_words(own.space), space_in_words(action.space)
         raise InvalidInput(f"paths of {other} cannot begin at configurations of {one} ({folder})")
     before, now = ({**one.action.table(), "beta": None} for one in (run, config))
-    if before != now or own.beta is None:
+    if before != now or own.beta is None or action.beta is None:
         one, other = (f"{each.action.name} action at {couplings(each)}" for each in (run, config))
-        raise InvalidInput(f"paths begin at the same action at a smaller beta, got the {one} for the {other} ({folder})")
+        raise InvalidInput(f"paths begin at the same action at a smaller beta, got {one} for {other} ({folder})")
     with naming(str(folder)):
         check_rising(action, [own.beta, action.beta])
     return own.beta, ChainFile(sampled(folder))
@@ -244,7 +266,7 @@ def _independent(chains: ChainFile) -> Tensor:
     with naming(str(chains.path)):
         whole = estimate(action)
         if not whole.reliable:
-            raise InvalidInput(f"a thermalised ensemble is needed, this one is {whole.reason}: sample it longer")
+            raise InvalidInput(f"independent configurations are needed, this ensemble is {whole.reason}: sample longer")
         _check_thermalised(action)
     step = max(1, round(2 * whole.tau_int / chains.every))
     found = []
@@ -257,12 +279,13 @@ def _independent(chains: ChainFile) -> Tensor:
 def _check_thermalised(action: np.ndarray) -> None:
     """Raise InvalidInput if the first tenth of chains has another mean than their second half."""
     n = action.shape[1]
-    ends: list[Estimate] = [estimate(part) for part in (action[:, : max(5, n // 10)], action[:, n // 2 :])]
-    pull = (ends[0].value - ends[1].value) / float(np.hypot(*(end.error for end in ends)))
+    first, second = action[:, : -(-n // 10)], action[:, n // 2 :]
+    end = estimate(second)
+    pull = (first.mean() - end.value) / (end.error * math.sqrt(1 + second.size / first.size))
     if abs(pull) > FAR:
         raise InvalidInput(
-            f"a thermalised ensemble is needed, in this one the action at the begin is {pull:+.1f} errors off that at "
-            "the end: sample it anew with a larger sampling.thermalise"
+            f"a thermalised ensemble is needed, in this one the action at first is {pull:+.1f} errors off that at the "
+            "end: sample it anew with a larger sampling.thermalise"
         )
 
 

@@ -18,6 +18,7 @@ from lattice_flows.streams import Streams
 
 if TYPE_CHECKING:
     from lattice_flows.flows.flow import Flow
+    from lattice_flows.sampling.annealing import Annealing
 
 
 class ChainState(NamedTuple):
@@ -93,7 +94,7 @@ class Context(NamedTuple):
     """The processes of the run."""
     shared: bool = False
     """Whether all ranks make the proposals of chains on rank 0."""
-    annealing: Proposal | None = None
+    annealing: "Annealing | None" = None
     """The annealing of the run, if it has one."""
 
     def flow_for(self, name: str) -> Any:
@@ -144,8 +145,9 @@ def stand_at(x: Tensor, action: ActionLike) -> ChainState:
     """The state of chains at x in the space of the action, which gives one number a chain."""
     if isinstance(action, Action):
         action.space.check(x)
+    parts = [x] if getattr(action, "batch_invariant", False) else x.split(1)
     with torch.no_grad():
-        values = torch.cat([action(part) for part in ([x] if getattr(action, "batch_invariant", False) else x.split(1))])
+        values = torch.cat([action(part) for part in parts])
     if values.shape != x.shape[:1]:
         raise InvalidInput(
             f"chains at {tuple(x.shape)} need an action of shape {tuple(x.shape[:1])}, got {tuple(values.shape)}: "

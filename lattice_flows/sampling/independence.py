@@ -204,7 +204,7 @@ class FlowSettings(Settings):
     batch: Count = 500
 
 
-def proposing(proposal: Proposal, action: Any, batch: int, context: Context) -> IndependenceMetropolis:
+def proposing(proposal: Any, action: Any, batch: int, context: Context) -> IndependenceMetropolis:
     """The chains of a run that move to these proposals."""
     if context.shared:
         return SharedProposals(proposal, action, batch, context.world)

@@ -26,7 +26,6 @@ from lattice_flows.sampling.heatbath import HeatBath, OverRelaxation
 from lattice_flows.sampling.independence import IndependenceMetropolis, proposing
 from lattice_flows.streams import Streams
 
-
 LAYERS: Mapping[str, Callable[[Group, int], Sequence[WeightedSum]]] = {
     "none": lambda group, dim: (),
     "plaquette": SETS["plaquette"],
@@ -134,7 +133,7 @@ class StochasticFlow(Annealing):
             raise InvalidInput(f"n must be a multiple of {BLOCK}, got {n}")
         other, layers = copy.copy(self), []
         for sampler, layer in zip(self.schedule, self.layers, strict=True):
-            layers.append(None if layer is None else _Compared(layer, sampler.action))
+            layers.append(_Compared(layer, sampler.action) if isinstance(layer, MidpointStep) else None)
         other.layers = layers
         other.draw(n, streams)
         return sum((torch.cat(layer.errors) for layer in layers if layer), start=torch.zeros(n, dtype=torch.float64))
@@ -153,9 +152,11 @@ def check_rising(action: Action, betas: Sequence[float]) -> None:
         raise InvalidInput("a schedule needs at least one coupling after the first one, got none")
     for low, high in itertools.pairwise(betas):
         if not low < high:
-            raise InvalidInput(f"couplings must rise to beta = {action.beta:g} of the target, got {high:g} after {low:g}")
+            raise InvalidInput(
+                f"couplings must rise to beta = {action.beta:g}, the target's: got {high:g} after {low:g}"
+            )
     if betas[0] < 0 or betas[-1] != action.beta:
-        raise InvalidInput(f"couplings must rise from 0 or more to {action.beta:g}, got {betas[0]:g} to {betas[-1]:g}")
+        raise InvalidInput(f"couplings must rise from 0 or more to {action.beta:g}: got {betas[0]:g} to {betas[-1]:g}")
 
 
 class _Compared:
