@@ -47,6 +47,8 @@ class MidpointStep(Transform):
         -9.60
     """
 
+    batch_invariant = True
+    """No digit of a result depends on the rest of a batch."""
     coefficients: Tensor
     """`(n,)`, float64."""
 

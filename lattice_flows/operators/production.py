@@ -152,9 +152,10 @@ def _prepared(
         _say(f"{group} on {space.lattice}, {links.device}")
 
     def evaluated(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        sums = sums.reshape(*batch, -1)
-        laplacians = sums @ change.T + constant * space.volume
-        return (laplacians * c).sum(-1), sums @ mix.T, laplacians
+        sums, own = sums.reshape(*batch, -1), c @ change
+        # one by one: the last digits of a matrix product depend on the size of the batch
+        divergence = sum((sums[..., k] * own[..., k] for k in range(sums.shape[-1])), space.volume * (c @ constant))
+        return divergence, sums @ mix.T, sums @ change.T + constant * space.volume
 
     return space, flat, (c @ mix).broadcast_to(*batch, mix.shape[1]).reshape(len(flat), -1), evaluated
 

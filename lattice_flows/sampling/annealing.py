@@ -11,7 +11,7 @@ from lattice_flows.actions import ActionLike
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import Space
 from lattice_flows.sampling.base import Sampler, count, stand_at, start
-from lattice_flows.sampling.batching import Map, mapped
+from lattice_flows.sampling.batching import Map, evaluated
 from lattice_flows.statistics import ess
 from lattice_flows.streams import Streams
 
@@ -147,18 +147,22 @@ class Annealing:
         history, acceptance = [], []
         for stage, (sampler, layer) in enumerate(zip(self.schedule, self.layers, strict=True)):
             branch = streams.branches([("run", run, stage) for run in runs])
-            logdet = torch.zeros_like(log_w)
+            log_w = log_w + action.double()
             if layer is not None:
-                x, logdet = mapped(layer, x, streams)
-            state = sampler.init(x)
-            log_w = log_w + (action.double() - state.action.double() + logdet.double())
-            history.append(log_w)
-            if self.population > 1:
+                x, logdet = evaluated(layer, layer, x, streams)
+                log_w = log_w + logdet.double()
+            if self.population == 1:
+                there, state, info = sampler.arrive(x, branch)
+                log_w = log_w - there.double()
+                history.append(log_w)
+            else:
+                log_w = log_w - sampler.init(x).action.double()
+                history.append(log_w)
                 chosen, log_w = self._resampled(log_w, branch)
                 ancestors = ancestors[chosen]
-                state = sampler.init(x[chosen])
-            shares = []
-            for _ in range(self.updates):
+                state, info = sampler.step(sampler.init(x[chosen]), branch)
+            shares = [info.acceptance]
+            for _ in range(1, self.updates):
                 state, info = sampler.step(state, branch)
                 shares.append(info.acceptance)
             acceptance.append(torch.stack(shares).mean(0))

@@ -64,6 +64,11 @@ class Sampler(Protocol):
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, Any]:
         """The next state, and a NamedTuple with at least `acceptance` `(chains,)`, the share of accepted changes."""
 
+    def arrive(self, x: Tensor, streams: Streams) -> tuple[Tensor, ChainState, Any]:
+        """The action `(chains,)` at x, and what the first step from there gives."""
+        state = self.init(x)
+        return state.action, *self.step(state, streams)
+
 
 class Proposal(Protocol):
     """A source of independent configurations with weights: a flow, or a path through a schedule.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling.base import ChainState, Sampler, count
-from lattice_flows.sampling.heatbath import Sweep, sweep
+from lattice_flows.sampling.heatbath import Sweep, arrive, sweep
 from lattice_flows.streams import Streams
 
 
@@ -71,8 +71,21 @@ class Cycle(Sampler):
                     state = state._replace(log_w=None, offered=offered)
                 steps += [info] * max(1, len(together))
                 before = sampler
-        shares = [steps[0]] if all(info is steps[0] for info in steps) else steps
-        return state, CycleInfo(torch.stack([info.acceptance.double() for info in shares]).mean(0), tuple(steps))
+        return state, _together(steps)
+
+    def arrive(self, x: Tensor, streams: Streams) -> tuple[Tensor, ChainState, CycleInfo]:
+        """The action `(chains,)` at x, and what a cycle from there gives."""
+        together = [sampler for sampler in self._runs[0] if isinstance(sampler, Sweep)]
+        if len(self._runs) > 1 or not together:
+            return super().arrive(x, streams)
+        action, state, info = arrive(together, x, streams)
+        return action, state, _together([info] * len(together))
+
+
+def _together(steps: list[Any]) -> CycleInfo:
+    """The info of a cycle by those of its steps."""
+    shares = [steps[0]] if all(info is steps[0] for info in steps) else steps
+    return CycleInfo(torch.stack([info.acceptance.double() for info in shares]).mean(0), tuple(steps))
 
 
 def _company(sampler: Sampler) -> int:
