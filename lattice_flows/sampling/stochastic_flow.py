@@ -152,9 +152,8 @@ def check_rising(action: Action, betas: Sequence[float]) -> None:
         raise InvalidInput("a schedule needs at least one coupling after the first one, got none")
     for low, high in itertools.pairwise(betas):
         if not low < high:
-            raise InvalidInput(
-                f"couplings must rise to beta = {action.beta:g}, the target's: got {high:g} after {low:g}"
-            )
+            end = f"{action.beta:g}, that of the target"
+            raise InvalidInput(f"couplings must rise to {end}: got {high:g} after {low:g}")
     if betas[0] < 0 or betas[-1] != action.beta:
         raise InvalidInput(f"couplings must rise from 0 or more to {action.beta:g}: got {betas[0]:g} to {betas[-1]:g}")
 

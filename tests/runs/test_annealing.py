@@ -117,7 +117,7 @@ def test_what_is_refused(folder, annealed, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     shutil.copy(folder / "run" / "config.toml", tmp_path / "empty")
     for words, message in {
-        ("--from", run, "--to", "action.beta=1.5"): "couplings must rise to that of the target, 1.5: got 1.5 after 2",
+        ("--from", run, "--to", "action.beta=1.5"): "couplings must rise to 1.5, that of the target: got 1.5 after 2",
         ("--from", run): "got 2 after 2",
         ("--from", run, "--to", "beta=3"): "--to takes a coupling, such as action.beta=3, got beta=3",
         ("--from", run, "--to", "sampling.n=3"): "--to takes a coupling, such as action.beta=3",

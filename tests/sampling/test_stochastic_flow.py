@@ -140,7 +140,7 @@ ACTION = wilson(SU(2), 2.0)
     ("make", "message"),
     [
         (lambda: StochasticFlow(ACTION, []), "at least one coupling after the first"),
-        (lambda: StochasticFlow(ACTION, [1.5, 1.0, 2.0]), "rise to that of the target, 2: got 1 after 1.5"),
+        (lambda: StochasticFlow(ACTION, [1.5, 1.0, 2.0]), "rise to 2, that of the target: got 1 after 1.5"),
         (lambda: StochasticFlow(ACTION, [1.0, 1.0, 2.0]), "got 1 after 1"),
         (lambda: StochasticFlow(ACTION, [1.0]), "rise from 0 or more to 2: got 0 to 1"),
         (lambda: check_rising(ACTION, [-1.0, 2.0]), "rise from 0 or more to 2: got -1 to 2"),
