@@ -89,8 +89,8 @@ def test_demo(tmp_path, capsys, monkeypatch):
 def test_help_is_instant_and_version_says_which():
     start = time.process_time()
     for command in (
-        "train", "sample", "anneal", "measure", "compare", "show", "export", "import", "convert", "verify", "models", "demo",
-        "kernels", "submit", "status",
+        "train", "sample", "anneal", "measure", "compare", "show", "export", "import", "convert", "verify", "models",
+        "demo", "kernels", "submit", "status",
     ):  # fmt: skip
         with pytest.raises(SystemExit) as end:
             cli.main([command, "--help"])

@@ -205,7 +205,7 @@ def log_z(action: Action) -> float | None:
         >>> from lattice_flows import SU, GaugeField
         >>> from lattice_flows.actions import Wilson
         >>> round(log_z(Wilson(GaugeField(SU(2), (4, 6)), beta=2.0)), 6)
-        11.030243
+        11.139227
     """
     return log_partition(action.space.group, action.beta, action.space.volume) if _solved(action) else None
 

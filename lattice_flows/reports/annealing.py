@@ -88,6 +88,7 @@ def annealing_entries(
             "dissipated": float(value - work.mean()),
             "dissipated_error": _dissipated_error(work),
             "predicted": predicted.work,
+            "variance": float(work.var()),
         },
     }
     means = {"action": values, "plaquette": mean_plaquettes(action, values)}
@@ -123,6 +124,7 @@ def annealing_table(report: Mapping[str, Any]) -> str:
     rows.append(
         ["dissipated work", bracketed(work["dissipated"], work["dissipated_error"]), f"{work['predicted']:.3g}"]
     )
+    rows.append(["variance of log w", f"{work['variance']:.3g}", f"{2 * work['predicted']:.3g}"])
     rows.append(["CPU s a path", number(cost["cpu_seconds"], ".3g"), f"{cost['predicted_cpu_seconds']:.3g}"])
     lines = [["weighted means", "value", "exact"]]
     lines.append(["log Z / Z_0", bracketed(ratio["value"], ratio["error"]), number(ratio["exact"], ".7g")])

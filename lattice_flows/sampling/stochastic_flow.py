@@ -73,12 +73,12 @@ class StochasticFlow(Annealing):
     Example:
         >>> from lattice_flows import SU, GaugeField, actions
         >>> from lattice_flows.operators import production
-        >>> action = actions.Wilson(GaugeField(SU(2), (4, 4)), beta=1.0)
+        >>> action = actions.Wilson(GaugeField(SU(2), (8, 8)), beta=1.0)
         >>> plaquette, c = production(SU(2), 2)[:1], 0.5 / 6  # c = d beta / (2 (N^2 - 1)), to leading order
         >>> flow = StochasticFlow(action, [0.5, 1.0], operators=plaquette, coefficients=torch.full((2, 1), c))
         >>> x, log_w = flow.draw(100, Streams(seed=0, chains=1))
         >>> print(f"{(log_w - action(x)).std():.1f}")  # of log w
-        0.1
+        0.4
     """
 
     def __init__(
@@ -180,21 +180,21 @@ class AnnealingSettings(Settings):
     """Paths to the target, whose ends are the proposals of independence Metropolis.
 
     Paths begin at Haar's measure (``haar``), or at the configurations of the run in a folder. They have ``stages``
-    couplings, at each a layer of operators, and then the updates ``between`` with their default settings. ``batch``
-    paths are made at a time.
+    couplings, at each a layer of operators, and then the updates ``between`` with their default settings. ``paths``
+    of them are made at a time.
     """
 
     begin: str = "haar"
     stages: Count = 32
     layers: Literal["none", "plaquette", "production", "nlo"] = "production"
     between: Updates = ("heatbath", "overrelaxation*2")
-    batch: Count = 32
+    paths: Count = 32
 
 
 def _build(action: Any, settings: AnnealingSettings, context: Context) -> IndependenceMetropolis:
     if context.annealing is None:
         raise InvalidInput("the update annealing needs fitted layers: lattice-flows anneal makes them")
-    return proposing(context.annealing, action, settings.batch, context)
+    return proposing(context.annealing, action, settings.paths, context)
 
 
 ANNEALING = SamplerEntry("annealing", AnnealingSettings, _build, independent=True)
