@@ -13,6 +13,8 @@ from lattice_flows.runs.stochastic import fitted, prediction, read_fits
 from lattice_flows.sampling.stochastic_flow import LAYERS
 from lattice_flows.signals import Stop
 
+FEWEST = 5
+
 log = logging.getLogger(__name__)
 
 
@@ -61,6 +63,8 @@ def anneal_run(
     config, action = build_action(config.having(sampling=chains | changes), source)
     total = 0
     if world.first:
+        if n is not None and n < FEWEST:
+            raise InvalidInput(f"errors need at least {FEWEST} paths, got {n}")
         check_same_run(folder, config)
         fits = fitted(folder, config, action, given, n)
         total = n or min(1000, len(fits.rows) or 1000)

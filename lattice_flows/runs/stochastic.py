@@ -240,8 +240,11 @@ def operators_of(config: Config, action: Action) -> tuple[WeightedSum, ...]:
     """The operators of the layers."""
     if config.sampling.layers == "none":
         return ()
-    space = gauge_field(action.space)
-    return tuple(LAYERS[config.sampling.layers](space.group, space.dim))
+    space, name = gauge_field(action.space), config.sampling.layers
+    found = tuple(LAYERS[name](space.group, space.dim))
+    if min(space.lattice.extents) < 3 and not all(operator.leading for operator in found):
+        raise InvalidInput(f"layers of {name} need extents >= 3, got {space.lattice}: take --layers plaquette")
+    return found
 
 
 def _source(config: Config, action: Action) -> tuple[float, ChainFile]:
@@ -256,7 +259,7 @@ def _source(config: Config, action: Action) -> tuple[float, ChainFile]:
         one, other = (f"{each.action.name} action at {couplings(each)}" for each in (run, config))
         raise InvalidInput(f"paths begin at the same action at a smaller beta, got {one} for {other} ({folder})")
     with naming(str(folder)):
-        check_rising(action, [own.beta, action.beta])
+        check_rising(action, [own.beta])
     return own.beta, ChainFile(sampled(folder))
 
 

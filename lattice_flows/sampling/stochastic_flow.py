@@ -93,7 +93,8 @@ class StochasticFlow(Annealing):
         ensemble: Ensemble | None = None,
         dtype: torch.dtype | None = None,
     ):
-        check_rising(action, [first, *betas])
+        if not betas or betas[-1] != check_rising(action, [first, *betas[:-1]]):
+            raise InvalidInput(f"couplings must end at {action.beta}, that of the target, got {list(betas)}")
         if (ensemble is None) != (first == 0):
             raise InvalidInput(
                 f"paths begin at the prior, the coupling 0, or at an ensemble of another first coupling; got {first:g} "
@@ -144,18 +145,15 @@ class StochasticFlow(Annealing):
         return f"StochasticFlow: {self.space}, beta = {self.betas[0]:g} to {self.betas[-1]:g}, {stages} stages{layers}"
 
 
-def check_rising(action: Action, betas: Sequence[float]) -> None:
-    """Raise InvalidInput unless couplings rise from the first one, >= 0, to that of the action."""
+def check_rising(action: Action, betas: Sequence[float]) -> float:
+    """Return the coupling of the action; raise InvalidInput unless these rise to it, from 0 or more."""
     if action.beta is None:
         raise InvalidInput(f"annealing changes the coupling beta, and {action} has none")
-    if len(betas) < 2:
-        raise InvalidInput("a schedule needs at least one coupling after the first one, got none")
-    for low, high in itertools.pairwise(betas):
-        if not low < high:
-            end = f"{action.beta:g}, that of the target"
-            raise InvalidInput(f"couplings must rise to {end}: got {high:g} after {low:g}")
-    if betas[0] < 0 or betas[-1] != action.beta:
-        raise InvalidInput(f"couplings must rise from 0 or more to {action.beta:g}: got {betas[0]:g} to {betas[-1]:g}")
+    for low, high in itertools.pairwise([*betas, action.beta]):
+        if not 0 <= low < high:
+            end = f"from 0 or more to {action.beta:g}, that of the target"
+            raise InvalidInput(f"couplings must rise {end}: got {high:g} after {low:g}")
+    return action.beta
 
 
 class _Compared:

@@ -96,9 +96,8 @@ def increase(betas: Sequence[float]) -> float:
 
 def fit_couplings(first: float, action: Action, knots: int = KNOTS) -> list[float]:
     """The couplings of fits, at equal distances from the first one to that of the action; errors as `check_rising`."""
-    assert action.beta is not None
-    check_rising(action, [first, action.beta])
-    return [*np.linspace(first, action.beta, knots)[:-1].tolist(), action.beta]
+    last = check_rising(action, [first])
+    return [*np.linspace(first, last, knots)[:-1].tolist(), last]
 
 
 @torch.no_grad()

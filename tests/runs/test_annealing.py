@@ -117,7 +117,7 @@ def test_what_is_refused(folder, annealed, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     shutil.copy(folder / "run" / "config.toml", tmp_path / "empty")
     for words, message in {
-        ("--from", run, "--to", "action.beta=1.5"): "couplings must rise to 1.5, that of the target: got 1.5 after 2",
+        ("--from", run, "--to", "action.beta=1.5"): "1.5, that of the target: got 1.5 after 2",
         ("--from", run): "got 2 after 2",
         ("--from", run, "--to", "beta=3"): "--to takes a coupling, such as action.beta=3, got beta=3",
         ("--from", run, "--to", "sampling.n=3"): "--to takes a coupling, such as action.beta=3",
@@ -131,7 +131,8 @@ def test_what_is_refused(folder, annealed, tmp_path, capsys):
         ("--layers", "all"): "layers are none, plaquette, production, nlo, or the folder of an annealing, got all",
         ("sampling.updates=['flow','heatbath']",): "updates between layers need no flow",
         ("sampling.updates=['overrelaxation']",): "over-relaxation keeps the action",
-        ("lattice.extents=[2,8]", "--layers", "nlo"): "extents >= 3",
+        ("lattice.extents=[2,8]", "--layers", "nlo"): "layers of nlo need extents >= 3, got 2x8: take",
+        ("-n", "4"): "errors need at least 5 paths, got 4",
     }.items():
         assert message in fails(capsys, "anneal", config, *words, "--out", str(tmp_path / "refused")), words
         assert not (tmp_path / "refused" / "ensemble.h5").exists()

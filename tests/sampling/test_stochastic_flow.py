@@ -14,7 +14,7 @@ from lattice_flows.operators import production
 from lattice_flows.planar.exact import exact_value, log_z
 from lattice_flows.sampling import IndependenceMetropolis, StochasticFlow, log_z_ratio, weighted_mean
 from lattice_flows.sampling.base import start
-from lattice_flows.sampling.stochastic_flow import check_rising, heat_bath_cycle
+from lattice_flows.sampling.stochastic_flow import heat_bath_cycle
 from lattice_flows.statistics import ess, estimate
 from lattice_flows.streams import Streams
 from lattice_flows.training.response import Response, fit_couplings, fits_along
@@ -139,16 +139,16 @@ ACTION = wilson(SU(2), 2.0)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: StochasticFlow(ACTION, []), "at least one coupling after the first"),
-        (lambda: StochasticFlow(ACTION, [1.5, 1.0, 2.0]), "rise to 2, that of the target: got 1 after 1.5"),
+        (lambda: StochasticFlow(ACTION, []), r"must end at 2.0, that of the target, got \[\]"),
+        (lambda: StochasticFlow(ACTION, [1.0]), r"must end at 2.0, that of the target, got \[1.0\]"),
+        (lambda: StochasticFlow(ACTION, [1.5, 1.0, 2.0]), "to 2, that of the target: got 1 after 1.5"),
         (lambda: StochasticFlow(ACTION, [1.0, 1.0, 2.0]), "got 1 after 1"),
-        (lambda: StochasticFlow(ACTION, [1.0]), "rise from 0 or more to 2: got 0 to 1"),
-        (lambda: check_rising(ACTION, [-1.0, 2.0]), "rise from 0 or more to 2: got -1 to 2"),
+        (lambda: StochasticFlow(ACTION, [2.0], first=-1.0), "from 0 or more to 2, .*: got 2 after -1"),
         (lambda: fit_couplings(3.0, ACTION), "got 2 after 3"),
         (lambda: StochasticFlow(ACTION, [2.0], first=1.0), "got 1 and no ensemble"),
         (lambda: StochasticFlow(ACTION, [2.0], ensemble=torch.zeros(1)), "got 0 and an ensemble"),
         (lambda: StochasticFlow(ACTION, [2.0], operators=production(SU(2), 2)), r"coefficients must be \(1, 2\)"),
-        (lambda: check_rising(Phi4(ScalarField((4, 4)), -1.0, 1.0), [0.0, 1.0]), "coupling beta, and .* has none"),
+        (lambda: fit_couplings(0.0, Phi4(ScalarField((4, 4)), -1.0, 1.0)), "coupling beta, and .* has none"),
         (lambda: flow_of(*CASES[0], True).integration_errors(7, Streams(0, 1)), "multiple of 8, got 7"),
     ],
 )
