@@ -30,7 +30,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from tables import write_table  # noqa: E402
 
-CHAINS, THERMAL, APART, ROUNDS = 64, 200, 20, 4
+THERMAL, APART, ROUNDS = 200, 20, 4
 FIT_STAGES, SHORT, LONG = 64, 4, 28
 
 
@@ -47,7 +47,7 @@ class Protocol(NamedTuple):
         return Cycle([heat_bath, (over_relaxation, self.over_relaxations)]) if self.over_relaxations else heat_bath
 
 
-PLAIN = (8, 16, 32, 64, 128)
+PLAIN = (8, 16, 32, 64)
 PROTOCOLS = {
     "heat bath": Protocol(0, 0, PLAIN),
     "heat bath, 2 OR": Protocol(0, 2),
@@ -59,12 +59,14 @@ PROTOCOLS = {
 
 
 class Row(NamedTuple):
-    """A lattice, two couplings, and the number of paths for each variance."""
+    """A lattice, two couplings, the number of paths for each variance, and that of chains that are run together."""
 
     extent: int
     begin: float
     end: float
     paths: int
+    chains: int = 32
+    protocols: tuple[str, ...] = ("heat bath", "plaquette, 2 OR", "plaquette + Q', 2 OR", "plaquette + Q', 4 OR")
 
     @property
     def name(self):
@@ -72,9 +74,9 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    "6": Row(6, 6.02, 6.178, 768),
+    "6": Row(6, 6.02, 6.178, 768, 64, tuple(PROTOCOLS)),
+    "8": Row(8, 6.02, 6.178, 256),
     "6.5": Row(6, 6.0, 6.5, 512),
-    "8": Row(8, 6.02, 6.178, 384),
     "4": Row(4, 6.02, 6.178, 1024),
 }
 
@@ -94,7 +96,7 @@ def fits(protocol, action, betas, chains):
     unit = (betas[1] - betas[0]) / 16
     for beta, x in zip(betas, chains, strict=True):
         there = action.at(beta)
-        streams = Streams(3, CHAINS).branch("fit", protocol.operators, protocol.over_relaxations)
+        streams = Streams(3, len(x)).branch("fit", protocol.operators, protocol.over_relaxations)
         fit = transport_fit(operators, protocol.sampler(there), there.at(beta + unit), x, streams, stages=FIT_STAGES)
         found.append(fit._replace(coefficients=fit.coefficients / unit, variance=fit.variance / unit**2))
     return found
@@ -113,9 +115,9 @@ def annealing(protocol, action, betas, found, n):
 
 def starts(action, x, paths):
     """Batches of chains, far apart along each chain."""
-    streams, cycle = Streams(4, CHAINS), Protocol(0, 1).sampler(action)
+    streams, cycle = Streams(4, len(x)), Protocol(0, 1).sampler(action)
     state = cycle.init(x)
-    for _ in range(paths // CHAINS):
+    for _ in range(paths // len(x)):
         for _ in range(APART):
             state, _ = cycle.step(state, streams)
         yield state.x
@@ -145,9 +147,10 @@ def run(row, write):
     """All protocols of a row; what is found is written again and again."""
     began, betas = time.process_time(), (row.begin, row.end)
     action = Wilson(GaugeField(SU(3), (row.extent,) * 4), row.begin)
-    chains = [thermalised(action.at(beta), Streams(2, CHAINS).branch("at", k)) for k, beta in enumerate(betas)]
+    chains = [thermalised(action.at(beta), Streams(2, row.chains).branch("at", k)) for k, beta in enumerate(betas)]
     claim, maps, timed = {"paths": row.paths, "protocols": {}}, {}, {}
-    for name, protocol in PROTOCOLS.items():
+    for name in row.protocols:
+        protocol = PROTOCOLS[name]
         found = fits(protocol, action, betas, chains)
         maps[name] = {n: annealing(protocol, action, betas, found, n) for n in protocol.stages}
         timed[name] = [annealing(protocol, action, betas, found, n) for n in (SHORT, LONG)]
@@ -165,10 +168,10 @@ def run(row, write):
     for k, x in enumerate(starts(action, chains[0], row.paths)):
         for p, (name, own) in enumerate(maps.items()):
             for n, one in own.items():
-                log_w[name][n].append(one.run(x, Streams(6, CHAINS).branch(k, p, n)).log_w)
+                log_w[name][n].append(one.run(x, Streams(6, len(x)).branch(k, p, n)).log_w)
                 variances = {str(m): variance(torch.cat(found)) for m, found in log_w[name].items() if found}
                 claim["protocols"][name]["variances"] = variances
-        claim["paths"], claim["cpu_minutes"] = CHAINS * (k + 1), round((time.process_time() - began) / 60, 1)
+        claim["paths"], claim["cpu_minutes"] = len(x) * (k + 1), round((time.process_time() - began) / 60, 1)
         write(claim)
 
 
