@@ -36,7 +36,7 @@ class TransportFit(NamedTuple):
 
         Of all stages together it predicts the effective sample size, exp(-2 W).
 
-        Source: J. Hermans, J. Chem. Phys. 95 (1991) 9029, for work and variance near equilibrium.
+        Source: J. Hermans, J. Phys. Chem. 95 (1991) 9029, for work and variance near equilibrium.
         """
         return self.variance * self.left * self.tau_int
 

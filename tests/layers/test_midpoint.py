@@ -58,3 +58,13 @@ def test_bad_input_is_named(generator):
         MidpointStep(SPACES[1], production(SU(2), 2), (0.1, 0.1, 0.1))
     with pytest.raises(InvalidInput, match="step is too large"):
         MidpointStep(SPACES[1], production(SU(2), 2), (2.0, 1.0)).inverse(SPACES[1].prior(1, generator))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_no_digit_depends_on_the_rest_of_a_batch(dtype, generator):
+    step, x = step_of(SPACES[2], 0.01), SPACES[2].prior(11, generator, dtype=dtype)
+    y, logdet = step(x)
+    for k, size in ((0, 1), (2, 7), (8, 3)):
+        own = step(x[k : k + size])
+        assert torch.equal(own[0], y[k : k + size])
+        assert torch.equal(own[1], logdet[k : k + size])
