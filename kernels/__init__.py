@@ -7,7 +7,7 @@ from lattice_flows.kernels.algebra_exp import algebra_exp
 from lattice_flows.kernels.circular_spline import circular_spline
 from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
 from lattice_flows.kernels.link_flow import link_flow
-from lattice_flows.kernels.link_operators import link_operators
+from lattice_flows.kernels.link_operators import link_operators, link_steps
 from lattice_flows.kernels.link_products import link_products
 from lattice_flows.kernels.link_sums import link_forces, link_sums
 from lattice_flows.kernels.link_sweeps import link_sweeps
@@ -27,6 +27,7 @@ __all__ = [
     "link_forces",
     "link_operators",
     "link_products",
+    "link_steps",
     "link_sums",
     "link_sweeps",
     "link_trajectories",

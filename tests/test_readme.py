@@ -8,6 +8,7 @@ import numpy as np
 
 from lattice_flows import U1, GaugeField, cli
 from lattice_flows.actions import Wilson
+from lattice_flows.cli.parser import make_parser
 from lattice_flows.config import load, loads
 from lattice_flows.config.registry import OBSERVABLES
 from lattice_flows.observables import standard_observables
@@ -78,7 +79,7 @@ def test_conventional_algorithms(tmp_path, monkeypatch, capsys):
         assert large in text
         text = text.replace(large, small)
     Path("su3_4d.toml").write_text(text, encoding="utf-8")
-    (block,) = (block for block in blocks("sh") if "su3_4d.toml" in block)
+    (block,) = (block for block in blocks("sh") if "runs/heatbath" in block)
     for line in block.splitlines():
         for large, small in (
             ("-n 500", "-n 5 sampling.thermalise=1"),
@@ -91,6 +92,14 @@ def test_conventional_algorithms(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "20 configurations of 4 chains by heat bath, 4 over-relaxation" in shown
     assert "CPU s/independent" in shown
+
+
+def test_words_of_annealing():
+    """They are those of the command line, which tests/runs/test_annealing.py runs."""
+    (block,) = (block for block in blocks("sh") if " anneal " in block)
+    _, first, second = (make_parser().parse_args(shlex.split(line)[1:]) for line in block.splitlines())
+    assert (first.begin, first.to, first.stages) == ("runs/beta6", "action.beta=6.178", 32)
+    assert (second.begin, second.layers) == ("haar", "nlo")
 
 
 def test_exact_values_of_the_table():

@@ -12,7 +12,7 @@ from lattice_flows.kernels.define import define_op, plain, underivable
 from lattice_flows.kernels.link_operators import reference
 from lattice_flows.kernels.link_sweeps import LARGEST, SMALLEST, has_kernel, integers, no_memory, sublattices
 
-__all__ = ["OPERATORS", "link_operators"]
+__all__ = ["OPERATORS", "link_operators", "link_steps"]
 
 OPERATORS = 8
 """The number of operators."""
@@ -53,7 +53,49 @@ def link_operators(links: Tensor, extents: Sequence[int], weights: Tensor) -> Su
         >>> link_operators(links, (8, 8), weights).values[0].tolist()  # a plaquette shares its links with four others
         [64.0, 128.0, 128.0, 128.0, 128.0, 64.0, 64.0, 64.0]
     """
-    extents = tuple(extents)
+    force, values = _operators(*_checked(links, tuple(extents), weights), weights)
+    return Summed(force.reshape(links.shape), values)
+
+
+class Stepped(NamedTuple):
+    """New links `(chains, dim, *extents, *element)`, and the values `(chains, n)` at the midpoint, float64."""
+
+    links: Tensor
+    values: Tensor
+
+
+def link_steps(links: Tensor, extents: Sequence[int], ahead: Tensor, weights: Tensor) -> Stepped:
+    """A step of the midpoint rule along the force F of a weighted sum of operators, in one call.
+
+    V = exp(a F_0(U)) U,   U' = exp(F(V)) U,
+
+    with the force F_0 of sum Re tr P, the first operator, and a weight a for each chain. Links are restored after it.
+    The rest is as for `link_operators`.
+
+    Shapes: links and weights as for `link_operators`; ahead, the a, `(chains, 1)`, float64.
+
+    Raises:
+        InvalidInput: shapes or dtypes do not fit.
+
+    Source: E. Hairer, C. Lubich, G. Wanner, Geometric Numerical Integration (2006), IV.8, for the rule on groups.
+
+    Example:
+        >>> import torch
+        >>> links, ahead = torch.zeros(1, 2, 8, 8), torch.full((1, 1), 0.1, dtype=torch.float64)
+        >>> links[0, 0, 0, 0] = 1.0
+        >>> stepped = link_steps(links, (8, 8), ahead, 2 * ahead)  # towards links at rest
+        >>> bool(0.6 < stepped.links[0, 0, 0, 0] < 0.9), bool(stepped.values > 63.1)  # of 64
+        (True, True)
+    """
+    flat, extents, nodes = _checked(links, tuple(extents), weights)
+    if ahead.dtype != torch.float64 or ahead.shape != (len(links), 1):
+        raise InvalidInput(f"ahead must be float64 ({len(links)}, 1), got {ahead.dtype} {tuple(ahead.shape)}")
+    new, values = _steps(flat, extents, nodes, ahead, weights)
+    return Stepped(new.reshape(links.shape), values)
+
+
+def _checked(links: Tensor, extents: tuple[int, ...], weights: Tensor) -> tuple[Tensor, list[int], list[int]]:
+    """The links `(chains, dim * V, N, N)`, the extents, and the cut into sublattices, if all fit each other."""
     dim, chains = len(extents), len(links)
     element = links.shape[-1:] * 2 if links.is_complex() else ()
     if links.shape[1:] != (dim, *extents, *element):
@@ -66,9 +108,8 @@ def link_operators(links: Tensor, extents: Sequence[int], weights: Tensor) -> Su
             f"weights must be float64 ({chains}, 1) or ({chains}, {OPERATORS}), got {weights.dtype} "
             f"{tuple(weights.shape)}"
         )
-    flat, nodes = links.reshape(chains, dim * math.prod(extents), *(element or (1, 1))), sublattices(extents)
-    force, values = _operators(flat, list(extents), list(nodes or ()), weights)
-    return Summed(force.reshape(links.shape), values)
+    flat = links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
+    return flat, list(extents), list(sublattices(extents) or ())
 
 
 def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
@@ -76,20 +117,25 @@ def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
     return links.is_cpu and has_kernel(reference, 1, extents, n, links)
 
 
-def _shapes(links, extents, nodes, weights):
-    return torch.empty_like(links, memory_format=torch.contiguous_format), torch.empty_like(weights)
+def _shapes(links, extents, nodes, *weights):
+    return torch.empty_like(links, memory_format=torch.contiguous_format), torch.empty_like(weights[-1])
 
 
-_op = define_op(
-    reference.link_operators,
-    _shapes,
-    lambda links, extents, nodes, weights, *outputs: (
-        plain(links), len(links), len(extents), integers(extents), integers(nodes), weights.contiguous(),
-        weights.shape[1], *outputs,
-    ),
-    smallest=SMALLEST,
-    largest=LARGEST,
-    failed=no_memory,
-    serves=lambda links, extents, nodes, weights: bool(nodes),
-)  # fmt: skip
-_operators = underivable(_op)
+def _arguments(links, extents, nodes, *rest):
+    weights, outputs = rest[:-2], rest[-2:]
+    return (
+        plain(links), len(links), len(extents), integers(extents), integers(nodes),
+        *(own.contiguous() for own in weights), weights[-1].shape[1], *outputs,
+    )  # fmt: skip
+
+
+def _define(reference):
+    return underivable(
+        define_op(
+            reference, _shapes, _arguments, smallest=SMALLEST, largest=LARGEST, failed=no_memory,
+            serves=lambda links, extents, nodes, *weights: bool(nodes),
+        )
+    )  # fmt: skip
+
+
+_operators, _steps = _define(reference.link_operators), _define(reference.link_steps)

@@ -264,18 +264,70 @@ struct Operators : Plaquettes {
     }
 };
 
-template <class Kind>
-int64_t sum_chains(const Sublattices& lattice, const real* links, int64_t chains, const double* weights, int64_t n, real* force,
-                   double* values, int64_t threads) {
-    const Order order(lattice);
-    const int64_t size = lattice.dim * lattice.lattice_sites * Link<N>::WIDTH;
+// Force and values of one chain.
+template <class Kind> struct Sum {
+    Kind kind;
+    const real* links;
+    real* force;
+    double* values;
+
+    bool room() const { return kind.room(); }
+    void run(Barrier& barrier) {
+        kind.run(
+            barrier, [&](int32_t site) { pack(kind.lattice, links, kind.links, site); },
+            [&](int32_t site) { unpack(kind.lattice, kind.forces, force, site); });
+    }
+    void end() const { kind.evaluate(values); }
+};
+
+// A step of one chain by the midpoint rule, with the force of plaquettes on the way to the midpoint.
+template <class Kind> struct Step {
+    Plaquettes beginning;
+    Kind midpoint;
+    const real* links;
+    real* out;
+    double* values;
+
+    bool room() const { return beginning.room() && midpoint.room(); }
+    // Calls f for all links of a site, by direction and part.
+    template <class F> INLINE void each_link(F f) const {
+        for (int mu = 0; mu < beginning.lattice.dim; mu++)
+            for (int part = 0; part < PARTS; part++) f(mu, part);
+    }
+    void run(Barrier& barrier) {
+        const Sublattices& lattice = beginning.lattice;
+        beginning.run(
+            barrier, [&](int32_t site) { pack(lattice, links, beginning.links, site); },
+            [&](int32_t site) {
+                each_link([&](int mu, int part) {
+                    move(*beginning.forces.at(site, mu, part), 1, *beginning.links.at(site, mu, part),
+                         *midpoint.links.at(site, mu, part));
+                });
+            });
+        barrier.wait();
+        midpoint.run(
+            barrier, [](int32_t) {},
+            [&](int32_t site) {
+                each_link([&](int mu, int part) {
+                    Link<N> moved;
+                    move(*midpoint.forces.at(site, mu, part), 1, *beginning.links.at(site, mu, part), moved);
+                    neaten(moved);
+                    *beginning.links.at(site, mu, part) = moved;
+                });
+                unpack(lattice, beginning.links, out, site);
+            });
+    }
+    void end() const { midpoint.evaluate(values); }
+};
+
+// Runs what make(chain) gives for every chain. Returns for how many there is no memory.
+template <class Make> int64_t each_chain(const Sublattices& lattice, int64_t chains, int64_t threads, Make make) {
     const Sharing sharing(lattice, chains, threads);
-    huge_pages(force, chains * size * sizeof(real));
     int64_t failed = 0;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
     for (int64_t chain = 0; chain < chains; chain++) {
-        Kind kind(lattice, order, weights + chain * n);
-        if (!kind.room()) {
+        auto own = make(chain);
+        if (!own.room()) {
             failed++;
             continue;
         }
@@ -284,13 +336,36 @@ int64_t sum_chains(const Sublattices& lattice, const real* links, int64_t chains
         {
             barrier.join();
 #pragma omp barrier
-            kind.run(
-                barrier, [&](int32_t site) { pack(lattice, links + chain * size, kind.links, site); },
-                [&](int32_t site) { unpack(lattice, kind.forces, force + chain * size, site); });
+            own.run(barrier);
         }
-        kind.evaluate(values + chain * n);
+        own.end();
     }
     return failed;
+}
+
+int64_t numbers(const Sublattices& lattice) { return lattice.dim * lattice.lattice_sites * Link<N>::WIDTH; }
+
+template <class Kind>
+int64_t sum_chains(const Sublattices& lattice, const real* links, int64_t chains, const double* weights, int64_t n, real* force,
+                   double* values, int64_t threads) {
+    const Order order(lattice);
+    const int64_t size = numbers(lattice);
+    huge_pages(force, chains * size * sizeof(real));
+    return each_chain(lattice, chains, threads, [&](int64_t k) {
+        return Sum<Kind>{Kind(lattice, order, weights + k * n), links + k * size, force + k * size, values + k * n};
+    });
+}
+
+template <class Kind>
+int64_t step_chains(const Sublattices& lattice, const real* links, int64_t chains, const double* ahead, const double* weights,
+                    int64_t n, real* out, double* values, int64_t threads) {
+    const Order order(lattice);
+    const int64_t size = numbers(lattice);
+    huge_pages(out, chains * size * sizeof(real));
+    return each_chain(lattice, chains, threads, [&](int64_t k) {
+        return Step<Kind>{Plaquettes(lattice, order, ahead + k), Kind(lattice, order, weights + k * n), links + k * size,
+                          out + k * size, values + k * n};
+    });
 }
 
 }  // namespace
@@ -302,4 +377,13 @@ extern "C" int64_t link_operators(const real* links, int64_t chains, int64_t dim
     const Sublattices lattice(dim, extents, nodes);
     return n == 1 ? sum_chains<Plaquettes>(lattice, links, chains, weights, n, force, values, threads)
                   : sum_chains<Operators>(lattice, links, chains, weights, n, force, values, threads);
+}
+
+// The same with the weights `ahead` (chains, 1) of the way to the midpoint; out as links; values at the midpoint.
+extern "C" int64_t link_steps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
+                              const double* ahead, const double* weights, int64_t n, real* out, double* values,
+                              int64_t threads) {
+    const Sublattices lattice(dim, extents, nodes);
+    return n == 1 ? step_chains<Plaquettes>(lattice, links, chains, ahead, weights, n, out, values, threads)
+                  : step_chains<Operators>(lattice, links, chains, ahead, weights, n, out, values, threads);
 }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lattice_flows.kernels.link_sweeps.reference import Field
 from lattice_flows.kernels.matrices import adjoint, project
+from lattice_flows.kernels.special_unitary.reference import special_unitary
 
 
 def link_operators(
@@ -25,6 +26,25 @@ def link_operators(
     derivative = _derivative(field, loops, every.to(field.u.real.dtype))
     force = -(derivative.imag if field.angles else project(derivative) / 2)
     return force, _values(field, loops)[:, : weights.shape[1]].contiguous()
+
+
+def link_steps(
+    links: Tensor, extents: Sequence[int], nodes: Sequence[int], ahead: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """New links `(chains, dim * V, N, N)` and the values `(chains, n)` at the midpoint of a step.
+
+    See `lattice_flows.kernels.link_operators.link_steps`.
+    """
+    middle = _moved(links, link_operators(links, extents, nodes, ahead)[0])
+    force, values = link_operators(middle, extents, nodes, weights)
+    return _moved(links, force), values
+
+
+def _moved(links: Tensor, tangent: Tensor) -> Tensor:
+    """exp(X) U without rounding errors, or X + U in [-pi, pi)."""
+    if links.is_complex():
+        return special_unitary(torch.linalg.matrix_exp(tangent) @ links)
+    return torch.remainder(links + tangent + torch.pi, 2 * torch.pi) - torch.pi
 
 
 class Plane(NamedTuple):

@@ -25,14 +25,23 @@ NODES = 16
 
 
 class Swept(NamedTuple):
-    """New links `(chains, dim, *extents, *element)`, and their action `(chains,)`, float64."""
+    """New links `(chains, dim, *extents, *element)`, and their action `(chains,)`, float64.
+
+    If it is wanted `before`, too, `(chains, 2)`: that of the given links and of the new ones.
+    """
 
     links: Tensor
     action: Tensor
 
 
 def link_sweeps(
-    links: Tensor, extents: Sequence[int], weights: Tensor, moves: Sequence[int], keys: Tensor, calls: Tensor
+    links: Tensor,
+    extents: Sequence[int],
+    weights: Tensor,
+    moves: Sequence[int],
+    keys: Tensor,
+    calls: Tensor,
+    before: bool = False,
 ) -> Swept:
     """Sweeps over the links of periodic lattices: each move changes every link once, given its staples.
 
@@ -67,8 +76,8 @@ def link_sweeps(
     nodes, flat = check_fields(links, tuple(extents), weights, keys, calls, reach=weights.ndim - 1)
     if set(moves) - {HEAT_BATH, OVER_RELAXATION}:
         raise InvalidInput(f"moves are HEAT_BATH and OVER_RELAXATION, got {list(moves)}")
-    new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls)
-    return Swept(new.reshape(links.shape), action)
+    new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls, before)
+    return Swept(new.reshape(links.shape), action if before else action[:, 0])
 
 
 def check_fields(
@@ -160,10 +169,9 @@ def has_kernel(
     return known and build.native(op, links.dtype, n) is not None
 
 
-def _shapes(links, *_):
-    return torch.empty_like(links, memory_format=torch.contiguous_format), links.new_empty(
-        len(links), dtype=torch.float64
-    )
+def _shapes(links, *inputs):
+    actions = links.new_empty(len(links), 1 + inputs[-1], dtype=torch.float64)
+    return torch.empty_like(links, memory_format=torch.contiguous_format), actions
 
 
 def integers(values: Sequence[int]) -> Tensor:
@@ -191,9 +199,10 @@ def no_memory(op: str, links: Tensor, *_) -> NoReturn:
 _op = define_op(
     reference.link_sweeps,
     _shapes,
-    lambda links, extents, nodes, weights, moves, keys, calls, out, action: (
+    lambda links, extents, nodes, weights, moves, keys, calls, before, out, action: (
         plain(links), len(links), len(extents), integers(extents), integers(nodes), weights.contiguous(),
-        weights.ndim == 3, integers(moves), len(moves), keys.contiguous(), calls.contiguous(), out, action,
+        weights.ndim == 3, integers(moves), len(moves), keys.contiguous(), calls.contiguous(), int(before), out,
+        action,
     ),
     smallest=SMALLEST,
     largest=LARGEST,

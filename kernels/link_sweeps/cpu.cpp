@@ -1,5 +1,6 @@
 // link_sweeps for CPUs: heat bath and over-relaxation of the links of a lattice, 16 sublattices at once.
 #define SAME_BITS
+#include <numeric>
 #include "numbers.hpp"
 #include "rectangles.hpp"
 
@@ -155,8 +156,8 @@ void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const We
 
 template <class Weights>
 int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weights& couplings, const real* links, int64_t chains,
-                     const int64_t* moves, int64_t n_moves, const int64_t* keys, const int64_t* calls, real* out,
-                     double* action, int64_t threads) {
+                     const int64_t* moves, int64_t n_moves, const int64_t* keys, const int64_t* calls, int64_t before,
+                     real* out, double* action, int64_t threads) {
     const int64_t size = lattice.dim * lattice.lattice_sites * Link<N>::WIDTH;
     const Sharing sharing(lattice, chains, threads);
     huge_pages(out, chains * size * sizeof(real));
@@ -168,13 +169,28 @@ int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weigh
             failed++;
             continue;
         }
-        std::vector<double> totals(order.slices * order.rows * NODES);
+        std::vector<double> totals((before + 1) * order.slices * order.rows * NODES);
+        const auto add_up = [&](int number, auto leave) {  // plaquettes, row after row
+#pragma omp for schedule(static)
+            for (int64_t row = 0; row < order.slices * order.rows; row++) {
+                double total[NODES] = {};
+                for (int64_t i = 0; i < order.row_size; i++) {
+                    const int32_t* site = order.row(0, row) + i;
+                    if (field.large && i + 1 < order.row_size)
+                        for (int part = 0; part < PARTS; part++) prefetch_site(lattice, field, site[1], part, false);
+                    add_plaquettes(lattice, field, couplings, *site, total);
+                    leave(*site);
+                }
+                std::copy(total, total + NODES, &totals[(number * order.slices * order.rows + row) * NODES]);
+            }
+        };
         Barrier barrier;
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
             barrier.join();
 #pragma omp for schedule(static)
             for (int64_t site = 0; site < lattice.sites; site++) pack(lattice, links + chain * size, field, site);
+            if (before) add_up(0, [](int32_t) {});
             Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
             for (int64_t k = 0; k < n_moves; k++) {
                 // of over-relaxations in a row the last one restores links
@@ -189,22 +205,10 @@ int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weigh
                     }
                 stream.call += moves[k] == HEAT_BATH;
             }
-#pragma omp for schedule(static)
-            for (int64_t row = 0; row < order.slices * order.rows; row++) {
-                double total[NODES] = {};
-                for (int64_t i = 0; i < order.row_size; i++) {
-                    const int32_t* site = order.row(0, row) + i;
-                    if (field.large && i + 1 < order.row_size)
-                        for (int part = 0; part < PARTS; part++) prefetch_site(lattice, field, site[1], part, false);
-                    add_plaquettes(lattice, field, couplings, *site, total);
-                    unpack(lattice, field, out + chain * size, *site);
-                }
-                std::copy(total, total + NODES, &totals[row * NODES]);
-            }
+            add_up(before, [&](int32_t site) { unpack(lattice, field, out + chain * size, site); });
         }
-        double sum = 0;
-        for (double part : totals) sum += part;
-        action[chain] = -sum;
+        for (int64_t k = 0, count = totals.size() / (before + 1); k <= before; k++)
+            action[chain * (before + 1) + k] = -std::accumulate(&totals[k * count], &totals[k * count] + count, 0.0);
     }
     return failed;
 }
@@ -212,14 +216,16 @@ int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weigh
 }  // namespace
 
 // weights (dim, dim) of plaquettes, and, if there are rectangles, those of them after these; moves; keys (chains, 2) and
-// calls (chains,), of which every heat bath uses one after the other. Returns for how many chains there is no memory.
+// calls (chains,), of which every heat bath uses one after the other; action (chains, 1), or (chains, 2) with that `before`
+// the moves. Returns for how many chains there is no memory.
 extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
                                const double* weights, int64_t rectangles, const int64_t* moves, int64_t n_moves,
-                               const int64_t* keys, const int64_t* calls, real* out, double* action, int64_t threads) {
+                               const int64_t* keys, const int64_t* calls, int64_t before, real* out, double* action,
+                               int64_t threads) {
     const Sublattices lattice(dim, extents, nodes);
     const auto sweep = [&](const auto& couplings, int reach) {
-        return sweep_chains(lattice, Order(lattice, reach), couplings, links, chains, moves, n_moves, keys, calls, out, action,
-                            threads);
+        return sweep_chains(lattice, Order(lattice, reach), couplings, links, chains, moves, n_moves, keys, calls, before, out,
+                            action, threads);
     };
     return rectangles ? sweep(LoopCouplings(dim, weights), 2) : sweep(Couplings(dim, weights), 1);
 }

@@ -18,16 +18,16 @@ ATTEMPTS = 16
 
 def link_sweeps(
     links: Tensor, extents: Sequence[int], nodes: Sequence[int], weights: Tensor, moves: Sequence[int], keys: Tensor,
-    calls: Tensor,
+    calls: Tensor, before: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """New links, and minus the sum of weighted loops; see `lattice_flows.kernels.link_sweeps`.
+    """New links, and minus the sum of weighted loops `(chains, 1 or 2)`; see `lattice_flows.kernels.link_sweeps`.
 
     Shapes: links `(chains, dim * V, N, N)`, for U(1) angles `(chains, dim * V, 1, 1)`; nodes `(dim,)`, the number of
     sublattices along each direction; moves of `HEAT_BATH` and `OVER_RELAXATION`.
     """
     field, angles = Field(links, extents, weights), not links.is_complex()
     grid, u = field.grid, field.u
-    calls = calls.clone()
+    calls, actions = calls.clone(), [field.action()] if before else []
     for move in moves:
         for sites in _order(grid, nodes, weights.ndim - 1):
             for mu in range(len(extents)):
@@ -42,7 +42,7 @@ def link_sweeps(
                 u[:, here] = new.reshape(u[:, here].shape)
         if move == HEAT_BATH:
             calls = calls + 1
-    return field.links(), field.action()
+    return field.links(), torch.stack([*actions, field.action()], 1)
 
 
 class Field:

@@ -26,13 +26,14 @@ MOST = constant(ATTEMPTS)
 
 def link_sweeps(
     links: Tensor, extents: Sequence[int], nodes: Sequence[int], weights: Tensor, moves: Sequence[int], keys: Tensor,
-    calls: Tensor,
+    calls: Tensor, before: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """New links and their action; see `lattice_flows.kernels.link_sweeps`."""
+    """New links and their action `(chains, 1 or 2)`; see `lattice_flows.kernels.link_sweeps`."""
     if links.shape[-1] == 1 or not len(links):
-        return reference.link_sweeps(links, extents, nodes, weights, moves, keys, calls)
+        return reference.link_sweeps(links, extents, nodes, weights, moves, keys, calls, before)
     lattices, (order, sizes) = Lattices(links, extents, weights), _colours(tuple(extents), links.device)
     keys, calls = (x.to(links.device).contiguous() for x in (keys, calls))
+    actions = [lattices.action()] if before else []
     for move in moves:
         first = 0
         for size in sizes:
@@ -43,7 +44,7 @@ def link_sweeps(
             first += size
         if move == HEAT_BATH:
             calls = calls + 1
-    return lattices.unpacked(), lattices.action()
+    return lattices.unpacked(), torch.stack([*actions, lattices.action()], 1)
 
 
 @functools.cache

@@ -87,6 +87,31 @@ def sample(arguments: argparse.Namespace) -> str:
     return ""
 
 
+def anneal(arguments: argparse.Namespace) -> str:
+    """Carry configurations from one coupling to another, by layers and updates in turn.
+
+    Fits the layers to thermalised chains between both couplings, says what ESS and cost they are expected to have, and
+    makes N weighted paths. Their ends are the proposals of independence Metropolis, the chain of a run in FOLDER, which
+    is measured: report.json has log Z / Z_0, the dissipated work and weighted means beside the expectations. The config
+    names group, lattice, action and the updates between layers, sampling.updates (by default heatbath and
+    overrelaxation*2). The same command goes on where it was stopped, also to a larger N.
+
+    example: lattice-flows anneal su3.toml --from runs/beta6 --to action.beta=6.178 --stages 32 --out runs/annealed
+    """
+    with _together() as (world, stop):
+        from lattice_flows import config, runs
+
+        words = [*arguments.overrides, *([arguments.to] if arguments.to else [])]
+        if arguments.to and not arguments.to.startswith("action."):
+            raise InvalidInput(f"--to takes a coupling, such as action.beta=3, got {arguments.to}")
+        settings = config.load(arguments.config, words, arguments.imports)
+        wishes = {"begin": arguments.begin, "stages": arguments.stages, "layers": arguments.layers, "n": arguments.n}
+        runs.anneal_run(arguments.out, settings, arguments.config, **wishes, world=world, stop=stop)
+        text = runs.measure_table(arguments.out, None, world, stop)
+        return text if world.first else ""
+    return ""
+
+
 def measure(arguments: argparse.Namespace) -> str:
     """Measure the chains of a run, or single configurations.
 

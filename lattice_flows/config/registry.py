@@ -154,6 +154,7 @@ SAMPLERS = Registry(
         "hmc": "sampling.hmc:HMC_ENTRY",
         "metropolis": "sampling.metropolis:METROPOLIS",
         "transformed": "sampling.transformed:TRANSFORMED",
+        "annealing": "sampling.stochastic_flow:ANNEALING",
     },
     "lattice_flows.samplers",
 )

@@ -127,9 +127,9 @@ class SamplingConfig(Section):
     parts are the further keys.
 
     The chains ``start`` hot, cold, or at the configuration in a gauge file. By default they start at proposals
-    of the flow where ``updates`` use it, and else hot. The first ``thermalise`` updates are dropped, and tune HMC and
-    Metropolis; the first quarter of them is then local updates, if the action has them. By default these are none where
-    the flow alone proposes, and else 200.
+    of the flow or the annealing where ``updates`` use one, and else hot. The first ``thermalise`` updates are dropped,
+    and tune HMC and Metropolis; the first quarter of them is then local updates, if the action has them. By default
+    these are none where proposals are all updates, and else 200.
     """
 
     updates: Updates = ("flow",)
@@ -162,7 +162,12 @@ class SamplingConfig(Section):
         return any(SAMPLERS[name].uses_flow for name in self.names)
 
     @property
+    def independent(self) -> bool:
+        """Whether every update is a proposal that does not depend on the state."""
+        return all(SAMPLERS[name].independent for name in self.names)
+
+    @property
     def dropped(self) -> int:
         """The number of updates that are dropped first."""
-        default = 0 if self.names == ("flow",) else 200
+        default = 0 if self.independent else 200
         return default if self.thermalise is None else self.thermalise

@@ -11,6 +11,7 @@ __all__ = ["Flow", "Prior", "Recipe", "Weighted", "affine", "checkerboard", "gra
 __getattr__ = moved(
     __name__,
     {
+        "StochasticFlow": "lattice_flows.sampling.stochastic_flow:StochasticFlow",
         "hierarchical": "lattice_flows.planar.hierarchical:hierarchical",
         "transfer": "lattice_flows.planar.hierarchical:transfer",
         "HaarPrior": "the prior of a space, GaugeField(group, lattice).prior",

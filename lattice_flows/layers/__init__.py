@@ -7,11 +7,13 @@ from lattice_flows.layers.conjugation import SpectralMap
 from lattice_flows.layers.context import ConvContext, PeriodicConv, frozen_features, n_frozen_features
 from lattice_flows.layers.coupling import GaugeCoupling, LinkCoupling
 from lattice_flows.layers.gradient_flow import GradientFlow
+from lattice_flows.layers.midpoint import MidpointStep
 from lattice_flows.layers.partition import LinkPartition
 
 __all__ = [
     "AffineCoupling", "ConjugationMap", "ConvContext", "FreeField", "GaugeCoupling", "GradientFlow",
-    "LinkCoupling", "LinkPartition", "PeriodicConv", "SpectralMap", "Transform", "frozen_features", "n_frozen_features",
+    "LinkCoupling", "LinkPartition", "MidpointStep", "PeriodicConv", "SpectralMap", "Transform", "frozen_features",
+    "n_frozen_features",
 ]  # fmt: skip
 
 __getattr__ = moved(

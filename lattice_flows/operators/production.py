@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
-from lattice_flows.kernels.link_operators import OPERATORS, available, link_operators
+from lattice_flows.kernels.link_operators import OPERATORS, available, link_operators, link_steps
+from lattice_flows.lattice import GaugeField
 from lattice_flows.operators.algebra import ONE
 from lattice_flows.operators.pairs import NextToLeading
 from lattice_flows.operators.products import LoopProducts, next_to_leading
@@ -104,7 +105,41 @@ def vector_field(
         >>> field.divergence, field.values, float(field.force.abs().max())
         (tensor([-491.5200], dtype=torch.float64), tensor([[4608.,    0.]], dtype=torch.float64), 0.0)
     """
-    group, dim, leading, mix, change, constant = _table(tuple(operators), links.device)
+    space, flat, weights, evaluated = _prepared(tuple(operators), coefficients, links)
+    force, sums = link_operators(flat, space.lattice.extents, weights)
+    return VectorField(force.reshape(links.shape), *evaluated(sums))
+
+
+class Stepped(NamedTuple):
+    """Links `(*batch, *shape)` after a step, and the divergence of the force at its midpoint `(*batch,)`, float64."""
+
+    links: Tensor
+    divergence: Tensor
+
+
+def midpoint_step(operators: Sequence[WeightedSum], coefficients: Sequence[float] | Tensor, links: Tensor) -> Stepped:
+    """A step by the midpoint rule along the force F of sum_i c_i W_i, in one call of the kernel.
+
+    V = exp(F_0(U) / 2) U,   U' = exp(F(V)) U, restored, where F_0 is the part of F that plaquettes have.
+
+    It has no derivative. Shapes and errors are as for `vector_field`.
+
+    Example:
+        >>> from lattice_flows import SU, GaugeField
+        >>> cold = GaugeField(SU(3), (4, 4, 4, 4)).cold(1)
+        >>> midpoint_step(production(SU(3), 4), (0.05, 0.003), cold).divergence  # that of `vector_field`, at rest
+        tensor([-491.5200], dtype=torch.float64)
+    """
+    space, flat, weights, evaluated = _prepared(tuple(operators), coefficients, links)
+    moved, sums = link_steps(flat, space.lattice.extents, weights[:, :1] / 2, weights)
+    return Stepped(moved.reshape(links.shape), evaluated(sums)[0])
+
+
+def _prepared(
+    operators: tuple[WeightedSum, ...], coefficients: Sequence[float] | Tensor, links: Tensor
+) -> tuple[GaugeField, Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
+    """The space; links with one batch axis and the kernel's weights of them; divergence, values, Laplacians by sums."""
+    group, dim, leading, mix, change, constant = _table(operators, links.device)
     space = next_to_leading(group, dim)[0 if leading else 1].space_of(links)
     batch, flat = space.batch(links), links.reshape(-1, *space.shape)
     c = torch.as_tensor(coefficients, dtype=torch.float64, device=links.device)
@@ -115,11 +150,14 @@ def vector_field(
         )
     if not available(space.lattice.extents, group.n, flat):
         _say(f"{group} on {space.lattice}, {links.device}")
-    weights = (c @ mix).broadcast_to(*batch, mix.shape[1]).reshape(len(flat), -1)
-    force, sums = link_operators(flat, space.lattice.extents, weights)
-    sums = sums.reshape(*batch, -1)
-    laplacians = sums @ change.T + constant * space.volume
-    return VectorField(force.reshape(links.shape), (laplacians * c).sum(-1), sums @ mix.T, laplacians)
+
+    def evaluated(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sums, own = sums.reshape(*batch, -1), c @ change
+        # one by one: the last digits of a matrix product depend on the size of the batch
+        divergence = sum((sums[..., k] * own[..., k] for k in range(sums.shape[-1])), space.volume * (c @ constant))
+        return divergence, sums @ mix.T, sums @ change.T + constant * space.volume
+
+    return space, flat, (c @ mix).broadcast_to(*batch, mix.shape[1]).reshape(len(flat), -1), evaluated
 
 
 def derivatives(operators: Sequence[WeightedSum], links: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:

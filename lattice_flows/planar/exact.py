@@ -198,6 +198,18 @@ def exact_value(name: str, action: Action) -> float | None:
     return mean_wilson_loop(action, int(loop[1]), int(loop[2])) if loop else None
 
 
+def log_z(action: Action) -> float | None:
+    """log Z with normalised Haar measure, or None where no formula is known; at beta = 0 it is 0.
+
+    Example:
+        >>> from lattice_flows import SU, GaugeField
+        >>> from lattice_flows.actions import Wilson
+        >>> round(log_z(Wilson(GaugeField(SU(2), (4, 6)), beta=2.0)), 6)
+        11.139227
+    """
+    return log_partition(action.space.group, action.beta, action.space.volume) if _solved(action) else None
+
+
 def _solved(action: Action) -> TypeGuard[Wilson]:
     """Whether this is the Wilson action in two dimensions, of a group with known characters."""
     # of this class itself: a subclass may have more terms

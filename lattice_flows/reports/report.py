@@ -68,7 +68,7 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
         error = None if math.isnan(share.error) else share.error
         report |= {"ess": share.value, "ess_error": error, "ess_reason": share.reason}
         report |= {"pareto_k": tail.k, "pareto_k_error": tail.error, "pareto_warning": tail.warning}
-        if not doubt and config.sampling.names == ("flow",) and not tail.trusted:
+        if not doubt and config.sampling.independent and not tail.trusted:
             doubt = f"weights: Pareto k = {tail.k:.2f}"
     _, action = build_action(config, str(chains.path))
     measured = {name: estimate(values, moves, chains.every) for name, values in series.items()}

@@ -4,6 +4,7 @@ config.toml        the resolved settings, and the version that ran them
 model.safetensors  the model that the run began from, if there was one
 metrics.jsonl      one JSON object for each training step
 trained.json       ESS, expected acceptance and cost of the flow where its training has ended
+annealing.safetensors  the layers of an annealing, and what they are expected to do
 checkpoint.pt      weights, optimizer and random states of the last `checkpoint_every` steps
 thermalisation.pt  chains that are not in equilibrium yet
 ensemble.h5        the Markov chains
@@ -14,6 +15,7 @@ In an MPI world, rank 0 alone reads and writes in the folder, and sends the othe
 """
 
 from lattice_flows.reports.configurations import measure_configurations, verify_configurations
+from lattice_flows.runs.anneal import anneal_run
 from lattice_flows.runs.compare import compare_runs, comparison_table
 from lattice_flows.runs.configurations import (
     convert_configuration,
@@ -32,7 +34,7 @@ from lattice_flows.runs.train import train_run
 from lattice_flows.runs.trained import read_trained
 
 __all__ = [
-    "Wishes", "compare_runs", "comparison_table", "convert_configuration", "demo", "export_all",
+    "Wishes", "anneal_run", "compare_runs", "comparison_table", "convert_configuration", "demo", "export_all",
     "export_configuration", "export_run", "import_configuration", "load_model", "load_run",
     "measure_configurations", "measure_ensemble", "measure_files", "measure_run", "measure_start", "measure_table",
     "read_trained", "sample_run", "sampled_in_words", "show_run", "start_run", "train_run", "trained_model",

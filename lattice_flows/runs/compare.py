@@ -14,6 +14,7 @@ from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import bracketed, label, number, sampler_in_words, system
 from lattice_flows.runs.folder import REPORT, load_run, name_of, read_costs, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
+from lattice_flows.runs.stochastic import read_fits
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ def _row(folder: Path) -> Comparison:
     each = sum(record["cpu_seconds"] for record in made) / updates if updates else None
     # the training of flows that no update uses is no cost of this ensemble
     training = 60 * trained_model(folder).facts.training_cpu_minutes if config.sampling.uses_flow else 0.0
+    if "annealing" in config.sampling.names:
+        training += read_fits(folder).about["fit_seconds"]
     return {
         "run": name_of(folder),
         "theory": system(config),

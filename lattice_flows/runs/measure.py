@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads
@@ -19,6 +20,7 @@ from lattice_flows.io import ChainFile, files, write_report
 from lattice_flows.io.measurements import Measurements
 from lattice_flows.models import build_action
 from lattice_flows.observables import Observable, Smearing, standard_observables
+from lattice_flows.reports.annealing import Steps, annealing_entries, annealing_table
 from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.reports.correlators import correlator_averages, correlator_table, slice_observables
 from lattice_flows.reports.drift import drift
@@ -31,7 +33,17 @@ from lattice_flows.reports.report import Report, log_weights, make_report, moves
 from lattice_flows.reports.verify import verify_sample
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table, flow_times
 from lattice_flows.reports.words import couplings, label
-from lattice_flows.runs.folder import ENSEMBLE, MEASUREMENTS, REPORT, load_run, name_of, read_steps, sampled
+from lattice_flows.runs.folder import (
+    ENSEMBLE,
+    MEASUREMENTS,
+    REPORT,
+    load_run,
+    name_of,
+    read_costs,
+    read_steps,
+    sampled,
+)
+from lattice_flows.runs.stochastic import FITS, prediction, read_fits
 from lattice_flows.signals import Stop
 
 log = logging.getLogger(__name__)
@@ -182,7 +194,7 @@ def _measured(
     kept = Measurements(_beside(path), writable=keeps) if world.first else None
     session = Session(kept, world, stop or Stop())
     series = observe(chains, standard_observables(space), session)
-    alone = config.sampling.names == ("flow",)
+    alone = config.sampling.independent
     doubt = drift(chains, action, config.sampling.seed, session) if alone else ""
     report = make_report(config, chains, series, doubt)
     if wishes.improved:
@@ -205,6 +217,8 @@ def _measured(
         report["flow"] = flow_averages(flowed, wishes.wilson_flow, space.dim)
         for name, own in flowed.items():
             series |= {f"{name}_at_{t:g}": own[..., i] for i, t in enumerate(flow_times(wishes.wilson_flow))}
+    if "annealing" in config.sampling.names and (path.parent / FITS).exists():
+        report |= _annealing(path.parent, chains, config, action)
     report["chains_go_on"] = _going_on(chains, config) if world.first else None
     return config, chains, series, report
 
@@ -222,6 +236,19 @@ def _correlators(
         return observe(chains.thinned(step), {"contact": observable}, unkept)["contact"]
 
     return correlator_averages(slices, zeros, contact, action, moves_of(chains), chains.every)
+
+
+def _annealing(folder: Path, chains: ChainFile, config: Config, action: Action) -> dict[str, Any]:
+    fits = read_fits(folder)
+    made = [record for record in read_costs(folder) if record["updates"]]
+    paths = sum(record["made"] for record in made)
+    spent = sum(record["cpu_seconds"] for record in made) / paths if paths else None
+    first, predicted = action.at(float(fits.response.betas[0])), prediction(fits, config.sampling.stages)
+    values = torch.from_numpy(chains.series("proposals/action")).flatten()
+    steps = Steps(**fits.about["steps"])
+    entries = annealing_entries(first, action, log_weights(chains), values, predicted, steps)
+    cost = {"cpu_seconds": spent, "predicted_cpu_seconds": predicted.cpu_seconds}
+    return entries | {"cost": cost | {"fit_cpu_seconds": fits.about["fit_seconds"]}}
 
 
 def _going_on(chains: ChainFile, config: Config) -> str | None:
@@ -290,6 +317,7 @@ def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report
 
 def _text(config: Config, report: Report) -> str:
     parts: dict[str, Callable[[Any], str]] = {
+        "log_z_ratio": lambda _: annealing_table(report),
         "correlator": correlator_table,
         "polyakov_loops": polyakov_table,
         "loops": loops_table,

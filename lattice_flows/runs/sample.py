@@ -23,6 +23,7 @@ from lattice_flows.reports.tuning import tuning_in_words, tuning_of, tuning_warn
 from lattice_flows.runs.folder import CONFIG, ENSEMBLE, MODEL, THERMALISATION, load_run, trained_model
 from lattice_flows.runs.keeper import Keeper, Place, named
 from lattice_flows.runs.samplers import Chains
+from lattice_flows.runs.stochastic import stochastic_flow
 from lattice_flows.runs.trained import unfinished
 from lattice_flows.sampling import ChainState, Streams
 from lattice_flows.signals import Stop
@@ -83,7 +84,9 @@ def sample_run(
         _, flow, _ = build_run(settings, "config")
         flow.load_state_dict(weights)
         flow.to(device).eval()
-    chains = Chains(settings, action, flow, world=world)
+    annealed = "annealing" in settings.sampling.names
+    annealing = stochastic_flow(folder, settings, action, world) if annealed else None
+    chains = Chains(settings, action, flow, world=world, annealing=annealing)
     if anew or not any((folder / name).exists() for name in (ENSEMBLE, THERMALISATION)):
         chains.read_start(folder)
     keeping = functools.partial(Keeper, folder, settings, config is not None, anew, model, device)
@@ -104,7 +107,7 @@ def sample_run(
             return team.run(folder, place)
         finally:
             stored = len(ChainFile(keeper.path)) if keeper.path.exists() else 0
-            keeper.spent(stored, 0, chains.samplers["flow"].dismiss())
+            keeper.spent(stored, 0, chains.proposing.dismiss())
 
 
 def sampled_in_words(folder: str | Path) -> str:

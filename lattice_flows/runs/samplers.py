@@ -19,7 +19,7 @@ from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.tuning import Tuned
 from lattice_flows.reports.words import space_in_words
-from lattice_flows.sampling import ChainState, Cycle, CycleInfo, Streams, Tunable, start
+from lattice_flows.sampling import Annealing, ChainState, Cycle, CycleInfo, Streams, Tunable, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 from lattice_flows.sampling.metropolis import local_updates
@@ -33,6 +33,7 @@ class Chains:
         flow: the trained one, where ``sampling.updates`` need it.
         tuned: of chains that go on; `thermalise` tunes new ones.
         world: the ranks that share the chains.
+        annealing: the stochastic flow, where ``sampling.updates`` need it.
 
     Attributes:
         sampler: makes one update, the whole cycle.
@@ -63,10 +64,12 @@ class Chains:
         flow: Flow | None = None,
         tuned: Tuned | None = None,
         world: World = SERIAL,
+        annealing: Annealing | None = None,
     ):
         self.config, self.action, self.flow, self.world = config, action, flow, world
+        self.annealing = annealing
         cycle, n, size = config.sampling.cycle, config.sampling.chains, world.size
-        self.shared = n < size and config.sampling.names == ("flow",)
+        self.shared = n < size and config.sampling.independent
         if n < size and not self.shared:
             raise InvalidInput(
                 f"{n} chains cannot be spread over {size} ranks: set sampling.chains={size} or more, or take fewer "
@@ -84,10 +87,10 @@ class Chains:
             InvalidInput: the file cannot be read, or holds a configuration of another space.
         """
         proposing = next((own for own in self.samplers.values() if isinstance(own, IndependenceMetropolis)), None)
+        if self.config.sampling.start is None and proposing is not None:
+            return proposing.begin(streams)
         if self.config.sampling.start is not None or self.flow is None:
             return (proposing or self.sampler).init(self._first(streams, folder))
-        if proposing is not None:
-            return proposing.begin(streams)
         # hot fields would have latent fields so improbable that no trajectory is accepted
         return self.sampler.init(IndependenceMetropolis(self.flow, self.action, batch=1).begin(streams).x)
 
@@ -135,6 +138,11 @@ class Chains:
         }
         return {"acceptance": acceptance, **columns}
 
+    @property
+    def proposing(self) -> Any:
+        """The sampler whose proposals are shared."""
+        return self.samplers[self._steps[0]]
+
     def serve(self, streams: Streams, offered: int, updates: int) -> None:
         """Make proposals for the chains of rank 0, until rank 0 dismisses this rank.
 
@@ -142,13 +150,16 @@ class Chains:
             offered: the number of proposals that each chain has met before.
             updates: the number of missing updates.
         """
-        proposing, last = self.samplers["flow"], offered + 1 + updates * self.proposals
+        proposing, last = self.proposing, offered + 1 + updates * self.proposals
         proposing.serve(streams, offered // proposing.batch, -(-last // proposing.batch))
 
     def use(self, tuned: Tuned) -> None:
         """Make the samplers with tuned numbers."""
         self.tuned, settings = tuned, self.config.sampling
-        parts = {name: Context(self.flow, tuned.get(name, {}), self.world, self.shared) for name in settings.names}
+        parts = {
+            name: Context(self.flow, tuned.get(name, {}), self.world, self.shared, self.annealing)
+            for name in settings.names
+        }
         self.samplers: dict[str, Any] = {
             name: SAMPLERS[name].build(self.action, settings, context) for name, context in parts.items()
         }

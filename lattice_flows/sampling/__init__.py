@@ -8,6 +8,7 @@ from lattice_flows.sampling.heatbath import HeatBath, OverRelaxation
 from lattice_flows.sampling.hmc import HMC, HMCInfo, Reversibility
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 from lattice_flows.sampling.metropolis import Metropolis
+from lattice_flows.sampling.stochastic_flow import StochasticFlow
 from lattice_flows.sampling.tempering import ExchangeInfo, ReplicaExchange, Replicas
 from lattice_flows.sampling.transformed import Transformed, TransformedAction
 from lattice_flows.sampling.tuning import Tunable
@@ -17,7 +18,7 @@ from lattice_flows.streams import Streams
 __all__ = [
     "HMC", "Annealed", "Annealing", "ChainState", "Context", "Cycle", "CycleInfo", "ExchangeInfo", "HMCInfo",
     "HeatBath", "IndependenceInfo", "IndependenceMetropolis", "Metropolis", "OverRelaxation", "Proposal",
-    "ReplicaExchange", "Replicas", "Reversibility", "Sampler", "SamplerEntry", "Streams", "SweepInfo",
+    "ReplicaExchange", "Replicas", "Reversibility", "Sampler", "SamplerEntry", "StochasticFlow", "Streams", "SweepInfo",
     "Transformed", "TransformedAction", "Tunable", "log_weights", "log_z_ratio", "start", "weighted_mean",
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ from lattice_flows.actions import ActionLike
 from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice import Space
 from lattice_flows.sampling.base import Sampler, count, stand_at, start
-from lattice_flows.sampling.batching import Map, mapped
+from lattice_flows.sampling.batching import Map, evaluated
 from lattice_flows.statistics import ess
 from lattice_flows.streams import Streams
 
@@ -100,25 +100,31 @@ class Annealing:
         """The space of the target."""
         return self.schedule[-1].action.space
 
+    def begin(self, streams: Streams) -> Tensor:
+        """Independent configurations `(chains, *shape)` of the first density; InvalidInput if that is no prior."""
+        if self.start is not None:
+            raise InvalidInput(
+                "independent proposals need paths from the prior, an annealing without start; a StochasticFlow also "
+                f"begins at given configurations; got start {self.start}"
+            )
+        return start(self.space, streams, dtype=self.dtype)
+
     @torch.no_grad()
     def draw(self, n: int, streams: Streams) -> tuple[Tensor, Tensor]:
-        """The ends x `(n, *shape)` of n paths from the prior, and log w + S(x) `(n,)`.
+        """The ends x `(n, *shape)` of n paths, and log w + S(x) `(n,)`.
 
         The weights are those of paths: other x have none. A second call with the same streams draws other paths.
 
         Raises:
-            InvalidInput: more than one stream; or a schedule that does not begin at the prior, or ties paths together.
+            InvalidInput: more than one stream, a population that ties paths together, or as `begin`.
         """
-        if self.start is not None or self.population > 1:
-            raise InvalidInput(
-                "independent proposals need paths from the prior: an annealing without start and with population 1, "
-                f"got start {self.start} and population {self.population}"
-            )
+        if self.population > 1:
+            raise InvalidInput(f"independent proposals need paths of population 1, got {self.population}")
         if len(streams) != 1:
             raise InvalidInput(f"a proposal is drawn from one stream, got {len(streams)}: take streams.child(k)")
         # forks of this call alone: a second one must not draw the same paths
         own = streams.branch("call", int(streams.advance())).spread(n)
-        found = self.run(start(self.space, own, dtype=self.dtype), own)
+        found = self.run(self.begin(own), own)
         return found.x, found.log_w + found.action.double()
 
     @torch.no_grad()
@@ -141,18 +147,22 @@ class Annealing:
         history, acceptance = [], []
         for stage, (sampler, layer) in enumerate(zip(self.schedule, self.layers, strict=True)):
             branch = streams.branches([("run", run, stage) for run in runs])
-            logdet = torch.zeros_like(log_w)
+            log_w = log_w + action.double()
             if layer is not None:
-                x, logdet = mapped(layer, x, streams)
-            state = sampler.init(x)
-            log_w = log_w + (action.double() - state.action.double() + logdet.double())
-            history.append(log_w)
-            if self.population > 1:
+                x, logdet = evaluated(layer, layer, x, streams)
+                log_w = log_w + logdet.double()
+            if self.population == 1:
+                there, state, info = sampler.arrive(x, branch)
+                log_w = log_w - there.double()
+                history.append(log_w)
+            else:
+                log_w = log_w - sampler.init(x).action.double()
+                history.append(log_w)
                 chosen, log_w = self._resampled(log_w, branch)
                 ancestors = ancestors[chosen]
-                state = sampler.init(x[chosen])
-            shares = []
-            for _ in range(self.updates):
+                state, info = sampler.step(sampler.init(x[chosen]), branch)
+            shares = [info.acceptance]
+            for _ in range(1, self.updates):
                 state, info = sampler.step(state, branch)
                 shares.append(info.acceptance)
             acceptance.append(torch.stack(shares).mean(0))

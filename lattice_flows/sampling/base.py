@@ -18,6 +18,7 @@ from lattice_flows.streams import Streams
 
 if TYPE_CHECKING:
     from lattice_flows.flows.flow import Flow
+    from lattice_flows.sampling.annealing import Annealing
 
 
 class ChainState(NamedTuple):
@@ -63,6 +64,11 @@ class Sampler(Protocol):
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, Any]:
         """The next state, and a NamedTuple with at least `acceptance` `(chains,)`, the share of accepted changes."""
 
+    def arrive(self, x: Tensor, streams: Streams) -> tuple[Tensor, ChainState, Any]:
+        """The action `(chains,)` at x, and what the first step from there gives."""
+        state = self.init(x)
+        return state.action, *self.step(state, streams)
+
 
 class Proposal(Protocol):
     """A source of independent configurations with weights: a flow, or a path through a schedule.
@@ -93,6 +99,8 @@ class Context(NamedTuple):
     """The processes of the run."""
     shared: bool = False
     """Whether all ranks make the proposals of chains on rank 0."""
+    annealing: "Annealing | None" = None
+    """The annealing of the run, if it has one."""
 
     def flow_for(self, name: str) -> Any:
         """The flow, which the update of this name needs."""
@@ -112,6 +120,8 @@ class SamplerEntry(NamedTuple):
     """`(action, settings, context) -> Sampler`."""
     uses_flow: bool = False
     """Whether it needs a trained flow."""
+    independent: bool = False
+    """Whether each step makes a proposal that does not depend on the state."""
     rejects: bool = True
     """Whether its acceptance can be below 1."""
 
@@ -140,8 +150,9 @@ def stand_at(x: Tensor, action: ActionLike) -> ChainState:
     """The state of chains at x in the space of the action, which gives one number a chain."""
     if isinstance(action, Action):
         action.space.check(x)
+    parts = [x] if getattr(action, "batch_invariant", False) else x.split(1)
     with torch.no_grad():
-        values = torch.cat([action(one) for one in x.split(1)])
+        values = torch.cat([action(part) for part in parts])
     if values.shape != x.shape[:1]:
         raise InvalidInput(
             f"chains at {tuple(x.shape)} need an action of shape {tuple(x.shape[:1])}, got {tuple(values.shape)}: "

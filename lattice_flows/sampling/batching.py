@@ -47,6 +47,6 @@ def mapped(function: Callable[[Tensor], Any], x: Tensor, streams: Streams) -> An
     return torch.cat(found)[order]
 
 
-def evaluated(action: Any, function: Callable[[Tensor], Tensor], x: Tensor, streams: Streams) -> Tensor:
-    """A function of an action, such as its force: for all chains at once if the action is `batch_invariant`."""
+def evaluated(action: Any, function: Callable[[Tensor], Any], x: Tensor, streams: Streams) -> Any:
+    """A function of an action, such as its force, or a layer: for all chains at once if that is `batch_invariant`."""
     return function(x) if getattr(action, "batch_invariant", False) else mapped(function, x, streams)

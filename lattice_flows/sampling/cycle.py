@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.sampling.base import ChainState, Sampler, count
-from lattice_flows.sampling.heatbath import Sweep, sweep
+from lattice_flows.sampling.heatbath import Sweep, arrive, sweep
 from lattice_flows.streams import Streams
 
 
@@ -70,10 +70,15 @@ class Cycle(Sampler):
                     state = state._replace(log_w=None, offered=offered)
                 steps += [info] * (len(run) if together else 1)
                 before = sampler
-        acceptance = steps[0].acceptance.double()
-        if any(info is not steps[0] for info in steps):
-            acceptance = torch.stack([info.acceptance.double() for info in steps]).mean(0)
-        return state, CycleInfo(acceptance, tuple(steps))
+        return state, _info_of(steps)
+
+    def arrive(self, x: Tensor, streams: Streams) -> tuple[Tensor, ChainState, CycleInfo]:
+        """The action `(chains,)` at x, and what a cycle from there gives."""
+        (run, together, _), *others = self._runs
+        if others or not together:
+            return super().arrive(x, streams)
+        action, state, info = arrive(run, x, streams)
+        return action, state, _info_of([info] * len(run))
 
 
 class _Run(NamedTuple):
@@ -82,6 +87,14 @@ class _Run(NamedTuple):
     samplers: list[Any]
     together: bool
     proposes: bool
+
+
+def _info_of(steps: list[Any]) -> CycleInfo:
+    """The info of a cycle by those of its steps."""
+    acceptance = steps[0].acceptance.double()
+    if any(info is not steps[0] for info in steps):
+        acceptance = torch.stack([info.acceptance.double() for info in steps]).mean(0)
+    return CycleInfo(acceptance, tuple(steps))
 
 
 def _proposes(sampler: Sampler) -> bool:

@@ -12,7 +12,7 @@ from lattice_flows.config.rules import Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels.link_sweeps import HEAT_BATH as DRAW
 from lattice_flows.kernels.link_sweeps import OVER_RELAXATION as REFLECT
-from lattice_flows.kernels.link_sweeps import available, link_sweeps
+from lattice_flows.kernels.link_sweeps import Swept, available, link_sweeps
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.sampling.base import ChainState, Sampler, SamplerEntry, SweepInfo, weights_for
 from lattice_flows.sampling.batching import evaluated
@@ -49,6 +49,10 @@ class Sweep(Sampler):
         """Make one sweep."""
         return sweep([self], state, streams)
 
+    def arrive(self, x: Tensor, streams: Streams) -> tuple[Tensor, ChainState, SweepInfo]:
+        """The action `(chains,)` at x, and what a sweep from there gives."""
+        return arrive([self], x, streams)
+
     @torch.no_grad()
     def by_cells(self, state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
         """Make one sweep, cell by cell."""
@@ -73,17 +77,32 @@ class Sweep(Sampler):
 @torch.no_grad()
 def sweep(samplers: Sequence[Sweep], state: ChainState, streams: Streams) -> tuple[ChainState, SweepInfo]:
     """Make a sweep of each of the samplers, all of one action; their infos are the same."""
-    action, x = samplers[0].action, state.x
-    if (weights := weights_for(available, action, x)) is None:
+    if (weights := weights_for(available, samplers[0].action, state.x)) is None:
         for sampler in samplers:
             state, info = sampler.by_cells(state, streams)
         return state, info
-    moves = [sampler.move for sampler in samplers]
-    calls = [streams.advance() for move in moves if move == DRAW] or [streams.counters]
-    space = action.space
-    new, values = link_sweeps(space.check(x), space.lattice.extents, weights, moves, streams.names, calls[0])
+    new, values = _swept(samplers, state.x, weights, streams)
     values = values.to(state.action.dtype)
     return ChainState(new, values, None, state.offered), SweepInfo(torch.ones_like(values))
+
+
+@torch.no_grad()
+def arrive(samplers: Sequence[Sweep], x: Tensor, streams: Streams) -> tuple[Tensor, ChainState, SweepInfo]:
+    """The action `(chains,)` at x, and what `sweep` from there gives: with a kernel, in one call."""
+    if (weights := weights_for(available, samplers[0].action, x)) is None:
+        state = samplers[0].init(x)
+        return state.action, *sweep(samplers, state, streams)
+    new, values = _swept(samplers, x, weights, streams, before=True)
+    first, last = values.unbind(1)
+    last = last.to(x.real.dtype)
+    return first, ChainState(new, last), SweepInfo(torch.ones_like(last))
+
+
+def _swept(samplers: Sequence[Sweep], x: Tensor, weights: Tensor, streams: Streams, before: bool = False) -> Swept:
+    """The result of the kernel."""
+    space, moves = samplers[0].action.space, [sampler.move for sampler in samplers]
+    calls = [streams.advance() for move in moves if move == DRAW] or [streams.counters]
+    return link_sweeps(space.check(x), space.lattice.extents, weights, moves, streams.names, calls[0], before)
 
 
 class HeatBath(Sweep):

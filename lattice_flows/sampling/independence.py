@@ -204,11 +204,17 @@ class FlowSettings(Settings):
     batch: Count = 500
 
 
-def _build(action: Any, settings: FlowSettings, context: Context) -> IndependenceMetropolis:
-    flow = context.flow_for("flow")
+def proposing(proposal: Any, action: Any, batch: int, context: Context) -> IndependenceMetropolis:
+    """The chains of a run that move to these proposals."""
     if context.shared:
-        return SharedProposals(flow, action, settings.batch, context.world)
-    return IndependenceMetropolis(flow, action, settings.batch)
+        return SharedProposals(proposal, action, batch, context.world)
+    return IndependenceMetropolis(proposal, action, batch)
 
 
-FLOW = SamplerEntry("independence Metropolis", FlowSettings, _build, uses_flow=True)
+FLOW = SamplerEntry(
+    "independence Metropolis",
+    FlowSettings,
+    lambda action, settings, context: proposing(context.flow_for("flow"), action, settings.batch, context),
+    uses_flow=True,
+    independent=True,
+)

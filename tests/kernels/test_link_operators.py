@@ -7,7 +7,7 @@ from op_laws import assert_same_bits_on_avx2, poisoned  # noqa: F401
 from lattice_flows import SU, U1, GaugeField
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build
-from lattice_flows.kernels.link_operators import OPERATORS, available, link_operators
+from lattice_flows.kernels.link_operators import OPERATORS, available, link_operators, link_steps
 
 CASES = [
     (U1(), (4, 4, 8), torch.float64),
@@ -43,6 +43,26 @@ def test_agrees_with_the_reference(group, extents, dtype, n, generator, monkeypa
     assert torch.equal(links, before)
 
 
+@by_case
+@pytest.mark.parametrize("n", [1, OPERATORS])
+def test_a_step_agrees_with_the_reference(group, extents, dtype, n, generator, monkeypatch):
+    """And is that of the forces."""
+    space = GaugeField(group, extents)
+    links = space.prior(2, generator, dtype=dtype)
+    ahead, weights = 0.1 * weights_of(2, 1, generator), 0.02 * weights_of(2, n, generator)
+    found = link_steps(links, extents, ahead, weights)
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "native", lambda *_: None)
+        expected = link_steps(links, extents, ahead, weights)
+    middle = space.move(links, link_operators(links, extents, ahead).force)
+    there = link_operators(middle, extents, weights)
+    eps = torch.finfo(dtype).eps
+    for other in (expected, (space.move(links, there.force), there.values)):
+        assert space.distance(found.links, other[0]).max() < 300 * eps
+        torch.testing.assert_close(found.values, other[1], rtol=0, atol=10 * eps * links.numel())
+    assert space.distance(found.links, space.restore(found.links)).max() < 10 * eps
+
+
 @pytest.mark.parametrize("case", [CASES[4], CASES[5]], ids=str)
 def test_the_first_operator_alone(case, generator):
     """As with zero weights for the others."""
@@ -72,7 +92,8 @@ def test_links_at_rest(group, extents, dtype):
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[5], CASES[6]], ids=str)
 @pytest.mark.parametrize("n", [1, OPERATORS])
-def test_a_chain_depends_on_itself_alone(case, n, generator):
+@pytest.mark.parametrize("op", [link_operators, lambda links, extents, w: link_steps(links, extents, w[:, :1] / 50, w)])
+def test_a_chain_depends_on_itself_alone(case, n, op, generator):
     """To the last bit: not on the chains beside it, nor on the number of threads."""
     group, extents, dtype = case
     if len(extents) == 4:
@@ -81,10 +102,10 @@ def test_a_chain_depends_on_itself_alone(case, n, generator):
     weights = weights_of(3, n, generator)
     try:
         torch.set_num_threads(1)
-        whole = link_operators(links, extents, weights)
+        whole = op(links, extents, weights)
         torch.set_num_threads(2)
-        threaded = link_operators(links, extents, weights)
-        second = link_operators(links[1:2], extents, weights[1:2])
+        threaded = op(links, extents, weights)
+        second = op(links[1:2], extents, weights[1:2])
     finally:
         torch.set_num_threads(threads)
     for chains, in_threads, alone in zip(whole, threaded, second, strict=True):
@@ -106,17 +127,18 @@ def test_strides(generator):
 BITS = """
 import torch
 from lattice_flows import SU, GaugeField
-from lattice_flows.kernels.link_operators import link_operators
+from lattice_flows.kernels.link_operators import link_operators, link_steps
 for extents in ((4, 4, 8), (4, 4, 4, 8)):
     links = GaugeField(SU(3), extents).prior(1, torch.Generator().manual_seed(1), dtype=torch.float32)
     for n in (1, 8):
-        found = link_operators(links, extents, torch.linspace(-1, 2, n, dtype=torch.float64)[None])
-        print(found.force.numpy().tobytes().hex(), found.values.numpy().tobytes().hex())
+        weights = torch.linspace(-1, 2, n, dtype=torch.float64)[None]
+        for found in (link_operators(links, extents, weights), link_steps(links, extents, weights[:, :1], weights / 9)):
+            print(*(own.numpy().tobytes().hex() for own in found))
 """
 
 
 def test_no_bit_depends_on_the_width_of_vectors():
-    assert_same_bits_on_avx2(BITS, 4)
+    assert_same_bits_on_avx2(BITS, 8)
 
 
 def test_extents_that_are_not_split_run_the_reference(generator):
@@ -133,9 +155,10 @@ def test_extents_that_are_not_split_run_the_reference(generator):
 @pytest.mark.parametrize("extents", [(8, 8), (5, 5)], ids=str)
 def test_there_is_no_derivative(extents, generator):
     links = GaugeField(SU(2), extents).prior(1, generator, dtype=torch.float64).requires_grad_()
-    found = link_operators(links, extents, weights_of(1, OPERATORS, generator))
-    with pytest.raises(NotImplementedError, match="has no derivative"):
-        found.values.sum().backward()
+    weights = weights_of(1, OPERATORS, generator)
+    for found in (link_operators(links, extents, weights), link_steps(links, extents, weights[:, :1], weights)):
+        with pytest.raises(NotImplementedError, match="has no derivative"):
+            found.values.sum().backward()
 
 
 def test_bad_input(generator):
@@ -143,6 +166,9 @@ def test_bad_input(generator):
     for bad in (links[..., :2], links[:, :1], links.real):
         with pytest.raises(InvalidInput, match="links must be"):
             link_operators(bad, (8, 8), weights)
+    for bad in (weights[:, :2], weights[:1, :1], weights[:, :1].float()):
+        with pytest.raises(InvalidInput, match=r"ahead must be float64 \(2, 1\)"):
+            link_steps(links, (8, 8), bad, weights)
     for bad in (weights[:1], weights[:, :2], weights.float()):
         with pytest.raises(InvalidInput, match=r"weights must be float64 \(2, 1\) or \(2, 8\)"):
             link_operators(links, (8, 8), bad)

@@ -99,6 +99,20 @@ def test_action_is_that_of_the_loops(group, dtype, kind, generator):
     assert group.distance(found.links, links).max() < 30 * eps
 
 
+@pytest.mark.parametrize("rectangles", [False, True])
+def test_action_before_the_moves(rectangles, generator, monkeypatch):
+    """It is that of no moves, and changes nothing else."""
+    links, weights = beginning(SU(3), (6,) * 4, generator, torch.float32)
+    arguments = (6,) * 4, with_rectangles(weights, generator) if rectangles else weights
+    old, new = (link_sweeps(links, *arguments, moves, KEYS, CALLS) for moves in ([], [HEAT_BATH, OVER_RELAXATION]))
+    both = link_sweeps(links, *arguments, [HEAT_BATH, OVER_RELAXATION], KEYS, CALLS, before=True)
+    assert torch.equal(both.action, torch.stack((old.action, new.action), 1))
+    assert torch.equal(both.links, new.links)
+    expected = referred(monkeypatch, links, *arguments, [OVER_RELAXATION], KEYS, CALLS, True)
+    torch.testing.assert_close(expected.action[:, 0], old.action, rtol=1e-5, atol=0)
+    torch.testing.assert_close(expected.action[:, 1], old.action, rtol=1e-5, atol=0)
+
+
 @by_group
 @by_dtype
 @pytest.mark.parametrize(("extents", "rectangles"), [((4,) * 4, False), ((6,) * 4, True), ((12, 20), True)], ids=str)

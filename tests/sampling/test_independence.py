@@ -222,7 +222,7 @@ def test_paths_give_no_weight_to_other_configurations():
     with pytest.raises(InvalidInput, match="drawn from one stream, got 2"):
         sampler.proposal.draw(4, streams)
     for annealing in (Annealing([Metropolis(action)], start=action), Annealing([Metropolis(action)], population=2)):
-        with pytest.raises(InvalidInput, match="paths from the prior"):
+        with pytest.raises(InvalidInput, match="independent proposals need paths"):
             annealing.draw(4, Streams(0, 1))
 
 

@@ -10,7 +10,7 @@ from lattice_flows import SU, U1, GaugeField
 from lattice_flows.actions import Wilson
 from lattice_flows.config.registry import SAMPLERS
 from lattice_flows.errors import InvalidInput
-from lattice_flows.sampling import Streams, start
+from lattice_flows.sampling import Cycle, HeatBath, OverRelaxation, Streams, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.streams import keyed
 
@@ -77,6 +77,27 @@ def test_shape_dtype_and_action(name, theory, dtype):
     assert ((info.acceptance >= 0) & (info.acceptance <= 1)).all()
     rtol = 1e-12 if dtype == torch.float64 else 1e-5
     torch.testing.assert_close(state.action, sampler.init(state.x).action, rtol=rtol, atol=100 * rtol)
+
+
+@pytest.mark.parametrize("name", ["hmc", "heat_bath", "cycle"])
+@pytest.mark.parametrize("theory", [(U1(), 1.5, (3, 5)), (SU(2), 2.0, (4, 4, 4)), (SU(3), 5.0, (8, 8))], ids=str)
+@by_dtype
+def test_an_arrival_is_a_step_from_there(name, theory, dtype):
+    """With the action of where it begins, on lattices with and without kernels."""
+    if name == "cycle":
+        action = Wilson(space_of(*theory), theory[1])
+        sampler = Cycle([HeatBath(action), (OverRelaxation(action), 2)])
+    else:
+        sampler = sampler_cases.build(name, *theory, dtype)
+    streams, other = Streams(3, 2), Streams(3, 2)
+    x = start(sampler.action.space, Streams(4, 2), dtype=dtype)
+    action, arrived, info = sampler.arrive(x, streams)
+    state = sampler.init(x)
+    torch.testing.assert_close(action.to(state.action.dtype), state.action, rtol=1e-5, atol=1e-4)
+    stepped, expected = sampler.step(state, other)
+    assert_same(arrived, stepped)
+    assert torch.equal(info.acceptance, expected.acceptance)
+    assert torch.equal(streams.get_state(), other.get_state())
 
 
 @pytest.mark.parametrize("name", ["hmc", *sampler_cases.LOCAL])

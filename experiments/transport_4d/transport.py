@@ -1,0 +1,328 @@
+"""Transport between couplings of SU(3) in four dimensions: the variance of log w and the time of a stage.
+
+    python experiments/transport_4d/transport.py ROW ... --out experiments/transport_4d/expected.json
+    python experiments/transport_4d/transport.py --ess ROW ... --out experiments/transport_4d/expected_ess.json
+    python experiments/transport_4d/transport.py --table
+
+The first command fits, anneals, times and writes what it finds. The second takes its coefficients, and compares ESS,
+log Z and the plaquette of many paths with heat bath. The third writes the table of README.md from all of it. A protocol
+is what a stage does: the operators of its step, and its sweeps of heat bath and of over-relaxation.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lattice_flows import SU, GaugeField
+from lattice_flows.actions import Wilson
+from lattice_flows.layers import MidpointStep
+from lattice_flows.observables import standard_observables
+from lattice_flows.operators import production
+from lattice_flows.reports.words import bracketed
+from lattice_flows.sampling import (
+    Annealing,
+    Cycle,
+    HeatBath,
+    OverRelaxation,
+    Streams,
+    log_z_ratio,
+    start,
+    weighted_mean,
+)
+from lattice_flows.statistics import estimate, estimate_ess
+from lattice_flows.training.transport import transport_fit
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from tables import write_table  # noqa: E402
+
+THERMAL, APART, ROUNDS = 200, 20, 4
+FIT_STAGES, SHORT, LONG = 64, 4, 28
+PATHS = 4096
+
+
+class Protocol(NamedTuple):
+    """The operators of a stage, and its sweeps of over-relaxation behind one of heat bath."""
+
+    operators: int
+    over_relaxations: int
+    stages: tuple[int, ...] = (8, 16, 32)
+
+    def sampler(self, action):
+        """The updates of a stage."""
+        heat_bath, over_relaxation = HeatBath(action), OverRelaxation(action)
+        return Cycle([heat_bath, (over_relaxation, self.over_relaxations)]) if self.over_relaxations else heat_bath
+
+
+PLAIN = (8, 16, 32, 64)
+PROTOCOLS = {
+    "heat bath": Protocol(0, 0, PLAIN),
+    "heat bath, 2 OR": Protocol(0, 2),
+    "plaquette, 2 OR": Protocol(1, 2),
+    "plaquette + Q', 2 OR": Protocol(2, 2),
+    "plaquette + Q', 4 OR": Protocol(2, 4),
+    "plaquette + Q', 8 OR": Protocol(2, 8),
+}
+
+
+class Fitted(NamedTuple):
+    """The coefficients of a fit, for one unit of beta."""
+
+    coefficients: torch.Tensor
+
+
+class Row(NamedTuple):
+    """A lattice, two couplings, the number of paths for each variance, and that of chains that are run together."""
+
+    extent: int
+    begin: float
+    end: float
+    paths: int
+    chains: int = 32
+    protocols: tuple[str, ...] = ("heat bath", "plaquette, 2 OR", "plaquette + Q', 2 OR", "plaquette + Q', 4 OR")
+
+    @property
+    def name(self):
+        return f"{self.extent}^4, {self.begin} -> {self.end}"
+
+
+ROWS = {
+    "6": Row(6, 6.02, 6.178, 768, 64, tuple(PROTOCOLS)),
+    "8": Row(8, 6.02, 6.178, 256),
+    "6.5": Row(6, 6.0, 6.5, 512),
+    "4": Row(4, 6.02, 6.178, 1024),
+}
+
+
+def thermalised(action, streams):
+    """Chains that forgot their beginning."""
+    cycle = Protocol(0, 2).sampler(action)
+    state = cycle.init(start(action.space, streams, dtype=torch.float32))
+    for _ in range(THERMAL):
+        state, _ = cycle.step(state, streams)
+    return state.x
+
+
+def fits(protocol, action, betas, chains):
+    """Fits at the ends of a path, for one unit of beta."""
+    operators, found = production(SU(3), 4)[: protocol.operators], []
+    unit = (betas[1] - betas[0]) / 16
+    for beta, x in zip(betas, chains, strict=True):
+        there = action.at(beta)
+        streams = Streams(3, len(x)).branch("fit", protocol.operators, protocol.over_relaxations)
+        fit = transport_fit(operators, protocol.sampler(there), there.at(beta + unit), x, streams, stages=FIT_STAGES)
+        found.append(fit._replace(coefficients=fit.coefficients / unit, variance=fit.variance / unit**2))
+    return found
+
+
+def annealing(protocol, action, betas, found, n):
+    """That of n stages, with coefficients between those of the ends."""
+    steps, layers = np.linspace(*betas, n + 1), []
+    for k in range(n):
+        share, size = (k + 0.5) / n, steps[1] - steps[0]
+        rate = (1 - share) * found[0].coefficients + share * found[1].coefficients
+        layers.append(MidpointStep(action.space, production(SU(3), 4)[: len(rate)], size * rate) if len(rate) else None)
+    schedule = [protocol.sampler(action.at(float(beta))) for beta in steps[1:]]
+    return Annealing(schedule, start=action.at(betas[0]), layers=layers)
+
+
+def starts(action, x, paths):
+    """Batches of chains, far apart along each chain."""
+    streams, cycle = Streams(4, len(x)), Protocol(0, 1).sampler(action)
+    state = cycle.init(x)
+    for _ in range(paths // len(x)):
+        for _ in range(APART):
+            state, _ = cycle.step(state, streams)
+        yield state.x
+
+
+def variance(log_w):
+    """The variance with its error."""
+    d = log_w - log_w.mean()
+    return [float(d.var()), float((((d**4).mean() - (d**2).mean() ** 2) / len(d)).sqrt())]
+
+
+def nanoseconds(annealings, x):
+    """The process time of a link and stage of each protocol: of long paths less short ones, the least, all in turn."""
+    least = {name: [np.inf, np.inf] for name in annealings}
+    for k in range(ROUNDS):
+        for name, pair in annealings.items():
+            for which, own in enumerate(pair):
+                began = time.process_time()
+                own.run(x, Streams(5 + k, len(x)))
+                least[name][which] = min(least[name][which], time.process_time() - began)
+    return {
+        name: 1e9 * (long - short) / (x.shape[:6].numel() * (LONG - SHORT)) for name, (short, long) in least.items()
+    }
+
+
+def run(row, write):
+    """All protocols of a row; what is found is written again and again."""
+    began, betas = time.process_time(), (row.begin, row.end)
+    action = Wilson(GaugeField(SU(3), (row.extent,) * 4), row.begin)
+    chains = [thermalised(action.at(beta), Streams(2, row.chains).branch("at", k)) for k, beta in enumerate(betas)]
+    claim, maps, timed = {"paths": row.paths, "protocols": {}}, {}, {}
+    for name in row.protocols:
+        protocol = PROTOCOLS[name]
+        found = fits(protocol, action, betas, chains)
+        maps[name] = {n: annealing(protocol, action, betas, found, n) for n in protocol.stages}
+        timed[name] = [annealing(protocol, action, betas, found, n) for n in (SHORT, LONG)]
+        distance = (row.end - row.begin) ** 2
+        claim["protocols"][name] = {
+            "coefficients": [fit.coefficients.tolist() for fit in found],
+            "left": [fit.left for fit in found],
+            "tau_int": [fit.tau_int for fit in found],
+            "predicted": distance * sum(2 * fit.work for fit in found) / 2,  # var(log w) x n
+        }
+        print(name, claim["protocols"][name], flush=True)
+    claim["nanoseconds"] = nanoseconds(timed, chains[0][:16])
+    print(claim["nanoseconds"], flush=True)
+    log_w = {name: {n: [] for n in own} for name, own in maps.items()}
+    for k, x in enumerate(starts(action, chains[0], row.paths)):
+        for p, (name, own) in enumerate(maps.items()):
+            for n, one in own.items():
+                log_w[name][n].append(one.run(x, Streams(6, len(x)).branch(k, p, n)).log_w)
+                variances = {str(m): variance(torch.cat(found)) for m, found in log_w[name].items() if found}
+                claim["protocols"][name]["variances"] = variances
+        claim["paths"], claim["cpu_minutes"] = len(x) * (k + 1), round((time.process_time() - began) / 60, 1)
+        write(claim)
+
+
+def many_paths(row, claim, n=16, name="plaquette + Q', 2 OR", nodes=3, cycles=500, chains=64):
+    """ESS of many paths in double precision, and log Z and the plaquette beside those of heat bath."""
+    began, protocol, betas = time.process_time(), PROTOCOLS[name], (row.begin, row.end)
+    action, double = Wilson(GaugeField(SU(3), (row.extent,) * 4), row.begin), torch.complex128
+    found = [Fitted(torch.tensor(own, dtype=torch.float64)) for own in claim["protocols"][name]["coefficients"]]
+    path, plaquette = annealing(protocol, action, betas, found, n), standard_observables(action.space)["plaquette"]
+    x, ends, values, log_w = thermalised(action, Streams(7, chains)), [], [], []
+    for k, begin in enumerate(starts(action, x, PATHS)):
+        end = path.run(begin.to(double), Streams(8, chains).branch(k))
+        log_w.append(end.log_w), values.append(plaquette(end.x))
+    log_w, values = torch.cat(log_w), torch.cat(values)
+    share, log_z, mean = estimate_ess(log_w), log_z_ratio(log_w), weighted_mean(values, log_w)
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    total, error = 0.0, 0.0
+    for k, (place, weight) in enumerate(zip(places, weights, strict=True)):
+        there = action.at(row.begin + (row.end - row.begin) * (1 + place) / 2)
+        series = actions_of(there, Streams(9, chains).branch("node", k), cycles)
+        own, part = estimate(-series / there.beta), (row.end - row.begin) * weight / 2
+        total, error = total + part * own.value, float(np.hypot(error, part * own.error))
+    target = action.at(row.end)
+    ends = estimate(-actions_of(target, Streams(9, chains).branch("end"), cycles) / target.beta)
+    per_plaquette = 1 / (6 * action.space.volume)
+    return {
+        "protocol": name, "stages": n, "paths": len(log_w), "log_w_variance": float(log_w.var()),
+        "ess": share.value, "ess_error": share.error, "log_z": log_z[0].item(), "log_z_error": log_z[1].item(),
+        "log_z_integrated": total, "log_z_integrated_error": error,
+        "plaquette": mean[0].item(), "plaquette_error": mean[1].item(),
+        "plaquette_heat_bath": ends.value * per_plaquette, "plaquette_heat_bath_error": ends.error * per_plaquette,
+        "cpu_minutes": round((time.process_time() - began) / 60, 1),
+    }  # fmt: skip
+
+
+def actions_of(action, streams, cycles):
+    """The action along chains of heat bath and over-relaxation, `(chains, cycles)`."""
+    cycle, series = Protocol(0, 2).sampler(action), []
+    state = cycle.init(thermalised(action, streams.branch("hot")))
+    for _ in range(cycles):
+        state, _ = cycle.step(state, streams)
+        series.append(state.action.double())
+    return torch.stack(series, 1).numpy()
+
+
+def at_equal_variance(own, other, n=16):
+    """How many times as many stages `other` needs for the variance of n stages of `own`, with its error."""
+    value, error = own["variances"][str(n)]
+    stages = np.array([int(m) for m in other["variances"]])
+    var, errors = np.array(list(other["variances"].values())).T
+    wanted = np.interp(-np.log(value), -np.log(var), np.log(stages), left=np.nan, right=np.nan)
+    if not np.isfinite(wanted):  # beyond what was measured the variance falls as one over the number of stages
+        wanted = np.log(stages[-1] * var[-1] / value)
+    near = np.argmin(abs(np.log(stages) - wanted))
+    ratio = float(np.exp(wanted) / n)
+    return ratio, ratio * float(np.hypot(error / value, errors[near] / var[near]))
+
+
+def gains(claim):
+    """For each protocol: gain in stages and in time over heat bath alone, with errors."""
+    plain, ns = claim["protocols"]["heat bath"], claim["nanoseconds"]
+    found = {}
+    for name, own in claim["protocols"].items():
+        ratio, error = at_equal_variance(own, plain)
+        cost = ns[name] / ns["heat bath"]
+        found[name] = {"stages": [ratio, error], "time": [ratio / cost, error / cost]}
+    return found
+
+
+def products(own):
+    """var(log w) x n of a protocol, its mean over n >= 16, with its error."""
+    kept = [(int(n) * value, int(n) * error) for n, (value, error) in own["variances"].items() if int(n) >= 16]
+    values, errors = np.array(kept).T
+    weights = (values / errors) ** 2
+    return float((weights @ values) / weights.sum()), float((values**2 * weights).sum() ** 0.5 / weights.sum())
+
+
+def table(found):
+    """The rows of the README."""
+    head = ["", "var(log w) x n", "predicted", "ns a link and stage", "in stages", "in time", "CPU min"]
+    lines = [head, ["---"] * len(head)]
+    for row, claim in found.items():
+        lines.append([f"**{row}**", *[""] * 5, f"{claim['cpu_minutes']:.0f}"])
+        for name, gain in gains(claim).items():
+            own, ns = claim["protocols"][name], f"{claim['nanoseconds'][name]:.0f}"
+            ratios = [bracketed(*gain[kind]) for kind in ("stages", "time")]
+            lines.append([name, bracketed(*products(own)), f"{own['predicted']:.3g}", ns, *ratios, ""])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def table_of_ess(found):
+    """Those of many paths."""
+    head = ["", "paths", "n", "var(log w)", "ESS", "log Z / Z_0", "integrated", "plaquette", "heat bath", "CPU min"]
+    lines = [head, ["---"] * len(head)]
+    for row, own in found.items():
+        pairs = ("ess", "log_z", "log_z_integrated", "plaquette", "plaquette_heat_bath")
+        numbers = [bracketed(own[name], own[f"{name}_error"]) for name in pairs]
+        first = [f"{row}, {own['protocol']}", f"{own['paths']}", f"{own['stages']}", f"{own['log_w_variance']:.2f}"]
+        lines.append([*first, *numbers, f"{own['cpu_minutes']:.0f}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def read(name):
+    """What a file of this folder holds."""
+    return json.loads((HERE / name).read_text(encoding="utf-8"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", choices=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--ess", action="store_true", help="many paths with the coefficients of expected.json")
+    parser.add_argument("--table", action="store_true", help="write what the two files hold to README.md")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.table:
+        write_table(HERE, f"{table(read('expected.json'))}\n\n{table_of_ess(read('expected_ess.json'))}\n")
+    for row in (ROWS[name] for name in arguments.rows):
+
+        def write(claim, row=row):
+            if arguments.out is not None:
+                claims = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+                arguments.out.write_text(json.dumps(claims | {row.name: claim}, indent=2) + "\n", encoding="utf-8")
+
+        if arguments.ess:
+            claim = many_paths(row, read("expected.json")[row.name])
+            print(claim)
+            write(claim)
+        else:
+            run(row, write)
+
+
+if __name__ == "__main__":
+    main()
