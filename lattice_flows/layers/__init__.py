@@ -8,10 +8,12 @@ from lattice_flows.layers.context import ConvContext, PeriodicConv, frozen_featu
 from lattice_flows.layers.coupling import GaugeCoupling, LinkCoupling
 from lattice_flows.layers.gradient_flow import GradientFlow
 from lattice_flows.layers.partition import LinkPartition
+from lattice_flows.layers.stout import StoutCoupling
 
 __all__ = [
     "AffineCoupling", "ConjugationMap", "ConvContext", "FreeField", "GaugeCoupling", "GradientFlow",
-    "LinkCoupling", "LinkPartition", "PeriodicConv", "SpectralMap", "Transform", "frozen_features", "n_frozen_features",
+    "LinkCoupling", "LinkPartition", "PeriodicConv", "SpectralMap", "StoutCoupling", "Transform", "frozen_features",
+    "n_frozen_features",
 ]  # fmt: skip
 
 __getattr__ = moved(
