@@ -39,7 +39,7 @@ class StoutCoupling(Transform):
     Args:
         space: of the links.
         mu: their direction.
-        colour: one of `space.lattice.colours(mu)`: 0 or 1 where all extents but that along mu are even.
+        colour: one of `space.lattice.colours(mu)`, 0 ... `n_colours(mu)` - 1.
         rho: the value of all rho_nu at first.
         dtype: of the parameters.
 
@@ -64,17 +64,15 @@ class StoutCoupling(Transform):
     c: nn.Parameter
     """`(dim - 1,)`, for the directions nu != mu in order."""
 
-    def __init__(
-        self, space: GaugeField, mu: int, colour: int, *, rho: float = 0.0, dtype: torch.dtype | None = None
-    ):
+    def __init__(self, space: GaugeField, mu: int, colour: int, *, rho: float = 0.0, dtype: torch.dtype | None = None):
         super().__init__()
         self.space, self.mu, self.colour = gauge_field(space), mu, colour
         lattice, planes = self.space.lattice, self.space.dim - 1
-        colours = [int(lattice.colours(nu).max()) + 1 for nu in range(lattice.dim)]
+        colours = [lattice.n_colours(nu) for nu in range(lattice.dim)]
         if mu not in range(lattice.dim) or colour not in range(colours[mu]):
             raise InvalidInput(
-                f"links of {lattice} have directions 0 ... {planes} with {colours} colours, got mu = {mu} and colour = "
-                f"{colour}"
+                f"links on {lattice} have directions 0 ... {planes} of {colours} colours, got mu = {mu!r} and colour = "
+                f"{colour!r}"
             )
         self._cell = sum(colours[:mu]) + colour
         if not 2 * planes * abs(rho) < BOUND:
