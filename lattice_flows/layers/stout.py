@@ -56,9 +56,8 @@ class StoutCoupling(Transform):
         >>> layer = StoutCoupling(space, mu=0, colour=1, rho=0.1)
         >>> links = space.prior(100, torch.Generator().manual_seed(0))
         >>> moved, logdet = layer(links)
-        >>> before, after = (average_plaquette(space)(x).mean().item() for x in (links, moved))
-        >>> print(f"{before:.2f} {after:.2f}")
-        0.00 0.03
+        >>> print(f"{average_plaquette(space)(moved).mean().item():.2f}")
+        0.03
     """
 
     c: nn.Parameter
