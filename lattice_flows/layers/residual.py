@@ -159,14 +159,15 @@ def phi(m: Tensor, norm: float) -> Tensor:
     The terms are summed three at a time (M. S. Paterson and L. J. Stockmeyer, SIAM J. Comput. 2 (1973) 60), until the
     rest, norm^k / (k + 1)!, vanishes in the precision of m.
     """
-    eye = torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)
     terms = 3
     while norm**terms / math.factorial(terms + 1) > torch.finfo(m.dtype).eps / 4:
         terms += 3
     square = m @ m
-    cube = square @ m
-    total = torch.zeros_like(m)
+    cube, total = square @ m, None
     for k in range(terms - 3, -1, -3):
         c = [1 / math.factorial(k + i + 1) for i in range(3)]
-        total = c[0] * eye + c[1] * m + c[2] * square + (cube @ total if k < terms - 3 else 0)
+        part = (c[2] * square).add_(m, alpha=c[1])
+        part.diagonal(dim1=-2, dim2=-1).add_(c[0])
+        total = part if total is None else part.add_(cube @ total)
+    assert total is not None
     return total
