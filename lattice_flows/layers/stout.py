@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lattice_flows.actions.local import Cell, link_cells
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
-from lattice_flows.kernels import link_products
+from lattice_flows.kernels import link_products, link_stout
+from lattice_flows.kernels.link_stout import available
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.base import Transform
@@ -87,20 +88,34 @@ class StoutCoupling(Transform):
         return self.c * (torch.tanh(s) / s)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._move(x, Residual.forward)
+        derivable = torch.is_grad_enabled() and (x.requires_grad or self.c.requires_grad)
+        return self._move(x, self._derivable(Residual.forward) if derivable or not available(x) else self._compiled)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self._move(y, Residual.inverse)
+        return self._move(y, self._derivable(Residual.inverse))
 
-    def _move(self, links: Tensor, direction: Callable) -> tuple[Tensor, Tensor]:
-        group, axis = self.space.group, self.space.site_axis
-        cell = link_cells(self.space.lattice, links.device)[self._cell]
-        flat = self.space.flatten(self.space.check(links))
-        active, rho = flat.index_select(axis, cell.active), self.rho.to(links.real.dtype)
-        sums = (rho[:, None, None, None] * _staples(group.matrices(flat), cell)).sum(-4)
-        factor, logdet = direction(_Step(group, sums, 2 * rho.abs().sum().item()), active)
-        moved = group.compose(factor, active)
-        return flat.index_copy(axis, cell.active, moved).reshape(links.shape), logdet.sum(-1)
+    def _move(self, x: Tensor, step: Callable[[Tensor, Cell], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        cell = link_cells(self.space.lattice, x.device)[self._cell]
+        flat = self.space.flatten(self.space.check(x))
+        moved, logdet = step(flat, cell)
+        return flat.index_copy(self.space.site_axis, cell.active, moved).reshape(x.shape), logdet.sum(-1)
+
+    def _compiled(self, flat: Tensor, cell: Cell) -> tuple[Tensor, Tensor]:
+        """The active links after the step, and the log-determinant of each, without derivatives."""
+        weights = self.rho.double().repeat_interleave(2)  # one of each side
+        return link_stout(flat, cell.walks, cell.forward, cell.active, weights)
+
+    def _derivable(self, direction: Callable) -> Callable[[Tensor, Cell], tuple[Tensor, Tensor]]:
+        """The same with derivatives, in a direction of `Residual`."""
+        group = self.space.group
+
+        def step(flat: Tensor, cell: Cell) -> tuple[Tensor, Tensor]:
+            links, rho = flat.index_select(self.space.site_axis, cell.active), self.rho.to(flat.real.dtype)
+            sums = (rho[:, None, None, None] * _staples(group.matrices(flat), cell)).sum(-4)
+            factor, logdet = direction(_Step(group, sums, 2 * rho.abs().sum().item()), links)
+            return group.compose(factor, links), logdet
+
+        return step
 
     def extra_repr(self) -> str:
         return f"{self.space}, mu={self.mu}, colour={self.colour}"

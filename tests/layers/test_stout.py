@@ -67,6 +67,18 @@ def test_it_is_stout_smearing_of_some_links(space, generator):
         assert close[:, active.flatten()].all()
 
 
+@everywhere
+@pytest.mark.parametrize("dtype", cases.DTYPES, ids=cases.names(cases.DTYPES))
+def test_with_and_without_derivatives_it_is_the_same(space, dtype, generator):
+    links = space.prior(3, generator, dtype=dtype)
+    for size in (0.1, 0.999):
+        layer = coupling(space, generator, size, dtype)
+        derivable = layer(links)
+        assert derivable[1].requires_grad
+        with torch.no_grad():
+            torch.testing.assert_close(layer(links), derivable, atol=cases.TOLERANCE[dtype], rtol=0)
+
+
 @pytest.mark.parametrize("space", SMALL, ids=str)
 def test_logdet_is_that_of_finite_differences_of_the_whole_map(space, generator):
     x, h = space.prior(1, generator, dtype=torch.float64)[0], 1e-5
