@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,8 @@ class StoutCoupling(Transform):
                 f"{colour!r}"
             )
         self._cell = sum(colours[:mu]) + colour
+        # the kernel is for SU(N) alone
+        self._special = len(self.space.group.generators()) == self.space.group.n**2 - 1
         if not 2 * planes * abs(rho) < BOUND:
             raise InvalidInput(f"|rho| must be < {BOUND / (2 * planes):.4g} in {self.space.dim} dimensions, got {rho}")
         c = math.copysign(BOUND * math.atanh(2 * planes * abs(rho) / BOUND) / (2 * planes), rho)
@@ -89,10 +92,11 @@ class StoutCoupling(Transform):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         derivable = torch.is_grad_enabled() and (x.requires_grad or self.c.requires_grad)
-        return self._move(x, self._derivable(Residual.forward) if derivable or not available(x) else self._compiled)
+        compiled = self._special and not derivable and available(x)
+        return self._move(x, self._compiled if compiled else partial(self._derivable, Residual.forward))
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self._move(y, self._derivable(Residual.inverse))
+        return self._move(y, partial(self._derivable, Residual.inverse))
 
     def _move(self, x: Tensor, step: Callable[[Tensor, Cell], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         cell = link_cells(self.space.lattice, x.device)[self._cell]
@@ -105,17 +109,13 @@ class StoutCoupling(Transform):
         weights = self.rho.double().repeat_interleave(2)  # one of each side
         return link_stout(flat, cell.walks, cell.forward, cell.active, weights)
 
-    def _derivable(self, direction: Callable) -> Callable[[Tensor, Cell], tuple[Tensor, Tensor]]:
+    def _derivable(self, direction: Callable, flat: Tensor, cell: Cell) -> tuple[Tensor, Tensor]:
         """The same with derivatives, in a direction of `Residual`."""
         group = self.space.group
-
-        def step(flat: Tensor, cell: Cell) -> tuple[Tensor, Tensor]:
-            links, rho = flat.index_select(self.space.site_axis, cell.active), self.rho.to(flat.real.dtype)
-            sums = (rho[:, None, None, None] * _staples(group.matrices(flat), cell)).sum(-4)
-            factor, logdet = direction(_Step(group, sums, 2 * rho.abs().sum().item()), links)
-            return group.compose(factor, links), logdet
-
-        return step
+        links, rho = flat.index_select(self.space.site_axis, cell.active), self.rho.to(flat.real.dtype)
+        sums = (rho[:, None, None, None] * _staples(group.matrices(flat), cell)).sum(-4)
+        factor, logdet = direction(_Step(group, sums, 2 * rho.abs().sum().item()), links)
+        return group.compose(factor, links), logdet
 
     def extra_repr(self) -> str:
         return f"{self.space}, mu={self.mu}, colour={self.colour}"

@@ -67,6 +67,31 @@ def test_it_is_stout_smearing_of_some_links(space, generator):
         assert close[:, active.flatten()].all()
 
 
+class Rotations(SU):
+    """SO(3), whose algebra is a part of that of SU(3)."""
+
+    def haar(self, *shape, generator=None, dtype=None, device=None):
+        q, _ = torch.linalg.qr(torch.randn(*shape, 3, 3, generator=generator, dtype=dtype, device=device))
+        return (q * torch.linalg.det(q)[..., None, None]).to(self.element_dtype(dtype))  # any rotations will do
+
+    def project_algebra(self, m):
+        return super().project_algebra(m.real.to(m.dtype))
+
+    def generators(self, *, dtype=None, device=None):
+        return super().generators(dtype=dtype, device=device)[1:6:2]
+
+
+def test_another_group_of_matrices(generator):
+    """The kernel of SU(3) does not serve it."""
+    space = GaugeField(Rotations(3), (2, 3))
+    layer, links = coupling(space, generator), space.prior(2, generator, dtype=torch.float64)
+    with torch.no_grad():
+        assert_invertible(layer, links, space)
+        y, _ = layer(links)
+    assert y.imag.abs().max() < 1e-15
+    assert_logdet(layer, links[0], space)
+
+
 @everywhere
 @pytest.mark.parametrize("dtype", cases.DTYPES, ids=cases.names(cases.DTYPES))
 def test_with_and_without_derivatives_it_is_the_same(space, dtype, generator):
