@@ -39,7 +39,7 @@ def link_sums(links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
         >>> link_sums(links, tables, ((True, False), (True, False))).flatten()  # 2 (-3i) + 3i (5 - i)
         tensor([3.+9.j])
     """
-    flat = _flatten(links, tables, forward)
+    flat = flatten_along(links, tables, forward)
     sums = _link_sums(flat, tables, [step for walk in forward for step in walk])
     return sums.reshape(*links.shape[:-3], *sums.shape[1:])
 
@@ -61,17 +61,13 @@ def link_forces(links: Tensor, tables: Tensor, forward: Orientations, active: Te
         >>> link_forces(links.expand(2, 2, 2), index[None, None], ((False,),), index).abs().max()  # of U U^dagger
         tensor(0.)
     """
-    flat = _flatten(links, tables, forward)
-    if active.dtype != torch.int64 or active.shape != tables.shape[-1:]:
-        raise InvalidInput(
-            f"the active links must be int64 ({tables.shape[-1]},), one index for every end in the tables, "
-            f"got {active.dtype} {tuple(active.shape)}"
-        )
+    flat = flatten_along(links, tables, forward)
+    check_active(active, tables)
     forces = _link_forces(flat, tables, [step for walk in forward for step in walk], active)
     return forces.reshape(*links.shape[:-3], *forces.shape[1:])
 
 
-def _flatten(links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
+def flatten_along(links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
     """The links with one batch axis, if all fit each other."""
     fits = tables.dtype == torch.int64 and tables.ndim == 3 and min(tables.shape[:2]) >= 1
     if not fits or [len(walk) for walk in forward] != [tables.shape[1]] * tables.shape[0]:
@@ -80,6 +76,15 @@ def _flatten(links: Tensor, tables: Tensor, forward: Orientations) -> Tensor:
             f"step of each walk, got {tables.dtype} {tuple(tables.shape)} and {[len(walk) for walk in forward]}"
         )
     return flatten(links)
+
+
+def check_active(active: Tensor, tables: Tensor) -> None:
+    """Raises InvalidInput where there is not an index of a link for every end of walks."""
+    if active.dtype != torch.int64 or active.shape != tables.shape[-1:]:
+        raise InvalidInput(
+            f"the active links must be int64 ({tables.shape[-1]},), one index for every end in the tables, "
+            f"got {active.dtype} {tuple(active.shape)}"
+        )
 
 
 def _shapes(links, tables, *_):

@@ -141,6 +141,7 @@ ARCHITECTURES = Registry(
         "hierarchical": "planar.hierarchical:HIERARCHICAL",
         "affine": "flows.coupling_flows:AFFINE",
         "gradient": "training.gradient_stages:GRADIENT",
+        "stout": "flows.stout_flows:STOUT",
     },
     "lattice_flows.architectures",
 )

@@ -5,8 +5,9 @@ from lattice_flows.flows.coupling_flows import affine, checkerboard, stripes
 from lattice_flows.flows.flow import Flow, Prior, Weighted
 from lattice_flows.flows.gradient_flows import gradient
 from lattice_flows.flows.recipe import Recipe
+from lattice_flows.flows.stout_flows import stout
 
-__all__ = ["Flow", "Prior", "Recipe", "Weighted", "affine", "checkerboard", "gradient", "stripes"]
+__all__ = ["Flow", "Prior", "Recipe", "Weighted", "affine", "checkerboard", "gradient", "stout", "stripes"]
 
 __getattr__ = moved(
     __name__,

@@ -146,7 +146,7 @@ def affine(
         Flow: scalar field on 6x6, 9 layers (FreeField, AffineCoupling), 3,854 parameters
     """
     lattice = Lattice(lattice)
-    colours = int(lattice.colours().max()) + 1
+    colours = lattice.n_colours()
     same = functools.partial(affine, layers=layers, hidden=hidden, kernel_size=kernel_size, seed=0)
     couplings = _stack(lambda k: AffineCoupling(lattice, k % colours, hidden, kernel_size), layers, seed)
     rebuild = functools.partial(_on_same_colours, same, colours)
@@ -155,7 +155,7 @@ def affine(
 
 def _on_same_colours(same, colours: int, lattice: Lattice) -> Flow:
     """The flow on another lattice, whose layers move as many colours."""
-    if int(lattice.colours().max()) + 1 != colours:
+    if lattice.n_colours() != colours:
         raise InvalidInput(
             f"a flow whose couplings move {colours} colours in turn does not fit {lattice}: a lattice has 2 colours "
             "where all extents are even, else 3; train on this lattice"

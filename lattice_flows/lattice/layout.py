@@ -115,5 +115,14 @@ class Lattice:
         waves = torch.stack([self.wave(nu, reach) for nu in range(self.dim) if nu != mu])
         return waves.sum(0) % (waves.max() + 1)
 
+    def n_colours(self, mu: int | None = None) -> int:
+        """The number of `colours`: 2 where all extents but that along mu are even, else 3.
+
+        Example:
+            >>> Lattice((2, 4)).n_colours(), Lattice((3, 2)).n_colours(mu=1)
+            (2, 3)
+        """
+        return int(self.colours(mu).max()) + 1
+
     def __str__(self) -> str:
         return "x".join(map(str, self.extents))

@@ -9,10 +9,12 @@ from lattice_flows.layers.coupling import GaugeCoupling, LinkCoupling
 from lattice_flows.layers.gradient_flow import GradientFlow
 from lattice_flows.layers.midpoint import MidpointStep
 from lattice_flows.layers.partition import LinkPartition
+from lattice_flows.layers.stout import StoutCoupling
 
 __all__ = [
     "AffineCoupling", "ConjugationMap", "ConvContext", "FreeField", "GaugeCoupling", "GradientFlow",
-    "LinkCoupling", "LinkPartition", "MidpointStep", "PeriodicConv", "SpectralMap", "Transform", "frozen_features",
+    "LinkCoupling", "LinkPartition", "MidpointStep", "PeriodicConv", "SpectralMap", "StoutCoupling", "Transform",
+    "frozen_features",
     "n_frozen_features",
 ]  # fmt: skip
 

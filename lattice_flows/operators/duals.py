@@ -1,6 +1,6 @@
 """Fields of matrices with their derivatives along a tangent field of the links: forward differentiation by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,20 +10,32 @@ from lattice_flows.kernels import link_products, link_sums
 from lattice_flows.lattice.space import GaugeField
 
 
-class Dual(NamedTuple):
-    """Matrices at n places, and their derivatives.
+class Dual(tuple[Tensor, ...]):
+    """Matrices at n places and, where they are wanted, their derivatives.
 
     Shapes: both `(*batch, n, N, N)`, complex for every group.
     """
 
-    value: Tensor
-    slope: Tensor
+    __slots__ = ()
+
+    def __new__(cls, *parts: Tensor) -> "Dual":
+        return super().__new__(cls, parts)
+
+    @property
+    def value(self) -> Tensor:
+        """The matrices."""
+        return self[0]
+
+    @property
+    def slope(self) -> Tensor:
+        """Their derivatives."""
+        return self[1]
 
     def __add__(self, other: "Dual") -> "Dual":  # type: ignore[override]
-        return Dual(self.value + other.value, self.slope + other.slope)
+        return Dual(*(a + b for a, b in zip(self, other, strict=True)))
 
     def __matmul__(self, other: "Dual") -> "Dual":
-        return Dual(self.value @ other.value, self.slope @ other.value + self.value @ other.slope)
+        return _product(torch.matmul, self, other)
 
     def adjoint(self) -> "Dual":
         """The adjoint matrices."""
@@ -36,32 +48,48 @@ class Dual(NamedTuple):
     def overlap(self, other: "Dual", last: int) -> "Dual":
         """The sums of Re tr A B^dagger over places x = ... + t, in float64, for each t = 0 ... last - 1.
 
-        Shapes: both parts of the result `(*batch, last)`.
+        Shapes: all parts of the result `(*batch, last)`.
         """
-        (one, change), (two, other_change) = ([_real(own, last) for own in x] for x in (self, other))
-        return Dual(_dot(one, two), _dot(one, other_change) + _dot(change, two))
+        return _product(_dot, *(Dual(*(_real(own, last) for own in x)) for x in (self, other)))
 
     def total(self, last: int) -> "Dual":
         """The same sums of the real parts of all matrix elements."""
         return Dual(*(_real(own, last)[..., ::2].sum(-3).sum(-1).double() for own in self))
 
 
-def of_links(space: GaugeField, links: Tensor, tangent: Tensor) -> Dual:
-    """Links U in flat order, with their derivatives X U along a tangent field X of the same shape."""
+def _product(function: Callable[[Tensor, Tensor], Tensor], one: Dual, two: Dual) -> Dual:
+    """A function that is linear in both arguments."""
+    value = function(one.value, two.value)
+    if len(one) == 1:
+        return Dual(value)
+    return Dual(value, function(one.slope, two.value) + function(one.value, two.slope))
+
+
+def of_links(space: GaugeField, links: Tensor, tangent: Tensor | None = None) -> Dual:
+    """Links U in flat order, with their derivatives X U along a tangent field X of the same shape, if one is given."""
     group = space.group
     value = group.matrices(space.flatten(space.check(links))).contiguous()
-    return Dual(value, group.algebra_matrices(space.flatten(tangent)) @ value)
+    return Dual(value) if tangent is None else Dual(value, group.algebra_matrices(space.flatten(tangent)) @ value)
 
 
-def stacked(*fields: Dual) -> Tensor:
-    """Several fields as one tensor `(*batch, 2 n, N, N)`: all values, then all derivatives."""
-    return torch.cat([*(own.value for own in fields), *(own.slope for own in fields)], -3)
+class Stack(NamedTuple):
+    """Several fields as one: all values, then all derivatives."""
+
+    matrices: Tensor
+    """`(*batch, parts * n, N, N)`."""
+    parts: int
 
 
-def gathered(stack: Tensor, places: Tensor) -> Dual:
+def stacked(*fields: Dual) -> Stack:
+    """Fields one after the other."""
+    parts = len(fields[0])
+    return Stack(torch.cat([own[part] for part in range(parts) for own in fields], -3), parts)
+
+
+def gathered(stack: Stack, places: Tensor) -> Dual:
     """The matrices of `stacked` fields at some places."""
-    values, slopes = (stack.index_select(-3, places + start) for start in (0, stack.shape[-3] // 2))
-    return Dual(values, slopes)
+    size = stack.matrices.shape[-3] // stack.parts
+    return Dual(*(stack.matrices.index_select(-3, places + part * size) for part in range(stack.parts)))
 
 
 class Walks(NamedTuple):
@@ -81,7 +109,7 @@ def walks(table: Tensor, forward: Sequence[bool], places: int) -> Walks:
     return Walks(table, derived, tuple(forward))
 
 
-def products(stack: Tensor, along: Walks) -> Dual:
+def products(stack: Stack, along: Walks) -> Dual:
     """The products of `stacked` fields along walks, as `link_products` makes them.
 
     Example:
@@ -92,13 +120,16 @@ def products(stack: Tensor, along: Walks) -> Dual:
         >>> products(stacked(links), along).slope.shape
         torch.Size([1, 3, 2, 2])
     """
-    steps = len(along.table)
-    if torch.is_grad_enabled() and stack.requires_grad:  # `link_sums` has no derivative
-        each = link_products(stack, along.derived.transpose(0, 1).flatten(1), along.forward)
+    matrices, steps = stack.matrices, len(along.table)
+    value = link_products(matrices, along.table, along.forward)
+    if stack.parts == 1:
+        return Dual(value)
+    if torch.is_grad_enabled() and matrices.requires_grad:  # `link_sums` has no derivative
+        each = link_products(matrices, along.derived.transpose(0, 1).flatten(1), along.forward)
         slope = each.unflatten(-3, (steps, -1)).sum(-4)
     else:
-        slope = link_sums(stack, along.derived, (along.forward,) * steps)
-    return Dual(link_products(stack, along.table, along.forward), slope)
+        slope = link_sums(matrices, along.derived, (along.forward,) * steps)
+    return Dual(value, slope)
 
 
 def _real(matrices: Tensor, last: int) -> Tensor:

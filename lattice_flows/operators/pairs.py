@@ -17,7 +17,7 @@ from lattice_flows.lattice.layout import Lattice
 from lattice_flows.lattice.paths import lay, rectangle
 from lattice_flows.lattice.space import GaugeField
 from lattice_flows.operators.duals import Dual, Walks, gathered, of_links, products, stacked, walks
-from lattice_flows.operators.products import next_to_leading
+from lattice_flows.operators.products import laplacian_matrix, next_to_leading
 from lattice_flows.operators.twisted import twisted_sum
 
 SQUARES = ("plaquette", "tr PP", "tr P tr P*", "tr P squared")
@@ -45,12 +45,8 @@ class NextToLeading:
 
     def __init__(self, group: Group, dim: int):
         self.operators = next_to_leading(group, dim)
-        classes = {operator.monomial: i for i, operator in enumerate(self.operators)}
-        classes[()] = len(classes)
-        self._laplacian = torch.zeros(len(classes), len(self.operators), dtype=torch.float64)
-        for i, operator in enumerate(self.operators):
-            for monomial, coefficient in operator.derivative.items():
-                self._laplacian[classes[monomial], i] = float(coefficient)
+        sums = tuple((operator,) for operator in self.operators)
+        self._laplacian, self._constant = map(torch.from_numpy, laplacian_matrix(sums))
 
     def derivatives(self, links: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """The Laplacians of all operators, and their derivatives inner(X, force) along a tangent field X.
@@ -67,8 +63,8 @@ class NextToLeading:
         if space.dim > 2:
             every["twisted"] = twisted_sum([(upper.matrices, lower.matrices) for upper, lower in sides], last)
         values, slopes = (torch.stack([every[one.name][part] for one in self.operators], -1) for part in (0, 1))
-        one = torch.full_like(values[..., :1], space.volume)
-        return torch.cat((values, one), -1) @ self._laplacian.to(values.device), slopes
+        matrix, constant = self._laplacian.to(values.device), self._constant.to(values.device)
+        return values @ matrix.T + constant * space.volume, slopes
 
 
 class Loops(NamedTuple):

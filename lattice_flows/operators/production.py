@@ -13,9 +13,8 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
 from lattice_flows.kernels.link_operators import OPERATORS, available, link_operators, link_steps
 from lattice_flows.lattice import GaugeField
-from lattice_flows.operators.algebra import ONE
 from lattice_flows.operators.pairs import NextToLeading
-from lattice_flows.operators.products import LoopProducts, next_to_leading
+from lattice_flows.operators.products import LoopProducts, laplacian_matrix, next_to_leading
 
 log = logging.getLogger(__name__)
 
@@ -225,26 +224,13 @@ def _sums(group: Group, dim: int) -> tuple[tuple[LoopProducts, ...], ...]:
     )
 
 
-@functools.cache
-def _laplacian(group: Group, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """M and b, by the algebra of loops, with Lap W_i = sum_j M_ij W_j + b_i V for the sums of the kernel."""
-    matrix, constant = np.zeros((OPERATORS, OPERATORS)), np.zeros(OPERATORS)
-    sums = _sums(group, dim)
-    for row, own in enumerate(sums):
-        for column, other in enumerate(sums):
-            for target in other:  # the same for each of them, or the sums were not closed
-                matrix[row, column] = sum(operator.derivative.get(target.monomial, 0) for operator in own)
-        constant[row] = sum(operator.derivative.get(ONE, 0) for operator in own)
-    return matrix, constant
-
-
 @functools.lru_cache(maxsize=64)
 def _table(operators: tuple[WeightedSum, ...], device: torch.device) -> tuple[Group, int, bool, Tensor, Tensor, Tensor]:
     """The group, the dimension, whether all are plaquettes; the operators and their Laplacians by the kernel's sums."""
     if len({(operator.group, operator.dim) for operator in operators}) != 1:
         raise InvalidInput(f"a vector field needs operators of one group and dimension, got {list(operators)}")
     first, leading = operators[0], all(operator.leading for operator in operators)
-    matrix, constant = _laplacian(first.group, first.dim)
+    matrix, constant = laplacian_matrix(_sums(first.group, first.dim))
     mix, used = np.stack([operator.weights for operator in operators]), slice(1 if leading else OPERATORS)
     tables = mix[:, used], (mix @ matrix)[:, used], mix @ constant
     own, change, volume = (torch.tensor(table, device=device) for table in tables)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,17 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
 from lattice_flows.lattice.paths import path_product, rectangle
 from lattice_flows.lattice.space import GaugeField
-from lattice_flows.operators.algebra import Loop, LoopAlgebra, Monomial, conjugate, loop_along, path_of, shortened, span
+from lattice_flows.operators.algebra import (
+    ONE,
+    Loop,
+    LoopAlgebra,
+    Monomial,
+    conjugate,
+    loop_along,
+    path_of,
+    shortened,
+    span,
+)
 from lattice_flows.operators.base import autograd_force
 
 
@@ -98,6 +109,27 @@ class LoopProducts:
         space = GaugeField(self.group, sites)
         space.check(links)
         return space
+
+
+@functools.cache
+def laplacian_matrix(sums: tuple[tuple[LoopProducts, ...], ...]) -> tuple[np.ndarray, np.ndarray]:
+    """M and b, by the algebra of loops, with Lap W_i = sum_j M_ij W_j + b_i V for sums W_i of operators.
+
+    Shapes: `(n, n)` and `(n,)`, float64; an empty sum has zeros.
+
+    Example:
+        >>> from lattice_flows import SU
+        >>> plaquette = next_to_leading(SU(3), 4)[0]
+        >>> laplacian_matrix(((plaquette,),))
+        (array([[-5.33333333]]), array([0.]))
+    """
+    matrix, constant = np.zeros((len(sums), len(sums))), np.zeros(len(sums))
+    for row, own in enumerate(sums):
+        for column, other in enumerate(sums):
+            for target in other:  # the same for each of them, or the sums were not closed
+                matrix[row, column] = sum(operator.derivative.get(target.monomial, 0) for operator in own)
+        constant[row] = sum(operator.derivative.get(ONE, 0) for operator in own)
+    return matrix, constant
 
 
 @functools.cache

@@ -94,7 +94,7 @@ class SliceOperators:
 
     def potential(self, links: Tensor) -> Tensor:
         """W_i(t) `(*batch, T, n_operators)`, float64, which autograd differentiates."""
-        sums = self._sums(links, torch.zeros_like(links))
+        sums = self._sums(links)
         return self._assembled(lambda part: sums[part.kind].value)
 
     def field(self, links: Tensor, coefficients: Tensor, colour: int) -> Tensor:
@@ -161,13 +161,13 @@ class SliceOperators:
         planes = math.comb(self.space.dim - 1, 2) if part.kind == "space" else self.space.dim - 1
         return planes * self.space.volume // self.space.lattice.extents[-1]
 
-    def _sums(self, links: Tensor, tangent: Tensor) -> dict[str, Dual]:
-        """The four products of each kind, summed over space: `(*batch, T, 4)`."""
+    def _sums(self, links: Tensor, tangent: Tensor | None = None) -> dict[str, Dual]:
+        """The four products of each kind, summed over space: `(*batch, T, 4)`; derivatives, if a tangent is given."""
         sums: dict[str, Dual] = {}
         last = self.space.lattice.extents[-1]
         for mu, (upper, lower) in enumerate(plaquettes_of(self.space, of_links(self.space, links, tangent))):
             for kind, products in _kinds(mu, self.space.dim - 1, upper, lower, last):
-                own = Dual(*(torch.stack([one[k].sum(-2) for one in products], -1) for k in (0, 1)))
+                own = Dual(*(torch.stack([one.sum(-2) for one in part], -1) for part in zip(*products, strict=True)))
                 sums[kind] = sums[kind] + own if kind in sums else own
         return sums
 

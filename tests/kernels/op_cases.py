@@ -67,6 +67,9 @@ UNDERIVABLE = {
     "link_forces": lambda w: kernels.link_forces(w, TABLE[None].to(w.device), ((True, False),), TABLE[0].to(w.device)),
     "link_operators": lambda w: kernels.link_operators(*field(w)[:2], parameters(w, 1, 8).double()),
     "link_steps": lambda w: kernels.link_steps(*field(w)[:2], *(parameters(w, 1, n).double() / 9 for n in (1, 8))),
+    "link_stout": lambda w: kernels.link_stout(
+        w, TABLE[None].to(w.device), ((True, False),), TABLE[0].to(w.device), parameters(w, 1).abs().double() / 2
+    ),
     "link_sums": lambda w: kernels.link_sums(w, TABLE[None].to(w.device), ((True, False),)),
     "link_sweeps": lambda w: kernels.link_sweeps(*field(w), [OVER_RELAXATION], *streams(w)),
     "link_trajectories": lambda w: kernels.link_trajectories(*field(w), [0.1, 0.1], 0.2, *streams(w)),
