@@ -10,7 +10,7 @@ from lattice_flows import SU, U1, GaugeField
 from lattice_flows.actions import Wilson
 from lattice_flows.config.registry import SAMPLERS
 from lattice_flows.errors import InvalidInput
-from lattice_flows.sampling import Cycle, HeatBath, OverRelaxation, Streams, start
+from lattice_flows.sampling import Annealing, Cycle, HeatBath, OverRelaxation, Streams, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.streams import keyed
 
@@ -145,11 +145,13 @@ def test_starts(theory):
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
 def test_every_entry_builds_a_sampler(name):
-    """From default settings, with a flow where it uses one; once more from its own tuned numbers."""
+    """From default settings, with a flow or an annealing where it uses one; once more from its own tuned numbers."""
     entry, action, streams = SAMPLERS[name], Wilson(GaugeField(U1(), (4, 4)), 1.0), Streams(0, 2)
-    context = Context(flow=cases.flow(U1(), (4, 4), layers=2)) if entry.uses_flow else Context()
+    flow = cases.flow(U1(), (4, 4), layers=2) if entry.uses_flow else None
+    context = Context(flow=flow, annealing=Annealing([HeatBath(action)]) if name == "annealing" else None)
     sampler = entry.build(action, entry.settings(), context)
-    state, info = sampler.step(sampler.init(start(action.space, streams)), streams)
+    begun = sampler.begin(streams) if name == "annealing" else sampler.init(start(action.space, streams))
+    state, info = sampler.step(begun, streams)
     assert info.acceptance.shape == (2,)
     assert entry.rejects or (info.acceptance == 1).all()
     assert entry.label
@@ -159,6 +161,9 @@ def test_every_entry_builds_a_sampler(name):
         assert again.tuned == tuned.tuned != {}
     if entry.uses_flow:
         with pytest.raises(InvalidInput, match="needs a trained flow"):
+            entry.build(action, entry.settings(), Context())
+    if name == "annealing":
+        with pytest.raises(InvalidInput, match="needs fitted layers"):
             entry.build(action, entry.settings(), Context())
 
 
