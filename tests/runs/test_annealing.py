@@ -76,8 +76,11 @@ def test_the_command_goes_on(folder, annealed, capsys):
     assert (after[:250] == before).all()
     assert (annealed / FITS).read_bytes() == fits
     assert "the chain was made with stages 4, not 5" in fails(capsys, *command[:-1], "5", "--out", str(annealed))
-    text = out(capsys, "compare", str(annealed), str(folder / "run"))
-    assert "annealing" in text
+    # the config of the folder says all
+    again = out(capsys, "anneal", str(annealed / "config.toml"), "--out", str(annealed))
+    assert again.splitlines()[:5] == table.splitlines()[:5]
+    assert "annealing" in out(capsys, "compare", str(annealed), str(folder / "run"))
+    assert "expected: ESS 0.9" in out(capsys, "show", str(annealed))
 
 
 def test_layers_are_taken_to_other_extents(folder, annealed, tmp_path, capsys):
@@ -129,7 +132,7 @@ def test_what_is_refused(folder, annealed, tmp_path, capsys):
         ("--from", str(tmp_path / "hot"), "action.beta=7"): "in this one the action at first is +",
         ("--from", str(tmp_path / "short"), "action.beta=3"): "this ensemble is short: ",
         ("--layers", "all"): "layers are none, plaquette, production, nlo, or the folder of an annealing, got all",
-        ("sampling.updates=['flow','heatbath']",): "updates between layers need no flow",
+        ("sampling.updates=['flow','heatbath']",): "updates between layers are such as heatbath, got",
         ("sampling.updates=['overrelaxation']",): "over-relaxation keeps the action",
         ("lattice.extents=[2,8]", "--layers", "nlo"): "layers of nlo need extents >= 3, got 2x8: take",
         ("-n", "4"): "errors need at least 5 paths, got 4",
