@@ -7,7 +7,7 @@ from lattice_flows.config import Config
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.models import build_action
-from lattice_flows.runs.folder import check_same_run
+from lattice_flows.runs.folder import CONFIG, check_same_run, load_run
 from lattice_flows.runs.sample import sample_run
 from lattice_flows.runs.stochastic import fitted, prediction, read_fits
 from lattice_flows.sampling.stochastic_flow import LAYERS, AnnealingSettings
@@ -76,6 +76,8 @@ def anneal_run(
         if n is not None and n < FEWEST:
             raise InvalidInput(f"errors need at least {FEWEST} paths, got {n}")
         check_same_run(folder, config)
+        if not anew and (folder / CONFIG).exists() and load_run(folder).sampling.names != ("annealing",):
+            raise InvalidInput(f"{folder} holds a run of other updates: take another --out, or keep its chain by --new")
         fits = fitted(folder, config, action, given, n)
         total = n or min(1000, len(fits.rows) or 1000)
         log.info("%s", prediction(fits, config.sampling.stages).in_words(total))

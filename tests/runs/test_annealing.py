@@ -140,8 +140,8 @@ def test_what_is_refused(folder, annealed, tmp_path, capsys):
         assert message in fails(capsys, "anneal", config, *words, "--out", str(tmp_path / "refused")), words
         assert not (tmp_path / "refused" / "ensemble.h5").exists()
     assert not (tmp_path / "refused").exists()
-    error = fails(capsys, "anneal", config, "--out", run, "--stages", "1")
-    assert "the chain was made with updates ('heatbath'" in error
+    assert "run holds a run of other updates: take another" in fails(capsys, "anneal", config, "--out", run)
+    assert not (folder / "run" / FITS).exists()
     with pytest.raises(SystemExit):
         cli.main(["anneal", config, "--stages", "0", "--out", "x"])
     assert "a number >= 1 is expected" in capsys.readouterr().err
