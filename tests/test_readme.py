@@ -99,7 +99,7 @@ def test_words_of_annealing():
     (block,) = (block for block in blocks("sh") if " anneal " in block)
     _, first, second = (make_parser().parse_args(shlex.split(line)[1:]) for line in block.splitlines())
     assert (first.begin, first.to, first.stages) == ("runs/beta6", "action.beta=6.178", 32)
-    assert (second.begin, second.layers) == ("haar", "nlo")
+    assert (second.begin, second.to, second.layers) == (None, "action.beta=2", "nlo")
 
 
 def test_exact_values_of_the_table():

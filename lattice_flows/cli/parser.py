@@ -96,21 +96,20 @@ def make_parser() -> argparse.ArgumentParser:
     anneal.add_argument(
         "--from",
         dest="begin",
-        default="haar",
         metavar="RUN|haar",
         help="folder of a run at a smaller coupling, or Haar's measure (default: haar)",
     )
     anneal.add_argument("--to", metavar="action.beta=B", help="the coupling at the end (default: that of the config)")
-    anneal.add_argument("--stages", type=_count, default=32, metavar="N", help="couplings of a path (default: 32)")
+    anneal.add_argument("--stages", type=_count, metavar="N", help="couplings of a path (default: 32)")
     anneal.add_argument(
         "--layers",
         metavar="|".join(LAYERS),
-        default="production",
         help="operators of the layers: none; the plaquette; production, which adds a nearly squared force; nlo, all of "
         "next-to-leading order (default: production); or the folder of an annealing, whose layers are taken, also for "
         "other extents",
     )
     anneal.add_argument("--out", required=True, metavar="FOLDER", help="folder of the run, made if it is not there")
+    anneal.add_argument("--new", action="store_true", help="keep the chain that is there aside, and begin a new one")
     anneal.add_argument("-n", type=_count, metavar="N", help="paths (default: 1000, fewer if RUN has fewer)")
     anneal.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="settings that replace those in the file"

@@ -163,8 +163,8 @@ class SamplingConfig(Section):
 
     @property
     def independent(self) -> bool:
-        """Whether every update is a proposal that does not depend on the state."""
-        return all(SAMPLERS[name].independent for name in self.names)
+        """Whether all updates are proposals from one source, which do not depend on the state."""
+        return len(self.names) == 1 and SAMPLERS[self.names[0]].independent
 
     @property
     def dropped(self) -> int:

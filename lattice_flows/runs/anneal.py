@@ -7,10 +7,10 @@ from lattice_flows.config import Config
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
 from lattice_flows.models import build_action
-from lattice_flows.runs.folder import check_same_run
+from lattice_flows.runs.folder import CONFIG, check_same_run, load_run
 from lattice_flows.runs.sample import sample_run
 from lattice_flows.runs.stochastic import fitted, prediction, read_fits
-from lattice_flows.sampling.stochastic_flow import LAYERS
+from lattice_flows.sampling.stochastic_flow import LAYERS, AnnealingSettings
 from lattice_flows.signals import Stop
 
 FEWEST = 5
@@ -23,10 +23,11 @@ def anneal_run(
     config: Config,
     source: str = "config",
     *,
-    begin: str | Path = "haar",
-    stages: int = 32,
-    layers: str = "production",
+    begin: str | Path | None = None,
+    stages: int | None = None,
+    layers: str | None = None,
     n: int | None = None,
+    anew: bool = False,
     world: World = SERIAL,
     stop: Stop | None = None,
 ) -> int:
@@ -37,11 +38,15 @@ def anneal_run(
     serves it. An annealing that was stopped goes on from the last block of paths.
 
     Args:
+        config: its updates are those between layers, by default `heat_bath_cycle`; or it is that of an annealing.
         source: names the config in errors.
-        begin: "haar", or the folder of a run at a smaller coupling.
+        begin: "haar", or the folder of a run at a smaller coupling. Default: that of the config, or "haar".
+        stages: the number of couplings. Default: that of the config, or 32.
         layers: a name of `lattice_flows.sampling.stochastic_flow.LAYERS`; or the folder of an annealing, whose layers
-            are taken.
-        n: the number of paths. Default: 1000, or one for each independent configuration of the run if these are fewer.
+            are taken. Default: those of the config, or "production".
+        n: the number of paths. Default: that of the config of an annealing; or 1000, or one for each independent
+            configuration of the run if these are fewer.
+        anew: keep a chain that is there under another name, such as ensemble.1.h5, and make a new one.
         world: the ranks that share the paths, each of them calling this.
         stop: asked after every path, on every rank.
 
@@ -51,35 +56,42 @@ def anneal_run(
         Interrupted: it was asked to stop, and has written the paths.
         LatticeFlowsError: the folder is in use, or cannot be written to.
     """
-    folder = Path(folder)
-    own = str(begin) if str(begin) == "haar" else str(Path(begin).resolve())
-    given = None if layers in LAYERS else Path(layers)
+    folder, given = Path(folder), None if layers is None or layers in LAYERS else Path(layers)
     if given is not None:
         if not given.is_dir():
             raise InvalidInput(f"layers are {', '.join(LAYERS)}, or the folder of an annealing, got {layers}")
         layers = read_fits(given).about["layers"]
-    changes = {"between": between(config), "begin": own, "stages": stages, "layers": layers}
-    chains = {"updates": ("annealing",), "chains": 1, "every": 1, "thermalise": None, "start": None}
-    config, action = build_action(config.having(sampling=chains | changes), source)
+    if begin is not None and str(begin) != "haar":
+        begin = str(Path(begin).resolve())
+    if config.sampling.names == ("annealing",):
+        n = n or config.sampling.n
+    else:
+        chain = {"chains": 1, "every": 1, "thermalise": None, "start": None}
+        config = config.having(sampling={"updates": ("annealing",), "between": between(config), **chain})
+    chosen = {"begin": begin, "stages": stages, "layers": layers}
+    config = config.having(sampling={key: value for key, value in chosen.items() if value is not None})
+    config, action = build_action(config, source)
     total = 0
     if world.first:
         if n is not None and n < FEWEST:
             raise InvalidInput(f"errors need at least {FEWEST} paths, got {n}")
         check_same_run(folder, config)
+        if not anew and (folder / CONFIG).exists() and load_run(folder).sampling.names != ("annealing",):
+            raise InvalidInput(f"{folder} holds a run of other updates: take another --out, or keep its chain by --new")
         fits = fitted(folder, config, action, given, n)
         total = n or min(1000, len(fits.rows) or 1000)
-        log.info("%s", prediction(fits, stages).in_words(total))
+        log.info("%s", prediction(fits, config.sampling.stages).in_words(total))
     config = config.having(sampling={"n": world.broadcast(total)})
-    return sample_run(folder, config=config, source=source, world=world, stop=stop)
+    return sample_run(folder, config=config, source=source, world=world, stop=stop, anew=anew)
 
 
 def between(config: Config) -> tuple[str, ...]:
     """The updates between layers that a config names; the default ones where it names a flow alone."""
     sampling = config.sampling
-    if sampling.names == ("annealing",):
-        return sampling.between
     if sampling.names == ("flow",):
-        return ("heatbath", "overrelaxation*2")
-    if sampling.uses_flow:
-        raise InvalidInput(f"updates between layers need no flow, got sampling.updates = {list(sampling.updates)}")
+        return AnnealingSettings.between
+    if sampling.uses_flow or "annealing" in sampling.names:
+        raise InvalidInput(
+            f"updates between layers are such as heatbath, got sampling.updates = {list(sampling.updates)}"
+        )
     return sampling.updates

@@ -14,7 +14,7 @@ from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import bracketed, label, number, sampler_in_words, system
 from lattice_flows.runs.folder import REPORT, load_run, name_of, read_costs, sampled, trained_model
 from lattice_flows.runs.measure import measure_run
-from lattice_flows.runs.stochastic import read_fits
+from lattice_flows.runs.stochastic import fits_of
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _row(folder: Path) -> Comparison:
     # the training of flows that no update uses is no cost of this ensemble
     training = 60 * trained_model(folder).facts.training_cpu_minutes if config.sampling.uses_flow else 0.0
     if "annealing" in config.sampling.names:
-        training += read_fits(folder).about["fit_seconds"]
+        training += fits_of(folder, config).about["fit_seconds"]
     return {
         "run": name_of(folder),
         "theory": system(config),

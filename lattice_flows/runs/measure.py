@@ -43,7 +43,7 @@ from lattice_flows.runs.folder import (
     read_steps,
     sampled,
 )
-from lattice_flows.runs.stochastic import FITS, prediction, read_fits
+from lattice_flows.runs.stochastic import fits_of, prediction
 from lattice_flows.signals import Stop
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ def _measured(
         report["flow"] = flow_averages(flowed, wishes.wilson_flow, space.dim)
         for name, own in flowed.items():
             series |= {f"{name}_at_{t:g}": own[..., i] for i, t in enumerate(flow_times(wishes.wilson_flow))}
-    if "annealing" in config.sampling.names and (path.parent / FITS).exists():
+    if "annealing" in config.sampling.names and path.name == ENSEMBLE:
         report |= _annealing(path.parent, chains, config, action)
     report["chains_go_on"] = _going_on(chains, config) if world.first else None
     return config, chains, series, report
@@ -239,7 +239,7 @@ def _correlators(
 
 
 def _annealing(folder: Path, chains: ChainFile, config: Config, action: Action) -> dict[str, Any]:
-    fits = read_fits(folder)
+    fits = fits_of(folder, config)
     made = [record for record in read_costs(folder) if record["updates"]]
     paths = sum(record["made"] for record in made)
     spent = sum(record["cpu_seconds"] for record in made) / paths if paths else None

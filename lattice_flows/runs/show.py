@@ -25,6 +25,7 @@ from lattice_flows.runs.folder import (
     training_stages,
 )
 from lattice_flows.runs.measure import draw_training, drawing
+from lattice_flows.runs.stochastic import fits_of, prediction
 from lattice_flows.runs.train import progress_in_words
 from lattice_flows.runs.trained import Trained, read_trained, unfinished
 
@@ -44,6 +45,8 @@ def show_run(folder: str | Path) -> str:
     with drawing(folder):
         lines += [f"figure: {drawn}" for drawn in draw_training(folder, metrics)]
     lines.append(f"updates: {sampler_in_words(config)}")
+    if "annealing" in config.sampling.names:
+        lines.append(prediction(fits_of(folder, config), config.sampling.stages).in_words(config.sampling.n))
     made = "none yet"
     if (folder / ENSEMBLE).exists():
         chains = ChainFile(folder / ENSEMBLE)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -18,18 +17,16 @@ from lattice_flows.config import Config
 from lattice_flows.config.registry import SAMPLERS
 from lattice_flows.config.text import parse_json
 from lattice_flows.distributed import SERIAL, World
-from lattice_flows.errors import InvalidInput, naming
-from lattice_flows.io import ChainFile, files, load_weights, read_about, save_weights
+from lattice_flows.errors import InvalidInput
+from lattice_flows.io import files, load_weights, read_about, save_weights
 from lattice_flows.lattice.space import gauge_field
-from lattice_flows.models import build_action, dtype
+from lattice_flows.models import dtype
 from lattice_flows.operators import WeightedSum
 from lattice_flows.reports.annealing import Predicted, Steps
-from lattice_flows.reports.words import couplings, space_in_words
-from lattice_flows.runs.folder import CONFIG, load_run, sampled
+from lattice_flows.runs.begin import Rows, begin_at, check_enough, independent
 from lattice_flows.sampling import Cycle, Sampler, Streams, start
 from lattice_flows.sampling.base import Context
-from lattice_flows.sampling.stochastic_flow import LAYERS, StochasticFlow, check_rising
-from lattice_flows.statistics import estimate
+from lattice_flows.sampling.stochastic_flow import LAYERS, StochasticFlow
 from lattice_flows.training.response import Response, fit_couplings, fits_along
 
 log = logging.getLogger(__name__)
@@ -38,12 +35,8 @@ FITS = "annealing.safetensors"
 RESPONSE = ("betas", "velocities", "parts")
 CHAINS = 32
 """The number of chains that are fitted."""
-FEWEST = 32
-"""Of independent configurations of an ensemble."""
 TIMED = 16
 """The number of paths that are timed, and whose steps are compared."""
-FAR = 5.0
-"""The pull between the two ends of chains that are not thermalised."""
 
 
 class Fits(NamedTuple):
@@ -64,24 +57,18 @@ class Fits(NamedTuple):
         return all(self.about.get(key) == value for key, value in settings_of(config).items())
 
 
-class Rows:
-    """Configurations of an ensemble by number, read as they are wanted."""
-
-    def __init__(self, chains: ChainFile, rows: Tensor, dtype: torch.dtype):
-        self.chains, self.rows, self.dtype = chains, rows, dtype
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, numbers: Tensor) -> Tensor:
-        distinct, places = np.unique(self.rows[numbers].numpy(), return_inverse=True)
-        return self.chains.read(distinct)[torch.from_numpy(places)].to(self.dtype)
-
-
 def prediction(fits: Fits, stages: int) -> Predicted:
     """What the fits expect of paths of so many stages."""
     seconds = fits.about["path_seconds"] + stages * fits.about["stage_seconds"]
     return Predicted(fits.response.work(stages), seconds)
+
+
+def fits_of(folder: Path, config: Config) -> Fits:
+    """The fits in a folder; errors as of `read_fits`, or they are of other settings."""
+    fits = read_fits(folder)
+    if not fits.made_for(config):
+        raise InvalidInput(f"the layers are those of other settings: lattice-flows anneal fits them ({folder / FITS})")
+    return fits
 
 
 def stochastic_flow(folder: Path, config: Config, action: Action, world: World = SERIAL) -> StochasticFlow:
@@ -90,17 +77,14 @@ def stochastic_flow(folder: Path, config: Config, action: Action, world: World =
     Raises:
         InvalidInput: nothing is fitted, or for other settings; or the ensemble where paths begin is another one.
     """
-    fits = world.broadcast(read_fits(folder) if world.first else None)
-    if not fits.made_for(config):
-        raise InvalidInput(f"the layers are those of other settings: lattice-flows anneal fits them ({folder / FITS})")
-    return flow_of(fits, config, action)
+    return flow_of(world.broadcast(fits_of(folder, config) if world.first else None), config, action)
 
 
 def flow_of(fits: Fits, config: Config, action: Action) -> StochasticFlow:
     """The stochastic flow of some fits."""
     betas, ensemble = fits.response.schedule(config.sampling.stages), None
     if config.sampling.begin != "haar":
-        first, chains = _source(config, action)
+        first, chains = begin_at(config, action)
         if first != float(betas[0]) or int(fits.rows.max()) >= chains.n_distinct:
             raise InvalidInput(f"this is another ensemble than that of the fits: take another --out ({chains.path})")
         ensemble = Rows(chains, fits.rows, action.space.dtype(dtype(config)))
@@ -130,7 +114,7 @@ def fitted(folder: Path, config: Config, action: Action, given: Path | None = No
     fits = read_fits(folder) if (folder / FITS).exists() else None
     if fits is None or not fits.made_for(config):
         fits = _fit(config, action, given, paths)
-    _check_enough(fits.rows, config.sampling.begin, paths)
+    check_enough(fits.rows, config.sampling.begin, paths)
     if fits.about.get("stages") != config.sampling.stages:
         streams = Streams(config.sampling.seed, 1).branch("steps")
         errors = flow_of(fits, config, action).integration_errors(TIMED, streams)
@@ -146,9 +130,9 @@ def _fit(config: Config, action: Action, given: Path | None, paths: int | None) 
         knots = fit_couplings(first, action)
         x = start(action.space, streams, dtype=dtype(config))
     else:
-        first, chains = _source(config, action)
-        knots, rows = fit_couplings(first, action), _independent(chains)
-        _check_enough(rows, config.sampling.begin, paths)
+        first, chains = begin_at(config, action)
+        knots, rows = fit_couplings(first, action), independent(chains)
+        check_enough(rows, config.sampling.begin, paths)
         ensemble = Rows(chains, rows, action.space.dtype(dtype(config)))
         x = ensemble[torch.arange(CHAINS) * len(rows) // CHAINS]
     if given is None:
@@ -174,21 +158,6 @@ def _carried(given: Path, knots: list[float], config: Config, action: Action) ->
     if differ:
         raise InvalidInput(f"layers of another {', '.join(differ)} do not fit: leave --layers FOLDER out ({given})")
     return other.response.scaled(action.space.volume / math.prod(other.about["lattice"]["extents"]))
-
-
-def _check_enough(rows: Tensor, source: str, paths: int | None) -> None:
-    """Raise InvalidInput if an ensemble has too few independent configurations, for fits or for paths."""
-    if source == "haar":
-        return
-    if len(rows) < FEWEST:
-        raise InvalidInput(
-            f"{FEWEST} independent configurations are needed, the run has {len(rows)}: sample more ({source})"
-        )
-    if paths is not None and paths > len(rows):
-        raise InvalidInput(
-            f"{paths} paths need as many independent configurations, the run has {len(rows)} of them: take "
-            f"-n {len(rows)}, or sample more ({source})"
-        )
 
 
 def _write(path: Path, fits: Fits) -> None:
@@ -245,51 +214,6 @@ def operators_of(config: Config, action: Action) -> tuple[WeightedSum, ...]:
     if min(space.lattice.extents) < 3 and not all(operator.leading for operator in found):
         raise InvalidInput(f"layers of {name} need extents >= 3, got {space.lattice}: take --layers plaquette")
     return found
-
-
-def _source(config: Config, action: Action) -> tuple[float, ChainFile]:
-    """The coupling and the chains of the run where paths begin."""
-    folder = Path(config.sampling.begin)
-    run, own = build_action(load_run(folder), str(folder / CONFIG))
-    if own.space != action.space:
-        one, other = space_in_words(own.space), space_in_words(action.space)
-        raise InvalidInput(f"paths of {other} cannot begin at configurations of {one} ({folder})")
-    before, now = ({**one.action.table(), "beta": None} for one in (run, config))
-    if before != now or own.beta is None or action.beta is None:
-        one, other = (f"{each.action.name} action at {couplings(each)}" for each in (run, config))
-        raise InvalidInput(f"paths begin at the same action at a smaller beta, got {one} for {other} ({folder})")
-    with naming(str(folder)):
-        check_rising(action, [own.beta])
-    return own.beta, ChainFile(sampled(folder))
-
-
-def _independent(chains: ChainFile) -> Tensor:
-    """The rows of configurations that are two autocorrelation times of the action apart."""
-    action = chains.series("action").T
-    with naming(str(chains.path)):
-        whole = estimate(action)
-        if not whole.reliable:
-            raise InvalidInput(f"independent configurations are needed, this ensemble is {whole.reason}: sample longer")
-        _check_thermalised(action)
-    step = max(1, round(2 * whole.tau_int / chains.every))
-    found = []
-    for chain in range(chains.chains):
-        rows, counts = chains.rows(chain)
-        found.append(np.repeat(rows, counts)[step - 1 :: step])
-    return torch.from_numpy(np.concatenate(found))
-
-
-def _check_thermalised(action: np.ndarray) -> None:
-    """Raise InvalidInput if the first tenth of chains has another mean than their second half."""
-    n = action.shape[1]
-    first, second = action[:, : -(-n // 10)], action[:, n // 2 :]
-    end = estimate(second)
-    pull = (first.mean() - end.value) / (end.error * math.sqrt(1 + second.size / first.size))
-    if abs(pull) > FAR:
-        raise InvalidInput(
-            f"a thermalised ensemble is needed, in this one the action at first is {pull:+.1f} errors off that at the "
-            "end: sample it anew with a larger sampling.thermalise"
-        )
 
 
 def _seconds(flow_of_stages: Callable[[int], StochasticFlow], seed: int) -> dict[str, float]:

@@ -76,8 +76,11 @@ def test_the_command_goes_on(folder, annealed, capsys):
     assert (after[:250] == before).all()
     assert (annealed / FITS).read_bytes() == fits
     assert "the chain was made with stages 4, not 5" in fails(capsys, *command[:-1], "5", "--out", str(annealed))
-    text = out(capsys, "compare", str(annealed), str(folder / "run"))
-    assert "annealing" in text
+    # the config of the folder says all
+    again = out(capsys, "anneal", str(annealed / "config.toml"), "--out", str(annealed))
+    assert again.splitlines()[:5] == table.splitlines()[:5]
+    assert "annealing" in out(capsys, "compare", str(annealed), str(folder / "run"))
+    assert "expected: ESS 0.9" in out(capsys, "show", str(annealed))
 
 
 def test_layers_are_taken_to_other_extents(folder, annealed, tmp_path, capsys):
@@ -129,7 +132,7 @@ def test_what_is_refused(folder, annealed, tmp_path, capsys):
         ("--from", str(tmp_path / "hot"), "action.beta=7"): "in this one the action at first is +",
         ("--from", str(tmp_path / "short"), "action.beta=3"): "this ensemble is short: ",
         ("--layers", "all"): "layers are none, plaquette, production, nlo, or the folder of an annealing, got all",
-        ("sampling.updates=['flow','heatbath']",): "updates between layers need no flow",
+        ("sampling.updates=['flow','heatbath']",): "updates between layers are such as heatbath, got",
         ("sampling.updates=['overrelaxation']",): "over-relaxation keeps the action",
         ("lattice.extents=[2,8]", "--layers", "nlo"): "layers of nlo need extents >= 3, got 2x8: take",
         ("-n", "4"): "errors need at least 5 paths, got 4",
@@ -137,8 +140,8 @@ def test_what_is_refused(folder, annealed, tmp_path, capsys):
         assert message in fails(capsys, "anneal", config, *words, "--out", str(tmp_path / "refused")), words
         assert not (tmp_path / "refused" / "ensemble.h5").exists()
     assert not (tmp_path / "refused").exists()
-    error = fails(capsys, "anneal", config, "--out", run, "--stages", "1")
-    assert "the chain was made with updates ('heatbath'" in error
+    assert "run holds a run of other updates: take another" in fails(capsys, "anneal", config, "--out", run)
+    assert not (folder / "run" / FITS).exists()
     with pytest.raises(SystemExit):
         cli.main(["anneal", config, "--stages", "0", "--out", "x"])
     assert "a number >= 1 is expected" in capsys.readouterr().err
