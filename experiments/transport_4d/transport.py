@@ -195,7 +195,7 @@ def run(row, write):
         write(claim)
 
 
-def many_paths(row, claim, n=16, name="plaquette + Q', 2 OR", nodes=3, cycles=500, chains=64):
+def many_paths(row, claim, n=16, name="plaquette + Q', 4 OR", nodes=3, cycles=400, chains=64):
     """ESS of many paths in double precision, and log Z and the plaquette beside those of heat bath."""
     began, protocol, betas = time.process_time(), PROTOCOLS[name], (row.begin, row.end)
     action, double = Wilson(GaugeField(SU(3), (row.extent,) * 4), row.begin), torch.complex128
@@ -238,24 +238,26 @@ def actions_of(action, streams, cycles):
 
 
 def at_equal_variance(own, other, n=16):
-    """How many times as many stages `other` needs for the variance of n stages of `own`, with its error."""
-    value, error = own["variances"][str(n)]
+    """How many times as many stages `other` needs for the variance of n stages of `own`, with its error.
+
+    That of `own` is its mean var x n over n, and the variance of `other` a power of its number of stages.
+    """
+    value, error = products(own)
     stages = np.array([int(m) for m in other["variances"]])
     var, errors = np.array(list(other["variances"].values())).T
-    wanted = np.interp(-np.log(value), -np.log(var), np.log(stages), left=np.nan, right=np.nan)
-    if not np.isfinite(wanted):  # beyond what was measured the variance falls as one over the number of stages
-        wanted = np.log(stages[-1] * var[-1] / value)
-    near = np.argmin(abs(np.log(stages) - wanted))
+    (power, offset), covariance = np.polyfit(np.log(stages), np.log(var), 1, w=var / errors, cov="unscaled")
+    wanted = (np.log(value / n) - offset) / power
+    slope = np.array([wanted, 1])
     ratio = float(np.exp(wanted) / n)
-    return ratio, ratio * float(np.hypot(error / value, errors[near] / var[near]))
+    return ratio, ratio * float(np.hypot(error / value, (slope @ covariance @ slope) ** 0.5) / abs(power))
 
 
 def gains(claim):
-    """For each protocol: gain in stages and in time over heat bath alone, with errors."""
+    """For each protocol but that: gain in stages and in time over heat bath alone, with errors."""
     plain, ns = claim["protocols"]["heat bath"], claim["nanoseconds"]
     found = {}
-    for name, own in claim["protocols"].items():
-        ratio, error = at_equal_variance(own, plain)
+    for name in [name for name in claim["protocols"] if name != "heat bath"]:
+        ratio, error = at_equal_variance(claim["protocols"][name], plain)
         cost = ns[name] / ns["heat bath"]
         found[name] = {"stages": [ratio, error], "time": [ratio / cost, error / cost]}
     return found
@@ -269,15 +271,16 @@ def products(own):
     return float((weights @ values) / weights.sum()), float((values**2 * weights).sum() ** 0.5 / weights.sum())
 
 
-def table(found):
+def table(claims):
     """The rows of the README."""
     head = ["", "var(log w) x n", "predicted", "ns a link and stage", "in stages", "in time", "CPU min"]
     lines = [head, ["---"] * len(head)]
-    for row, claim in found.items():
+    for row, claim in claims.items():
         lines.append([f"**{row}**", *[""] * 5, f"{claim['cpu_minutes']:.0f}"])
-        for name, gain in gains(claim).items():
-            own, ns = claim["protocols"][name], f"{claim['nanoseconds'][name]:.0f}"
-            ratios = [bracketed(*gain[kind]) for kind in ("stages", "time")]
+        found = gains(claim)
+        for name, own in claim["protocols"].items():
+            ns = f"{claim['nanoseconds'][name]:.0f}"
+            ratios = [bracketed(*found[name][kind]) if name in found else "1" for kind in ("stages", "time")]
             lines.append([name, bracketed(*products(own)), f"{own['predicted']:.3g}", ns, *ratios, ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
