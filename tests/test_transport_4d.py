@@ -9,6 +9,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "experiments" / "transport_4d"
 sys.path.insert(0, str(FOLDER))
 
+import many_paths  # noqa: E402
 import transport  # noqa: E402
 from tables import with_table  # noqa: E402
 
@@ -43,4 +44,4 @@ def test_weights_find_log_z_and_the_plaquette(row):
 
 def test_the_table_is_that_of_the_recorded_results():
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert readme == with_table(readme, f"{transport.table(FOUND)}\n\n{transport.table_of_ess(MANY)}\n")
+    assert readme == with_table(readme, f"{transport.table(FOUND)}\n\n{many_paths.table_of_many(MANY)}\n")
