@@ -99,7 +99,7 @@ def read(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", action="store_true", help="write what both files hold to README.md")
     arguments = parser.parse_args()
