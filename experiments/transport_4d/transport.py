@@ -1,18 +1,15 @@
 """Transport between couplings of SU(3) in four dimensions: the variance of log w and the time of a stage.
 
     python experiments/transport_4d/transport.py ROW ... --out experiments/transport_4d/expected.json
-    python experiments/transport_4d/transport.py --ess ROW ... --out experiments/transport_4d/expected_ess.json
-    python experiments/transport_4d/transport.py --table
 
-The first command fits, anneals, times and writes what it finds. The second takes its coefficients, and compares ESS,
-log Z and the plaquette of many paths with heat bath. The third writes the table of README.md from all of it. A protocol
-is what a stage does: the operators of its step, and its sweeps of heat bath and of over-relaxation.
+It fits, anneals, times, and writes what it finds. A protocol is what a stage does: the operators of its step, and its
+sweeps of heat bath and of over-relaxation. `many_paths.py` goes on with the coefficients.
 """
 
 import argparse
 import json
-import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,30 +19,13 @@ import torch
 from lattice_flows import SU, GaugeField
 from lattice_flows.actions import Wilson
 from lattice_flows.layers import MidpointStep
-from lattice_flows.observables import standard_observables
 from lattice_flows.operators import production
 from lattice_flows.reports.words import bracketed
-from lattice_flows.sampling import (
-    Annealing,
-    Cycle,
-    HeatBath,
-    OverRelaxation,
-    Streams,
-    log_z_ratio,
-    start,
-    weighted_mean,
-)
-from lattice_flows.statistics import estimate, estimate_ess
+from lattice_flows.sampling import Annealing, Cycle, HeatBath, OverRelaxation, Streams, start
 from lattice_flows.training.transport import transport_fit
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from tables import write_table  # noqa: E402
 
 THERMAL, APART, ROUNDS = 200, 20, 4
 FIT_STAGES, SHORT, LONG = 64, 4, 28
-PATHS = 4096
 
 
 class Protocol(NamedTuple):
@@ -72,12 +52,6 @@ PROTOCOLS = {
 }
 
 
-class Fitted(NamedTuple):
-    """The coefficients of a fit, for one unit of beta."""
-
-    coefficients: torch.Tensor
-
-
 class Row(NamedTuple):
     """A lattice, two couplings, the number of paths for each variance, and that of chains that are run together."""
 
@@ -96,8 +70,8 @@ class Row(NamedTuple):
 ROWS = {
     "6": Row(6, 6.02, 6.178, 768, 64, tuple(PROTOCOLS)),
     "8": Row(8, 6.02, 6.178, 256),
-    "6.5": Row(6, 6.0, 6.5, 512),
-    "4": Row(4, 6.02, 6.178, 1024),
+    "6.5": Row(6, 6.0, 6.5, 1536, 64),
+    "4": Row(4, 6.02, 6.178, 512),
 }
 
 
@@ -163,8 +137,15 @@ def nanoseconds(annealings, x):
     }
 
 
-def run(row, write):
-    """All protocols of a row; what is found is written again and again."""
+def write(out, row, claim):
+    """Add the claim of a row to a JSON file."""
+    if out is not None:
+        claims = json.loads(out.read_text()) if out.exists() else {}
+        out.write_text(json.dumps(claims | {row.name: claim}, indent=2) + "\n", encoding="utf-8")
+
+
+def run(row, keep):
+    """All protocols of a row; what is found is kept after every batch of paths."""
     began, betas = time.process_time(), (row.begin, row.end)
     action = Wilson(GaugeField(SU(3), (row.extent,) * 4), row.begin)
     chains = [thermalised(action.at(beta), Streams(2, row.chains).branch("at", k)) for k, beta in enumerate(betas)]
@@ -192,70 +173,30 @@ def run(row, write):
                 variances = {str(m): variance(torch.cat(found)) for m, found in log_w[name].items() if found}
                 claim["protocols"][name]["variances"] = variances
         claim["paths"], claim["cpu_minutes"] = len(x) * (k + 1), round((time.process_time() - began) / 60, 1)
-        write(claim)
-
-
-def many_paths(row, claim, n=16, name="plaquette + Q', 2 OR", nodes=3, cycles=500, chains=64):
-    """ESS of many paths in double precision, and log Z and the plaquette beside those of heat bath."""
-    began, protocol, betas = time.process_time(), PROTOCOLS[name], (row.begin, row.end)
-    action, double = Wilson(GaugeField(SU(3), (row.extent,) * 4), row.begin), torch.complex128
-    found = [Fitted(torch.tensor(own, dtype=torch.float64)) for own in claim["protocols"][name]["coefficients"]]
-    path, plaquette = annealing(protocol, action, betas, found, n), standard_observables(action.space)["plaquette"]
-    x, ends, values, log_w = thermalised(action, Streams(7, chains)), [], [], []
-    for k, begin in enumerate(starts(action, x, PATHS)):
-        end = path.run(begin.to(double), Streams(8, chains).branch(k))
-        log_w.append(end.log_w), values.append(plaquette(end.x))
-    log_w, values = torch.cat(log_w), torch.cat(values)
-    share, log_z, mean = estimate_ess(log_w), log_z_ratio(log_w), weighted_mean(values, log_w)
-    places, weights = np.polynomial.legendre.leggauss(nodes)
-    total, error = 0.0, 0.0
-    for k, (place, weight) in enumerate(zip(places, weights, strict=True)):
-        there = action.at(row.begin + (row.end - row.begin) * (1 + place) / 2)
-        series = actions_of(there, Streams(9, chains).branch("node", k), cycles)
-        own, part = estimate(-series / there.beta), (row.end - row.begin) * weight / 2
-        total, error = total + part * own.value, float(np.hypot(error, part * own.error))
-    target = action.at(row.end)
-    ends = estimate(-actions_of(target, Streams(9, chains).branch("end"), cycles) / target.beta)
-    per_plaquette = 1 / (6 * action.space.volume)
-    return {
-        "protocol": name, "stages": n, "paths": len(log_w), "log_w_variance": float(log_w.var()),
-        "ess": share.value, "ess_error": share.error, "log_z": log_z[0].item(), "log_z_error": log_z[1].item(),
-        "log_z_integrated": total, "log_z_integrated_error": error,
-        "plaquette": mean[0].item(), "plaquette_error": mean[1].item(),
-        "plaquette_heat_bath": ends.value * per_plaquette, "plaquette_heat_bath_error": ends.error * per_plaquette,
-        "cpu_minutes": round((time.process_time() - began) / 60, 1),
-    }  # fmt: skip
-
-
-def actions_of(action, streams, cycles):
-    """The action along chains of heat bath and over-relaxation, `(chains, cycles)`."""
-    cycle, series = Protocol(0, 2).sampler(action), []
-    state = cycle.init(thermalised(action, streams.branch("hot")))
-    for _ in range(cycles):
-        state, _ = cycle.step(state, streams)
-        series.append(state.action.double())
-    return torch.stack(series, 1).numpy()
+        keep(claim)
 
 
 def at_equal_variance(own, other, n=16):
-    """How many times as many stages `other` needs for the variance of n stages of `own`, with its error."""
-    value, error = own["variances"][str(n)]
+    """How many times as many stages `other` needs for the variance of n stages of `own`, with its error.
+
+    That of `own` is its mean var x n over n, and the variance of `other` a power of its number of stages.
+    """
+    value, error = products(own)
     stages = np.array([int(m) for m in other["variances"]])
     var, errors = np.array(list(other["variances"].values())).T
-    wanted = np.interp(-np.log(value), -np.log(var), np.log(stages), left=np.nan, right=np.nan)
-    if not np.isfinite(wanted):  # beyond what was measured the variance falls as one over the number of stages
-        wanted = np.log(stages[-1] * var[-1] / value)
-    near = np.argmin(abs(np.log(stages) - wanted))
+    (power, offset), covariance = np.polyfit(np.log(stages), np.log(var), 1, w=var / errors, cov="unscaled")
+    wanted = (np.log(value / n) - offset) / power
+    slope = np.array([wanted, 1])
     ratio = float(np.exp(wanted) / n)
-    return ratio, ratio * float(np.hypot(error / value, errors[near] / var[near]))
+    return ratio, ratio * float(np.hypot(error / value, (slope @ covariance @ slope) ** 0.5) / abs(power))
 
 
 def gains(claim):
-    """For each protocol: gain in stages and in time over heat bath alone, with errors."""
+    """For each protocol but that: gain in stages and in time over heat bath alone, with errors."""
     plain, ns = claim["protocols"]["heat bath"], claim["nanoseconds"]
     found = {}
-    for name, own in claim["protocols"].items():
-        ratio, error = at_equal_variance(own, plain)
+    for name in [name for name in claim["protocols"] if name != "heat bath"]:
+        ratio, error = at_equal_variance(claim["protocols"][name], plain)
         cost = ns[name] / ns["heat bath"]
         found[name] = {"stages": [ratio, error], "time": [ratio / cost, error / cost]}
     return found
@@ -269,59 +210,28 @@ def products(own):
     return float((weights @ values) / weights.sum()), float((values**2 * weights).sum() ** 0.5 / weights.sum())
 
 
-def table(found):
+def table(claims):
     """The rows of the README."""
     head = ["", "var(log w) x n", "predicted", "ns a link and stage", "in stages", "in time", "CPU min"]
     lines = [head, ["---"] * len(head)]
-    for row, claim in found.items():
+    for row, claim in claims.items():
         lines.append([f"**{row}**", *[""] * 5, f"{claim['cpu_minutes']:.0f}"])
-        for name, gain in gains(claim).items():
-            own, ns = claim["protocols"][name], f"{claim['nanoseconds'][name]:.0f}"
-            ratios = [bracketed(*gain[kind]) for kind in ("stages", "time")]
+        found = gains(claim)
+        for name, own in claim["protocols"].items():
+            ns = f"{claim['nanoseconds'][name]:.0f}"
+            ratios = [bracketed(*found[name][kind]) if name in found else "1" for kind in ("stages", "time")]
             lines.append([name, bracketed(*products(own)), f"{own['predicted']:.3g}", ns, *ratios, ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def table_of_ess(found):
-    """Those of many paths."""
-    head = ["", "paths", "n", "var(log w)", "ESS", "log Z / Z_0", "integrated", "plaquette", "heat bath", "CPU min"]
-    lines = [head, ["---"] * len(head)]
-    for row, own in found.items():
-        pairs = ("ess", "log_z", "log_z_integrated", "plaquette", "plaquette_heat_bath")
-        numbers = [bracketed(own[name], own[f"{name}_error"]) for name in pairs]
-        first = [f"{row}, {own['protocol']}", f"{own['paths']}", f"{own['stages']}", f"{own['log_w_variance']:.2f}"]
-        lines.append([*first, *numbers, f"{own['cpu_minutes']:.0f}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def read(name):
-    """What a file of this folder holds."""
-    return json.loads((HERE / name).read_text(encoding="utf-8"))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("rows", nargs="+", choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--ess", action="store_true", help="many paths with the coefficients of expected.json")
-    parser.add_argument("--table", action="store_true", help="write what the two files hold to README.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.table:
-        write_table(HERE, f"{table(read('expected.json'))}\n\n{table_of_ess(read('expected_ess.json'))}\n")
     for row in (ROWS[name] for name in arguments.rows):
-
-        def write(claim, row=row):
-            if arguments.out is not None:
-                claims = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-                arguments.out.write_text(json.dumps(claims | {row.name: claim}, indent=2) + "\n", encoding="utf-8")
-
-        if arguments.ess:
-            claim = many_paths(row, read("expected.json")[row.name])
-            print(claim)
-            write(claim)
-        else:
-            run(row, write)
+        run(row, partial(write, arguments.out, row))
 
 
 if __name__ == "__main__":

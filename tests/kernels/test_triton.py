@@ -325,7 +325,7 @@ def in_order_of_colours(links, extents, weights, moves, keys, calls):
                 new = bath_reference.over_relaxation(links[:, here], total)
             links = links.index_copy(1, index, new[:, None])
         calls = calls + (move == HEAT_BATH)
-    return sweep_reference.link_sweeps(links, extents, [1] * dim, weights, [], keys, calls)
+    return sweep_reference.link_sweeps(links, extents, [1] * dim, weights, [], keys, calls, False)
 
 
 @runs
@@ -353,12 +353,13 @@ def test_link_sweeps(n, extents, dtype, moves, generator):
     keys, calls = torch.randint(-(2**63), 2**63 - 1, (chains, 2), generator=generator), torch.tensor([0, 2**31, 7])
     (u,), all_chains = on(DEVICE, dtype, links), torch.arange(WARP + 1 if len(moves) == 3 else chains) % chains
     arguments = (x[all_chains].to(DEVICE) for x in (keys, calls))
-    found, action = sweep_triton.link_sweeps(u[all_chains], extents, [1] * dim, weights, moves, *arguments)
+    found, actions = sweep_triton.link_sweeps(u[all_chains], extents, [1] * dim, weights, moves, *arguments, True)
     assert found.equal(found[all_chains])  # whatever stands beside a chain
-    exact, exact_action = in_order_of_colours(u.cpu(), extents, weights.to(dtype), moves, keys, calls)
+    exact, after = in_order_of_colours(u.cpu(), extents, weights.to(dtype), moves, keys, calls)
+    _, before = sweep_reference.link_sweeps(u.cpu(), extents, [1] * dim, weights.to(dtype), [], keys, calls, False)
     assert found.dtype == u.dtype
     assert (found[:chains].cpu() - exact).abs().max() < 1e4 * torch.finfo(dtype).eps  # multiplied by other links
-    assert (action[:chains].cpu() - exact_action).abs().max() < 1e5 * torch.finfo(dtype).eps
+    assert (actions[:chains].cpu() - torch.cat((before, after), 1)).abs().max() < 1e5 * torch.finfo(dtype).eps
 
 
 @runs
@@ -439,10 +440,10 @@ CALLS = {
         zeros(dtype, 3, 2, 7), TABLES[0], [True, False, True]
     ),
     "sweeps 2": lambda dtype, _: sweep_triton.link_sweeps(
-        zeros(dtype, 2, 3, 12), *on_lattice(2, 2, 1), [HEAT_BATH, OVER_RELAXATION], *STREAMS
+        zeros(dtype, 2, 3, 12), *on_lattice(2, 2, 1), [HEAT_BATH, OVER_RELAXATION], *STREAMS, True
     ),
     "sweeps 3": lambda dtype, _: sweep_triton.link_sweeps(
-        zeros(dtype, 3, 3, 64), *on_lattice(2, 2, 2, 2), [HEAT_BATH], *STREAMS
+        zeros(dtype, 3, 3, 64), *on_lattice(2, 2, 2, 2), [HEAT_BATH], *STREAMS, False
     ),
     "trajectories 2": lambda dtype, _: trajectory_triton.link_trajectories(
         zeros(dtype, 2, 3, 24), *on_lattice(2, 2, 2), [0.5, 0.5], 1.0, *STREAMS
