@@ -9,7 +9,6 @@ twice as many steps as in training, as fits use the errors of the integrator.
 """
 
 import argparse
-import copy
 import json
 import sys
 import time
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from lattice_flows.actions import Action
+from lattice_flows.flows.gradient_flows import step_errors
 from lattice_flows.models import Model
 from lattice_flows.observables import standard_observables
 from lattice_flows.reports.words import bracketed
@@ -51,7 +51,7 @@ def measure(model: Model, n: int, seed: int = 7) -> dict:
         back = torch.cat([-action(x).double() - flow.log_prob(x).double() for x in links.split(BATCH)])
     forward, forward_error = forward_ess(back)
     exact, exact_error = thermodynamic_log_z(action, seed)
-    doubling = halved_steps(flow, action, generator)
+    errors = step_errors(flow, action, flow.sample_prior(64, generator))
     return {
         "beta": action.beta, "training_cpu_minutes": round(model.facts.training_cpu_minutes, 1), "samples": len(log_w),
         "ess": share.value, "ess_error": share.error, "ess_warning": share.reason,
@@ -60,7 +60,7 @@ def measure(model: Model, n: int, seed: int = 7) -> dict:
         "log_z_integrated": exact, "log_z_integrated_error": exact_error,
         "plaquette": value[0].item(), "plaquette_error": value[1].item(),
         "plaquette_heat_bath": bath.value, "plaquette_heat_bath_error": bath.error,
-        "integrator_shift": doubling.mean().item(), "integrator_std": doubling.std().item(),
+        "integrator_shift": -errors.mean().item(), "integrator_std": errors.std().item(),
         "milliseconds": 1e3 * seconds,
     }  # fmt: skip
 
@@ -87,17 +87,6 @@ def thermodynamic_log_z(action: Action, seed: int) -> tuple[float, float]:
         mean = estimate(series(lambda x, there=there: -there(x) / there.beta))
         total, variance = total + share * mean.value, variance + (share * mean.error) ** 2
     return total, variance**0.5
-
-
-@torch.no_grad()
-def halved_steps(flow, action: Action, generator: torch.Generator) -> torch.Tensor:
-    """The change of log w `(64,)` with twice the number of steps, of the same configurations of the prior."""
-    fine, x, found = copy.deepcopy(flow), flow.sample_prior(64, generator), []
-    fine.layers[0].steps *= 2
-    for own in (flow, fine):
-        y, log_q = own.transform(x)
-        found.append(-action(y).double() - log_q.double())
-    return found[1] - found[0]
 
 
 def table(found: dict) -> str:

@@ -1,12 +1,15 @@
 """Flows of one layer that integrates forces of loop operators, in any dimension."""
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
+from torch import Tensor
 
+from lattice_flows.actions import ActionLike
 from lattice_flows.config.rules import Settings, at_least, at_most
 from lattice_flows.errors import InvalidInput
 from lattice_flows.flows.flow import Flow
@@ -61,6 +64,33 @@ def gradient(
     layer = GradientFlow(space, SETS[operators](group, space.dim), knots=knots, steps=steps, dtype=dtype)
     same = functools.partial(gradient, group, operators=operators, knots=knots, steps=steps, dtype=dtype)
     return Flow(space, [layer], rebuild=same)
+
+
+@torch.no_grad()
+def step_errors(flow: Flow, action: ActionLike, x: Tensor) -> Tensor:
+    """The errors of log w `(n,)` by the steps of gradient flows: its change to that of steps half as long.
+
+    These have a sixteenth of the errors. The ESS does not see them: they shift log Z and, as far as they vary, means.
+
+    Shapes: x `(n, *shape)`, configurations of the prior.
+
+    Example:
+        >>> from lattice_flows import SU
+        >>> from lattice_flows.actions import Wilson
+        >>> flow = gradient(SU(2), (4, 4), operators="plaquette", steps=4)
+        >>> _ = flow.layers[0].coefficients.data.fill_(0.1)
+        >>> x = flow.sample_prior(8, torch.Generator().manual_seed(0))
+        >>> bool(step_errors(flow, Wilson(flow.space, beta=0.5), x).abs().max() < 1e-3)
+        True
+    """
+    fine, found = copy.deepcopy(flow), []
+    for layer in fine.layers:
+        if isinstance(layer, GradientFlow):
+            layer.steps *= 2
+    for own in (flow, fine):
+        y, log_q = own.transform(x)
+        found.append(-action(y).double() - log_q.double())
+    return found[0] - found[1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from lattice_flows.actions import Action
 from lattice_flows.planar.exact import log_z
 from lattice_flows.reports.columns import columns
 from lattice_flows.reports.report import observable_entry
+from lattice_flows.reports.steps import Steps
 from lattice_flows.reports.words import bracketed, number
 from lattice_flows.sampling import log_z_ratio
 from lattice_flows.statistics import reweight
@@ -40,22 +41,6 @@ class Predicted(NamedTuple):
         ess, work = f"ESS {self.ess:.3g}", f"dissipated work {self.work:.3g}"
         cost = f"{self.cpu_seconds:.3g} CPU s a path, {paths * self.cpu_seconds:.3g} CPU s for {paths} paths"
         return f"expected: {ess}, {work}, {cost}"
-
-
-class Steps(NamedTuple):
-    """The errors of log w by the steps of layers, see `StochasticFlow.integration_errors`."""
-
-    mean: float
-    error: float
-    """That of the mean."""
-    deviation: float
-    """Means are off by fewer of their standard deviations."""
-
-    @classmethod
-    def of(cls, errors: Tensor) -> "Steps":
-        """The mean and the deviation of errors `(n,)`."""
-        deviation = float(errors.std())
-        return cls(float(errors.mean()), deviation / len(errors) ** 0.5, deviation)
 
 
 def annealing_entries(

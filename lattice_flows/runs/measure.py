@@ -16,11 +16,12 @@ from lattice_flows.actions import Action
 from lattice_flows.config import Config, loads
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, LatticeFlowsError, SomeFailed
+from lattice_flows.flows.gradient_flows import step_errors
 from lattice_flows.io import ChainFile, files, write_report
 from lattice_flows.io.measurements import Measurements
 from lattice_flows.models import build_action
 from lattice_flows.observables import Observable, Smearing, standard_observables
-from lattice_flows.reports.annealing import Steps, annealing_entries, annealing_table
+from lattice_flows.reports.annealing import annealing_entries, annealing_table
 from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.reports.correlators import correlator_averages, correlator_table, slice_observables
 from lattice_flows.reports.drift import drift
@@ -30,6 +31,7 @@ from lattice_flows.reports.observe import Session, observe
 from lattice_flows.reports.polyakov import measure_polyakov, polyakov_averages, polyakov_table
 from lattice_flows.reports.potential import loops_averages, loops_table, measure_loops
 from lattice_flows.reports.report import Report, log_weights, make_report, moves_of, table
+from lattice_flows.reports.steps import Steps
 from lattice_flows.reports.verify import verify_sample
 from lattice_flows.reports.wilson_flow import flow_averages, flow_ensemble, flow_table, flow_times
 from lattice_flows.reports.words import couplings, label
@@ -37,6 +39,7 @@ from lattice_flows.runs.folder import (
     ENSEMBLE,
     MEASUREMENTS,
     REPORT,
+    load_model,
     load_run,
     name_of,
     read_costs,
@@ -75,6 +78,8 @@ class Wishes(NamedTuple):
     """Improve the averages by control variates, and test the ensemble by their zeros."""
 
 
+SAMPLES = 16
+"""The number of samples of a gradient flow whose steps are compared."""
 REPORT_LOCK = ".report.lock"
 """Held while a report is written; who measures needs no lock of the chains."""
 
@@ -217,6 +222,8 @@ def _measured(
         report["flow"] = flow_averages(flowed, wishes.wilson_flow, space.dim)
         for name, own in flowed.items():
             series |= {f"{name}_at_{t:g}": own[..., i] for i, t in enumerate(flow_times(wishes.wilson_flow))}
+    if "flow" in config.sampling.names and config.flow.architecture == "gradient" and path.name == ENSEMBLE:
+        report["integrator"] = _steps(path.parent, action)._asdict()
     if "annealing" in config.sampling.names and path.name == ENSEMBLE:
         report |= _annealing(path.parent, chains, config, action)
     report["chains_go_on"] = _going_on(chains, config) if world.first else None
@@ -236,6 +243,11 @@ def _correlators(
         return observe(chains.thinned(step), {"contact": observable}, unkept)["contact"]
 
     return correlator_averages(slices, zeros, contact, action, moves_of(chains), chains.every)
+
+
+def _steps(folder: Path, action: Action) -> Steps:
+    flow = load_model(folder).flow
+    return Steps.of(step_errors(flow, action, flow.sample_prior(SAMPLES, torch.Generator().manual_seed(0))))
 
 
 def _annealing(folder: Path, chains: ChainFile, config: Config, action: Action) -> dict[str, Any]:
@@ -317,6 +329,7 @@ def _draw(folder: Path, chains: ChainFile, series: dict[str, np.ndarray], report
 
 def _text(config: Config, report: Report) -> str:
     parts: dict[str, Callable[[Any], str]] = {
+        "integrator": lambda own: f"{Steps(**own).in_words()}\n",
         "log_z_ratio": lambda _: annealing_table(report),
         "correlator": correlator_table,
         "polyakov_loops": polyakov_table,

@@ -22,7 +22,8 @@ from lattice_flows.io import files, load_weights, read_about, save_weights
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.models import dtype
 from lattice_flows.operators import WeightedSum
-from lattice_flows.reports.annealing import Predicted, Steps
+from lattice_flows.reports.annealing import Predicted
+from lattice_flows.reports.steps import Steps
 from lattice_flows.runs.begin import Rows, begin_at, check_enough, independent
 from lattice_flows.sampling import Cycle, Sampler, Streams, start
 from lattice_flows.sampling.base import Context

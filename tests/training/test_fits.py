@@ -102,6 +102,10 @@ def test_a_run_trains_a_flow_by_fits_and_goes_on_bit_for_bit(tmp_path):
     metrics = read_metrics(tmp_path / "whole" / "metrics.jsonl")
     assert [own["stage"] for own in metrics] == ["least_squares"] * 3 + ["gauss_newton"] + ["flow"] * 3
     assert metrics[0]["ess"] < metrics[3]["ess"] > 0.99
+    runs.sample_run(tmp_path / "whole", ["sampling.n=20"])
+    errors = runs.measure_run(tmp_path / "whole")["integrator"]
+    assert 1e-8 < abs(errors["mean"]) < 0.01
+    assert "the steps of the flow change log w by" in (tmp_path / "whole" / "report.txt").read_text()
 
 
 def test_bad_input_is_named():
