@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from lattice_flows.reports.report import observable_entry
 from lattice_flows.reports.steps import Steps
 from lattice_flows.reports.words import bracketed, number
 from lattice_flows.sampling import log_z_ratio
-from lattice_flows.statistics import reweight
+from lattice_flows.statistics import Estimate, reweight
 from lattice_flows.statistics.weights import jackknife_error
 
 
@@ -44,9 +45,11 @@ class Predicted(NamedTuple):
 
 
 def annealing_entries(
-    first: Action, action: Action, log_w: Tensor, values: Tensor, predicted: Predicted, steps: Steps
+    first: Action, action: Action, log_w: Tensor, values: Tensor, predicted: Predicted, steps: Steps, starts: int
 ) -> dict[str, Any]:
     """The entries of an annealing in report.json.
+
+    Paths are drawn from their starts with replacement, so that errors are larger: at most by `excess`.
 
     Shapes: log_w and values `(n,)`, of all paths.
 
@@ -54,15 +57,18 @@ def annealing_entries(
         first: the action where paths begin.
         values: the action at their ends.
         steps: the errors of log w; log Z is corrected for their mean.
+        starts: the number of configurations where paths begin, 0 for the prior.
     """
+    more = excess(len(log_w), starts)
     value, error = log_z_ratio(log_w)
     known, zero = log_z(action), log_z(first)
     work = log_w.double()
     entries: dict[str, Any] = {
         "paths": len(log_w),
+        "starts": starts,
         "log_z_ratio": {
             "value": float(value) - steps.mean,
-            "error": math.hypot(float(error), steps.error),
+            "error": math.hypot(more * float(error), steps.error),
             "exact": None if known is None or zero is None else known - zero,
         },
         "steps": steps._asdict(),
@@ -78,11 +84,27 @@ def annealing_entries(
     }
     means = {"action": values, "plaquette": mean_plaquettes(action, values)}
     entries["reweighted"] = {
-        name: observable_entry(action, name, reweight(own, log_w).estimate)
+        name: observable_entry(action, name, _wider(reweight(own, log_w).estimate, more))
         for name, own in means.items()
         if own is not None
     }
     return entries
+
+
+def excess(paths: int, starts: int) -> float:
+    """The factor by which errors are larger, at most, where paths are drawn from few starts with replacement.
+
+    The variance of a mean is at most that of all paths, over their number, and as much over the number of starts.
+
+    Example:
+        >>> excess(100, 0), excess(300, 400)
+        (1.0, 1.3228756555322954)
+    """
+    return math.sqrt(1 + paths / starts) if starts else 1.0
+
+
+def _wider(own: Estimate, factor: float) -> Estimate:
+    return replace(own, error=factor * own.error)
 
 
 def mean_plaquettes(action: Action, values: Tensor) -> Tensor | None:
@@ -116,6 +138,12 @@ def annealing_table(report: Mapping[str, Any]) -> str:
     for name, entry in report["reweighted"].items():
         lines.append([name, bracketed(entry["value"], entry["error"]), number(entry["exact"], ".7g")])
     text = f"{columns(rows, right=True)}\n{columns(lines, right=True)}"
+    if report["starts"]:
+        factor = excess(report["paths"], report["starts"])
+        text += (
+            f"paths begin at {report['starts']} configurations: errors in this last table allow for it, those of the "
+            f"chain are larger by a factor of up to {factor:.2f}\n"
+        )
     steps = Steps(**report["steps"])
     if steps.deviation > (report["paths"] * report["ess"]) ** -0.5:
         text += (

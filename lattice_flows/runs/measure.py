@@ -258,7 +258,7 @@ def _annealing(folder: Path, chains: ChainFile, config: Config, action: Action) 
     first, predicted = action.at(float(fits.response.betas[0])), prediction(fits, config.sampling.stages)
     values = torch.from_numpy(chains.series("proposals/action")).flatten()
     steps = Steps(**fits.about["steps"])
-    entries = annealing_entries(first, action, log_weights(chains), values, predicted, steps)
+    entries = annealing_entries(first, action, log_weights(chains), values, predicted, steps, len(fits.rows))
     cost = {"cpu_seconds": spent, "predicted_cpu_seconds": predicted.cpu_seconds}
     return entries | {"cost": cost | {"fit_cpu_seconds": fits.about["fit_seconds"]}}
 

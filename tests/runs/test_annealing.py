@@ -1,6 +1,7 @@
 """Annealing from the command line: its report, its prediction, how it goes on, and what it refuses."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -12,7 +13,9 @@ from lattice_flows.config import Config, to_toml
 from lattice_flows.errors import Interrupted
 from lattice_flows.io import ChainFile, read_report
 from lattice_flows.planar.exact import log_partition
+from lattice_flows.reports.report import log_weights
 from lattice_flows.runs.stochastic import FITS, read_fits
+from lattice_flows.sampling import log_z_ratio
 from lattice_flows.signals import Stop
 
 CONFIG = Config.of(
@@ -57,6 +60,12 @@ def test_the_report_of_an_annealing(annealed):
     assert plaquette["error"] < 0.01
     assert abs(report["observables"]["plaquette"]["pull"]) < 4
     assert report["paths"] == report["n"] == 250
+    # the starts are a sample, too
+    own = log_z_ratio(log_weights(ChainFile(annealed / "ensemble.h5")))
+    factor = (1 + 250 / report["starts"]) ** 0.5
+    assert 1.05 < factor <= 2**0.5
+    assert ratio["error"] == pytest.approx(math.hypot(factor * float(own[1]), report["steps"]["error"]), rel=1e-3)
+    assert f"larger by a factor of up to {factor:.2f}" in (annealed / "report.txt").read_text()
     cost = report["cost"]
     assert 0.2 < cost["predicted_cpu_seconds"] / cost["cpu_seconds"] < 5
     assert cost["fit_cpu_seconds"] > 0
