@@ -117,20 +117,20 @@ def weights(run):
 
 @needs_mpi
 def test_any_number_of_ranks_trains_the_same(config, tmp_path):
-    """Losses and weights of 1, 2, 3 and 4 ranks agree to rounding, and so do those of a run that changed the number.
+    """Losses and weights of 1 and 4 ranks agree to rounding, and so do those of a run that went from 3 to 2.
 
     The bound: 24 steps in float64 carry a rounding error of 1e-16 to below 1e-12. Other random numbers would change
     the losses by 0.1.
     """
     interrupted(config, tmp_path / "half")
-    ranks = {"1": 1, "2": 2, "3": 3, "4": 4, "half": 2}
+    ranks = {"1": 1, "4": 4, "half": 2}
     said = together(*([ranks[name], "train", config, "--out", tmp_path / name] for name in ranks))
-    assert said.count("trained for 24 steps") == 5
+    assert said.count("trained for 24 steps") == 3
     reference, final = numbers(tmp_path / "1"), weights(tmp_path / "1")
     assert len(reference) == 24
     assert np.ptp(reference[:, 0]) > 0.1
     quality = json.loads((tmp_path / "1" / "trained.json").read_text())
-    for name in ("2", "3", "4", "half"):
+    for name in ("4", "half"):
         measured = json.loads((tmp_path / name / "trained.json").read_text())
         for key in ("samples", "step", "ess", "ess_error", "acceptance"):
             known = quality.get(key)  # None, where it is not

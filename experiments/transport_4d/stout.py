@@ -19,15 +19,8 @@ from lattice_flows.actions import Action, Wilson
 from lattice_flows.sampling import Annealing, Cycle, HeatBath, OverRelaxation, Streams, log_z_ratio, start
 from lattice_flows.statistics import ess
 
-SPACE, BETAS, REFLECTIONS, THERMALISE, EVERY, WINDOW, STEP = (
-    GaugeField(SU(3), (4,) * 4),
-    (6.0, 6.1),
-    2,
-    100,
-    10,
-    8,
-    1e-3,
-)
+SPACE, BETAS, REFLECTIONS = GaugeField(SU(3), (4,) * 4), (6.0, 6.1), 2
+THERMALISE, EVERY, WINDOW, STEP = 100, 10, 8, 1e-3
 
 
 def updates(beta: float, reflections: int = REFLECTIONS) -> Cycle | HeatBath:

@@ -12,7 +12,7 @@ from lattice_flows.planar.exact_samples import exact_samples
 
 pytestmark = pytest.mark.slow
 
-N = 1000
+N = 400
 
 
 @pytest.mark.parametrize(
