@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import torch
+from tables import record
 
 from lattice_flows.models import Model
 from lattice_flows.observables import standard_observables
@@ -100,9 +101,7 @@ def main() -> None:
         }
         print(name, json.dumps(claim, indent=1))
         if arguments.out is not None:
-            claims = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-            claims[key] = claim
-            arguments.out.write_text(json.dumps(claims, indent=2) + "\n")
+            record(arguments.out, key, claim)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lattice_flows.actions import Action
@@ -24,12 +23,13 @@ from lattice_flows.observables import standard_observables
 from lattice_flows.reports.words import bracketed
 from lattice_flows.runs import load_model
 from lattice_flows.sampling import HeatBath, OverRelaxation, Streams, log_z_ratio, start, weighted_mean
-from lattice_flows.statistics import estimate, estimate_ess, forward_ess
+from lattice_flows.statistics import Estimate, estimate, estimate_ess, forward_ess
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tables import write_table  # noqa: E402
+from integrate import integrated  # noqa: E402
+from tables import record, write_table  # noqa: E402
 
 BATCH, CHAINS, THERMALISE, EVERY, NODES = 32, 64, 50, 3, 6
 
@@ -78,15 +78,14 @@ def heat_bath(action: Action, streams: Streams, n: int, dtype: torch.dtype):
 
 
 def thermodynamic_log_z(action: Action, seed: int) -> tuple[float, float]:
-    """log Z from the mean of -dS/dbeta at the nodes of Gauss and Legendre in beta, with its error."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    total, variance = 0.0, 0.0
-    for k, (node, weight) in enumerate(zip(nodes, weights, strict=True)):
-        there, share = action.at(action.beta * (1 + node) / 2), action.beta * weight / 2
+    """log Z from the mean of -dS/dbeta at nodes in beta, with its error."""
+
+    def mean(k: int, beta: float) -> Estimate:
+        there = action.at(beta)
         series, _ = heat_bath(there, Streams(seed, CHAINS).branch("node", k), 100, torch.float64)
-        mean = estimate(series(lambda x, there=there: -there(x) / there.beta))
-        total, variance = total + share * mean.value, variance + (share * mean.error) ** 2
-    return total, variance**0.5
+        return estimate(series(lambda x: -there(x) / there.beta))
+
+    return integrated(mean, 0.0, action.beta, NODES)
 
 
 def table(found: dict) -> str:
@@ -117,9 +116,7 @@ def main() -> None:
         claim = measure(load_model(name), arguments.n)
         print(name, json.dumps(claim, indent=1))
         if arguments.out is not None:
-            claims = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-            claims[f"beta = {claim['beta']:g}"] = claim
-            arguments.out.write_text(json.dumps(claims, indent=2) + "\n")
+            record(arguments.out, f"beta = {claim['beta']:g}", claim)
 
 
 if __name__ == "__main__":

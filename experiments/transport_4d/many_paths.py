@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from lattice_flows import SU, GaugeField
@@ -26,6 +25,7 @@ from lattice_flows.statistics import estimate, estimate_ess
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from integrate import integrated  # noqa: E402
 from tables import write_table  # noqa: E402
 from transport import PROTOCOLS, ROWS, annealing, starts, table, thermalised, write  # noqa: E402
 
@@ -50,15 +50,12 @@ def many_paths(row, claim):
         log_w.append(end.log_w), values.append(plaquette(end.x))
     log_w, values = torch.cat(log_w), torch.cat(values)
     share, log_z, mean = estimate_ess(log_w), log_z_ratio(log_w), weighted_mean(values, log_w)
-    places, weights = np.polynomial.legendre.leggauss(NODES)
-    total, error = 0.0, 0.0
-    for k, (place, weight) in enumerate(zip(places, weights, strict=True)):
-        there = action.at(row.begin + (row.end - row.begin) * (1 + place) / 2)
-        series = actions_of(there, Streams(9, CHAINS).branch("node", k))
-        own, part = estimate(-series / there.beta), (row.end - row.begin) * weight / 2
-        total, error = total + part * own.value, float(np.hypot(error, part * own.error))
-    target = action.at(row.end)
-    ends = estimate(-actions_of(target, Streams(9, CHAINS).branch("end")) / target.beta)
+
+    def mean_at(beta, *key):
+        return estimate(-actions_of(action.at(beta), Streams(9, CHAINS).branch(*key)) / beta)
+
+    total, error = integrated(lambda k, beta: mean_at(beta, "node", k), row.begin, row.end, NODES)
+    ends = mean_at(row.end, "end")
     per_plaquette = 1 / (6 * action.space.volume)
     return {
         "protocol": NAME, "stages": STAGES, "paths": len(log_w), "log_w_variance": float(log_w.var()),

@@ -7,7 +7,7 @@ sweeps of heat bath and of over-relaxation. `many_paths.py` goes on with the coe
 """
 
 import argparse
-import json
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,10 @@ from lattice_flows.operators import production
 from lattice_flows.reports.words import bracketed
 from lattice_flows.sampling import Annealing, Cycle, HeatBath, OverRelaxation, Streams, start
 from lattice_flows.training.transport import transport_fit
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tables import record
 
 THERMAL, APART, ROUNDS = 200, 20, 4
 FIT_STAGES, SHORT, LONG = 64, 4, 28
@@ -140,8 +144,7 @@ def nanoseconds(annealings, x):
 def write(out, row, claim):
     """Add the claim of a row to a JSON file."""
     if out is not None:
-        claims = json.loads(out.read_text()) if out.exists() else {}
-        out.write_text(json.dumps(claims | {row.name: claim}, indent=2) + "\n", encoding="utf-8")
+        record(out, row.name, claim)
 
 
 def run(row, keep):

@@ -85,6 +85,17 @@ INLINE void series(const real (&terms)[Terms::count], vec e1, vec e2, vec e3, ve
     }
 }
 
+// The Hermitian part of x + 2 i half y: its diagonal, and the real and imaginary parts of what is above.
+INLINE void hermitian(const vec (&x)[3][3], const vec (&y)[3][3], real half, vec (&d)[3], vec (&re)[3], vec (&im)[3]) {
+    for (int i = 0, k = 0; i < 3; i++) {
+        d[i] = x[i][i];
+        for (int j = i + 1; j < 3; j++, k++) {
+            re[k] = real(0.5) * (x[i][j] + x[j][i]);
+            im[k] = half * (y[i][j] - y[j][i]);
+        }
+    }
+}
+
 // The components of a Hermitian matrix a in the basis of Gell-Mann, and a third of its trace.
 INLINE void components(const vec (&d)[3], const vec (&re)[3], const vec (&im)[3], vec (&c)[8], vec& mean) {
     c[0] = re[0], c[1] = -im[0], c[3] = re[1], c[4] = -im[1], c[5] = re[2], c[6] = -im[2];
@@ -161,13 +172,7 @@ INLINE vec determinant(vec (&s)[8][8]) {
 // log det of -B, B = i q + h with q and h Hermitian.
 __attribute__((noinline)) vec log_det(const Link<3>& b) {
     vec d[3], re[3], im[3], q[8], h[8], mean;
-    for (int i = 0, k = 0; i < 3; i++) {
-        d[i] = b.im[i][i];
-        for (int j = i + 1; j < 3; j++, k++) {
-            re[k] = real(0.5) * (b.im[i][j] + b.im[j][i]);
-            im[k] = real(0.5) * (b.re[j][i] - b.re[i][j]);
-        }
-    }
+    hermitian(b.im, b.re, real(-0.5), d, re, im);
     components(d, re, im, q, mean);
     // c1 = tr q^2 / 2 and c0 = det q, without the trace of q
     vec c1 = {};
@@ -193,13 +198,7 @@ __attribute__((noinline)) vec log_det(const Link<3>& b) {
     mirror(w);
     symmetric_product(w, y, s);
 
-    for (int i = 0, n = 0; i < 3; i++) {
-        d[i] = b.re[i][i];
-        for (int j = i + 1; j < 3; j++, n++) {
-            re[n] = real(0.5) * (b.re[i][j] + b.re[j][i]);
-            im[n] = real(0.5) * (b.im[i][j] - b.im[j][i]);
-        }
-    }
+    hermitian(b.re, b.im, real(0.5), d, re, im);
     components(d, re, im, h, mean);
     add_anticommutator(h, s);
     for (int i = 0; i < 8; i++) {

@@ -105,9 +105,18 @@ def anneal(arguments: argparse.Namespace) -> str:
         if arguments.to and not arguments.to.startswith("action."):
             raise InvalidInput(f"--to takes a coupling, such as action.beta=3, got {arguments.to}")
         settings = config.load(arguments.config, words, arguments.imports)
-        names = {"begin": "begin", "stages": "stages", "layers": "layers", "n": "n", "anew": "new"}
-        wishes = {name: getattr(arguments, option) for name, option in names.items()}
-        runs.anneal_run(arguments.out, settings, arguments.config, **wishes, world=world, stop=stop)
+        runs.anneal_run(
+            arguments.out,
+            settings,
+            arguments.config,
+            begin=arguments.begin,
+            stages=arguments.stages,
+            layers=arguments.layers,
+            n=arguments.n,
+            anew=arguments.new,
+            world=world,
+            stop=stop,
+        )
         text = runs.measure_table(arguments.out, None, world, stop)
         return text if world.first else ""
     return ""

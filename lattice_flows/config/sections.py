@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -28,6 +29,17 @@ Updates = Annotated[
         lambda v: len(v) <= 100 and all(len(update.partition("*")[2]) <= 4 for update in v),
     ),
 ]
+
+
+def cycle_of(updates: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """The names of updates in order, each with its number of repetitions.
+
+    Example:
+        >>> cycle_of(("heatbath", "overrelaxation*4"))
+        (('heatbath', 1), ('overrelaxation', 4))
+    """
+    parts = (update.partition("*") for update in updates)
+    return tuple((name, int(count or 1)) for name, _, count in parts)
 
 
 class Section(Settings):
@@ -148,8 +160,7 @@ class SamplingConfig(Section):
     @property
     def cycle(self) -> tuple[tuple[str, int], ...]:
         """The updates in order, each with its number of repetitions: ``overrelaxation*4`` has four."""
-        parts = (update.partition("*") for update in self.updates)
-        return tuple((name, int(count or 1)) for name, _, count in parts)
+        return cycle_of(self.updates)
 
     @property
     def names(self) -> tuple[str, ...]:

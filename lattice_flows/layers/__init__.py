@@ -14,8 +14,7 @@ from lattice_flows.layers.stout import StoutCoupling
 __all__ = [
     "AffineCoupling", "ConjugationMap", "ConvContext", "FreeField", "GaugeCoupling", "GradientFlow",
     "LinkCoupling", "LinkPartition", "MidpointStep", "PeriodicConv", "SpectralMap", "StoutCoupling", "Transform",
-    "frozen_features",
-    "n_frozen_features",
+    "frozen_features", "n_frozen_features",
 ]  # fmt: skip
 
 __getattr__ = moved(

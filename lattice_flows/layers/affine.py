@@ -94,7 +94,7 @@ class AffineCoupling(Transform):
 def _windows(lattice: Lattice, colour: int, kernel_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """The active sites `(n,)`, the sites `(n, window)` around each, and which are frozen; empty if all are."""
     colours = lattice.colours()
-    n_colours = int(colours.max()) + 1
+    n_colours = lattice.n_colours()
     if not 0 <= colour < n_colours:
         raise InvalidInput(f"the colours of {lattice} are 0 to {n_colours - 1}, got {colour!r}")
     if isinstance(kernel_size, bool) or not isinstance(kernel_size, int) or kernel_size < 3 or kernel_size % 2 == 0:

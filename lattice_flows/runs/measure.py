@@ -222,10 +222,8 @@ def _measured(
         report["flow"] = flow_averages(flowed, wishes.wilson_flow, space.dim)
         for name, own in flowed.items():
             series |= {f"{name}_at_{t:g}": own[..., i] for i, t in enumerate(flow_times(wishes.wilson_flow))}
-    if "flow" in config.sampling.names and config.flow.architecture == "gradient" and path.name == ENSEMBLE:
-        report["integrator"] = _steps(path.parent, action)._asdict()
-    if "annealing" in config.sampling.names and path.name == ENSEMBLE:
-        report |= _annealing(path.parent, chains, config, action)
+    if world.first and path.name == ENSEMBLE:
+        report |= _of_proposals(path.parent, chains, config, action)
     report["chains_go_on"] = _going_on(chains, config) if world.first else None
     return config, chains, series, report
 
@@ -243,6 +241,15 @@ def _correlators(
         return observe(chains.thinned(step), {"contact": observable}, unkept)["contact"]
 
     return correlator_averages(slices, zeros, contact, action, moves_of(chains), chains.every)
+
+
+def _of_proposals(folder: Path, chains: ChainFile, config: Config, action: Action) -> dict[str, Any]:
+    """Return what the folder of a run says about the flow or the annealing whose proposals the chains met."""
+    if "annealing" in config.sampling.names:
+        return _annealing(folder, chains, config, action)
+    if "flow" in config.sampling.names and config.flow.architecture == "gradient":
+        return {"integrator": _steps(folder, action)._asdict()}
+    return {}
 
 
 def _steps(folder: Path, action: Action) -> Steps:

@@ -1,7 +1,6 @@
 """The fits of a run's annealing: their file, and the stochastic flow that they and the settings make."""
 
 import json
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from lattice_flows.actions import Action
 from lattice_flows.config import Config
 from lattice_flows.config.registry import SAMPLERS
+from lattice_flows.config.sections import cycle_of
 from lattice_flows.config.text import parse_json
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
@@ -29,8 +29,6 @@ from lattice_flows.sampling import Cycle, Sampler, Streams, start
 from lattice_flows.sampling.base import Context
 from lattice_flows.sampling.stochastic_flow import LAYERS, StochasticFlow
 from lattice_flows.training.response import Response, fit_couplings, fits_along
-
-log = logging.getLogger(__name__)
 
 FITS = "annealing.safetensors"
 RESPONSE = ("betas", "velocities", "parts")
@@ -194,14 +192,10 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 def sampler_of(config: Config) -> Callable[[Action], Sampler]:
     """Makes the updates between layers, with their default settings."""
-    parts = [update.partition("*") for update in config.sampling.between]
+    parts = [(SAMPLERS[name], count) for name, count in cycle_of(config.sampling.between)]
 
     def sampler(action: Action) -> Sampler:
-        steps = []
-        for name, _, count in parts:
-            entry = SAMPLERS[name]
-            steps.append((entry.build(action, entry.settings(), Context()), int(count or 1)))
-        return Cycle(steps)
+        return Cycle((entry.build(action, entry.settings(), Context()), count) for entry, count in parts)
 
     return sampler
 

@@ -153,11 +153,11 @@ class Annealing:
                 log_w = log_w + logdet.double()
             if self.population == 1:
                 there, state, info = sampler.arrive(x, branch)
-                log_w = log_w - there.double()
-                history.append(log_w)
             else:
-                log_w = log_w - sampler.init(x).action.double()
-                history.append(log_w)
+                there = sampler.init(x).action
+            log_w = log_w - there.double()
+            history.append(log_w)
+            if self.population > 1:
                 chosen, log_w = self._resampled(log_w, branch)
                 ancestors = ancestors[chosen]
                 state, info = sampler.step(sampler.init(x[chosen]), branch)

@@ -32,7 +32,7 @@ class Response:
 
     Example:
         >>> flat = Response(torch.tensor([1.0, 2.0]), torch.zeros(2, 1), torch.ones(2, 3))
-        >>> flat.schedule(4).tolist(), flat.work(4), flat.variance.tolist()
+        >>> flat.schedule(4).tolist(), flat.work(4), flat.parts[:, 0].tolist()
         ([1.0, 1.25, 1.5, 1.75, 2.0], 0.25, [1.0, 1.0])
     """
 
@@ -52,11 +52,6 @@ class Response:
             torch.stack([fit.coefficients.cpu() / change for fit in fits]),
             torch.tensor([(fit.variance / change**2, fit.left, fit.tau_int) for fit in fits], dtype=torch.float64),
         )
-
-    @property
-    def variance(self) -> Tensor:
-        """That of dS/dbeta, `(knots,)`."""
-        return self.parts[:, 0]
 
     def scaled(self, factor: float) -> "Response":
         """The response of a lattice whose volume is larger by this factor: the variance grows with it."""
