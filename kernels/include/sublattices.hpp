@@ -175,12 +175,13 @@ class Memory {
 template <class Element> struct Field {
     static constexpr int VECTORS = sizeof(Element) / sizeof(vec);
     Element* data = nullptr;
-    int dim;
+    int dim;  // the number of elements of a site
     size_t bytes;
     bool large;  // so that a core cannot keep it near
 
-    Field(const Sublattices& lattice)
-        : dim(lattice.dim), bytes(lattice.sites * dim * PARTS * sizeof(Element)), large(bytes > 2 * PAGE) {
+    Field(const Sublattices& lattice) : Field(lattice, lattice.dim) {}
+    Field(const Sublattices& lattice, int count)
+        : dim(count), bytes(lattice.sites * dim * PARTS * sizeof(Element)), large(bytes > 2 * PAGE) {
         data = static_cast<Element*>(Memory::shared().take(bytes));
     }
     ~Field() { Memory::shared().give(data, bytes); }
