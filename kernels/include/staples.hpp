@@ -16,52 +16,59 @@ struct Couplings {
             }
     }
     INLINE real strength() const { return equal ? weight[0][1] : 1; }
-    // Of a part of the plaquette of a place, as it enters staples.
-    template <int N> INLINE void scale(Link<N>& path, int mu, int nu, const Sublattices&, Place, int) const {
-        if (!equal) path.scale(real(weight[mu][nu]));
+    // A product that is part of the plaquette of a place, as it enters staples.
+    template <bool adjoint_a, bool adjoint_b, int N>
+    INLINE void product(const Link<N>& a, const Link<N>& b, int mu, int nu, const Sublattices&, Place, int, Link<N>& out) const {
+        link_product<adjoint_a, adjoint_b, false>(a, b, out);
+        if (!equal) out.scale(real(weight[mu][nu]));
     }
-    // The same where plaquettes are added up, with what is left to multiply their traces by.
-    template <int N> INLINE double weigh(Link<N>&, int mu, int nu, const Sublattices&, Place, int) const {
+    // The same where plaquettes are added up; returns what is left to multiply their traces by.
+    template <bool adjoint_a, bool adjoint_b, int N>
+    INLINE double weighed(const Link<N>& a, const Link<N>& b, int mu, int nu, const Sublattices&, Place, int, Link<N>& out) const {
+        link_product<adjoint_a, adjoint_b, false>(a, b, out);
         return weight[mu][nu];
     }
 };
 
-// Weights of single plaquettes P_{mu nu}(x), mu < nu, complex, kept as links are; of P_{nu mu} they are conjugate.
-struct SiteCouplings {
+// Weights of single plaquettes P_{mu nu}(x), mu < nu, kept as links are: real, or complex, of P_{nu mu} conjugate.
+template <bool complex> struct SiteCouplings {
     struct Weight {
-        vec re, im;
+        vec parts[1 + complex];
     };
     int plane[DIMS][DIMS];
-    bool phases = false;
+    bool turned[DIMS][DIMS] = {};  // whether weights of the plane have phases
     Field<Weight> field;
 
-    // (dim, dim, *extents, 2)
+    // (planes, *extents), of complex numbers two for each
     SiteCouplings(const Sublattices& lattice, const double* weights) : field(lattice, lattice.dim * (lattice.dim - 1) / 2) {
-        if (!field.data) return;
         for (int mu = 0, count = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++, count++) {
                 plane[mu][nu] = plane[nu][mu] = count;
-                const double* own = weights + 2 * (mu * lattice.dim + nu) * lattice.lattice_sites;
-                for (int64_t site = 0; site < lattice.sites; site++)
-                    for (int k = 0; k < NODES; k++) {
-                        const double* number = own + 2 * lattice.link(site, 0, k);
-                        Weight& to = *field.at(site, count, k / L);
-                        to.re[k % L] = number[0], to.im[k % L] = number[1];
-                        phases |= number[1] != 0;
-                    }
+                const double* own = weights + (1 + complex) * count * lattice.lattice_sites;
+                for (int64_t site = 0; field.data && site < lattice.sites; site++)
+                    for (int k = 0; k < NODES; k++)
+                        for (int j = 0; j <= complex; j++) {
+                            const double number = own[(1 + complex) * lattice.link(site, 0, k) + j];
+                            field.at(site, count, k / L)->parts[j][k % L] = number;
+                            turned[mu][nu] |= j == 1 && number != 0;
+                        }
+                turned[nu][mu] = turned[mu][nu];
             }
     }
     INLINE real strength() const { return 1; }
-    template <int N>
-    INLINE void scale(Link<N>& path, int mu, int nu, const Sublattices& lattice, Place place, int part) const {
+    template <bool adjoint_a, bool adjoint_b, int N>
+    INLINE void product(const Link<N>& a, const Link<N>& b, int mu, int nu, const Sublattices& lattice, Place place, int part,
+                        Link<N>& out) const {
         Weight room;
         const Weight& w = field.fetch(lattice, place, plane[mu][nu], part, room);
-        if (phases) multiply(path, w.re, mu < nu ? w.im : -w.im);
-        else path.scale(w.re);
+        if (complex && turned[mu][nu])
+            link_product_times<adjoint_a, adjoint_b>(a, b, w.parts[0], mu < nu ? w.parts[complex] : -w.parts[complex], out);
+        else link_product_times<adjoint_a, adjoint_b>(a, b, w.parts[0], out);
     }
-    template <int N>
-    INLINE double weigh(Link<N>& path, int mu, int nu, const Sublattices& lattice, Place place, int part) const {
-        scale(path, mu, nu, lattice, place, part);
+    template <bool adjoint_a, bool adjoint_b, int N>
+    INLINE double weighed(const Link<N>& a, const Link<N>& b, int mu, int nu, const Sublattices& lattice, Place place, int part,
+                          Link<N>& out) const {
+        product<adjoint_a, adjoint_b>(a, b, mu, nu, lattice, place, part, out);
         return 1;
     }
 };
@@ -75,9 +82,9 @@ INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field, c
     Link<N> ahead[DIMS][DIMS], sum, path, room[2];
     for (int mu = 0; mu < lattice.dim; mu++)
         for (int nu = mu + 1; nu < lattice.dim; nu++) {
-            link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                             field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead[mu][nu]);
-            couplings.scale(ahead[mu][nu], mu, nu, lattice, here, part);
+            couplings.template product<false, true>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
+                                                    field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), mu, nu,
+                                                    lattice, here, part, ahead[mu][nu]);
         }
     for (int mu = 0; mu < lattice.dim; mu++) {
         bool first = true;
@@ -90,9 +97,9 @@ INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field, c
             else link_product<true, true, true>(ahead[nu][mu], own, sum);
             first = false;
             const Place below = lattice.down(here, nu);
-            link_product<false, false, false>(field.fetch(lattice, below, mu, part, room[0]),
-                                              field.fetch(lattice, lattice.up(below, mu), nu, part, room[1]), path);
-            couplings.scale(path, mu, nu, lattice, below, part);
+            couplings.template product<false, false>(field.fetch(lattice, below, mu, part, room[0]),
+                                                     field.fetch(lattice, lattice.up(below, mu), nu, part, room[1]), mu, nu,
+                                                     lattice, below, part, path);
             link_product<true, false, true>(path, field.fetch(lattice, below, nu, part, room[0]), sum);
         }
         f(*field.at(site, mu, part), sum, mu);
@@ -186,9 +193,9 @@ void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, con
     for (int part = 0; part < PARTS; part++)
         for (int mu = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++) {
-                link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                                 field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead);
-                const double weight = couplings.weigh(ahead, mu, nu, lattice, here, part);
+                const double weight = couplings.template weighed<false, true>(
+                    field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
+                    field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), mu, nu, lattice, here, part, ahead);
                 link_product<false, false, false>(*field.at(site, mu, part), ahead, path);
                 const vec found = overlap(path, *field.at(site, nu, part));
                 for (int l = 0; l < L; l++) total[part * L + l] += weight * double(found[l]);
