@@ -9,7 +9,16 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels.define import define_op, plain, underivable
-from lattice_flows.kernels.link_sweeps import LARGEST, SMALLEST, check_fields, form_of, has_kernel, integers, no_memory, reals
+from lattice_flows.kernels.link_sweeps import (
+    LARGEST,
+    SMALLEST,
+    check_fields,
+    form_of,
+    has_kernel,
+    integers,
+    no_memory,
+    reals,
+)
 from lattice_flows.kernels.link_sweeps import LARGEST_ON_GPU as LARGEST_ON_GPU  # for gpu.implementation
 from lattice_flows.kernels.link_trajectories import reference
 

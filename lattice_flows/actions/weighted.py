@@ -177,7 +177,11 @@ class WilsonSettings(BetaSettings):
 def _build(space: GaugeField, settings: WilsonSettings) -> Action:
     """Wilson's action where nothing varies, for which more is known and done."""
     varied = settings.boundary, settings.anisotropy, settings.twist
-    return Wilson(space, settings.beta) if varied == ("periodic", 1.0, ()) else WeightedWilson(space, settings.beta, *varied)
+    return (
+        Wilson(space, settings.beta)
+        if varied == ("periodic", 1.0, ())
+        else WeightedWilson(space, settings.beta, *varied)
+    )
 
 
 WILSON = ActionEntry(WilsonSettings, _build)

@@ -11,25 +11,41 @@ from lattice_flows.actions import Action, Wilson
 from lattice_flows.config.registry import OBSERVABLES
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import U1, Group
-from lattice_flows.planar.characters import Array, characters, fuse, known
+from lattice_flows.planar.characters import Array, Characters, characters, fuse, known
 
 
-def log_partition(group: Group, beta: float, volume: int) -> float:
+def log_partition(group: Group, beta: float, volume: int, twist: int = 0) -> float:
     """log Z of S = -(beta/N) sum_P Re tr P with normalised Haar measure, Z = sum_r (c_r / d_r)^V.
 
-    Raises:
-        InvalidInput: a group without a formula, beta < 0, or a volume that is no integer >= 1.
+    With a twist k, one plaquette of SU(N) is multiplied by z = exp(2 pi i k / N), and a term by chi_r(z) / d_r, which is
+    z to the power of the number of boxes of r.
 
-    Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413.
+    Raises:
+        InvalidInput: a group without a formula, beta < 0, a volume that is no integer >= 1, or a twist of U(1).
+
+    Source: A. A. Migdal, Sov. Phys. JETP 42 (1975) 413; G. 't Hooft, Nucl. Phys. B 153 (1979) 141, for the twist.
 
     Example:
         >>> from lattice_flows import SU
         >>> round(log_partition(SU(3), beta=6.0, volume=64), 6)
         79.096966
+        >>> round(log_partition(SU(3), beta=6.0, volume=8), 6), round(log_partition(SU(3), 6.0, 8, twist=1), 6)
+        (9.889151, 9.886105)
     """
     volume = _checked_volume(volume)
     table = characters(group, beta)
-    return volume * table.log_trivial + math.log((table.ratio**volume).sum())
+    return volume * table.log_trivial + math.log((table.ratio**volume * _turns(table, twist)).sum())
+
+
+def _turns(table: Characters, twist: int) -> Array | float:
+    """Re chi_r(z) / d_r: r and its conjugate come together."""
+    if twist == 0:
+        return 1.0
+    n = len(table.weights)
+    if n == 1:
+        raise InvalidInput("a twist needs SU(N)")
+    columns = np.arange(1, n).reshape(-1, *[1] * (n - 1))  # p_j is the number of columns with j boxes
+    return np.cos(2 * math.pi * twist / n * (columns * np.indices(table.ratio.shape)).sum(0))
 
 
 def wilson_loop(group: Group, beta: float, area: int, volume: int | None = None) -> float:

@@ -38,6 +38,12 @@ def with_rectangles(weights, generator):
     return torch.stack((weights, torch.rand(weights.shape, generator=generator, dtype=torch.float64) - 0.7))
 
 
+def of_sites(group, extents, generator):
+    """Weights of single plaquettes, complex for SU(N >= 3) and U(1)."""
+    weights = torch.randn(math.comb(len(extents), 2), *extents, 2, generator=generator, dtype=torch.float64)
+    return weights[..., 0].contiguous() if group.n == 2 else torch.view_as_complex(weights)
+
+
 def referred(monkeypatch, *arguments):
     with monkeypatch.context() as patch:
         patch.setattr(build, "native", lambda *_: None)
@@ -86,6 +92,35 @@ def test_agrees_with_the_reference_in_the_presence_of_rectangles(group, extents,
         assert apart.median() < ({torch.float64: 1e-7, torch.float32: 0.03}[dtype] if moves else 30 * eps)
         if dtype == torch.float64 or not moves:
             torch.testing.assert_close(found.action, expected.action, rtol=0, atol=(1e9 if moves else 1e4) * eps)
+
+
+@by_dtype
+@pytest.mark.parametrize(
+    ("group", "extents"),
+    [(U1(), (8, 12)), (U1(), (4, 4, 8)), (SU(2), (4,) * 4), (SU(3), (8, 8)), (SU(3), (4, 4, 8)), (SU(4), (8, 8))],
+    ids=str,
+)
+def test_agrees_with_the_reference_for_weights_of_single_plaquettes(group, extents, dtype, generator, monkeypatch):
+    links, weights = GaugeField(group, extents).prior(2, generator, dtype=dtype), of_sites(group, extents, generator)
+    eps = torch.finfo(dtype).eps
+    for moves in ([], [OVER_RELAXATION], [HEAT_BATH]):
+        arguments = extents, weights, moves, KEYS, CALLS
+        found, expected = link_sweeps(links, *arguments), referred(monkeypatch, links, *arguments)
+        apart = group.distance(found.links, expected.links).double().flatten()
+        assert apart.median() < ({torch.float64: 1e-7, torch.float32: 0.03}[dtype] if moves else 30 * eps)
+        if dtype == torch.float64 or not moves:
+            torch.testing.assert_close(found.action, expected.action, rtol=0, atol=(1e9 if moves else 1e4) * eps)
+
+
+@pytest.mark.parametrize("group", [U1(), SU(2), SU(3), SU(4)], ids=str)
+def test_equal_weights_of_single_plaquettes(group, generator):
+    """They are those of planes."""
+    links, planes = beginning(group, (4, 4, 8), generator)
+    weights = torch.stack([planes[pair].expand(4, 4, 8) for pair in ((0, 1), (0, 2), (1, 2))])
+    for kind in (weights, weights.to(torch.complex128)):
+        one, two = (link_sweeps(links, (4, 4, 8), w, [OVER_RELAXATION], KEYS, CALLS) for w in (planes, kind))
+        assert group.distance(one.links, two.links).median() < 1e-9
+        torch.testing.assert_close(one.action, two.action, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("group", GROUPS[:3], ids=str)
@@ -224,7 +259,9 @@ from lattice_flows import SU, GaugeField
 from lattice_flows.kernels.link_sweeps import link_sweeps
 for group, dtype in ((SU(2), torch.float64), (SU(3), torch.float32)):
     weights = torch.full((3, 3), 1.5, dtype=torch.float64)
-    for extents, weights in (((4, 4, 8), weights), ((3, 12, 16), torch.stack((weights, -0.1 * weights)))):
+    single = torch.linspace(0, 2, 3 * 128, dtype=torch.float64).reshape(3, 4, 4, 8) * (1 if group.n == 2 else 1j)
+    rectangles = torch.stack((weights, -0.1 * weights))
+    for extents, weights in (((4, 4, 8), weights), ((3, 12, 16), rectangles), ((4, 4, 8), single)):
         links = GaugeField(group, extents).prior(1, torch.Generator().manual_seed(1), dtype=dtype)
         new = link_sweeps(links, extents, weights, [0, 1, 0], torch.tensor([[1, 2]]), torch.tensor([0]))
         print(new.links.numpy().tobytes().hex(), new.action.item().hex())
@@ -232,7 +269,7 @@ for group, dtype in ((SU(2), torch.float64), (SU(3), torch.float32)):
 
 
 def test_no_bit_depends_on_the_width_of_vectors():
-    assert_same_bits_on_avx2(BITS, 4)
+    assert_same_bits_on_avx2(BITS, 6)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +298,7 @@ def test_bad_input(generator):
         (0, links[..., :2], "links must be"), (1, (4, 16), "links must be"), (2, weights.float(), "weights must be"),
         (2, weights + torch.tensor([[0, 1], [0, 0]]), "symmetric"), (3, [2], "moves are"),
         (2, torch.stack([weights] * 3), r"with those of rectangles \(2, 2, 2\)"),
+        (2, torch.zeros(1, 8, 4, dtype=torch.float64), r"float64 or complex128 \(1, 8, 8\), got .* \(1, 8, 4\)"),
         (2, torch.stack([weights] * 2), "cut into 16 sublattices of extents >= 3"),
         (4, KEYS[:1], "keys and calls"), (5, CALLS[:1], "keys and calls"),
     ]:  # fmt: skip

@@ -40,6 +40,25 @@ CASES = [(extents, step, False) for extents in ((8, 12), (4, 4, 8), (4, 2, 4, 8)
 CASES += [((8, 12), 0.05, True), ((2, 8, 8), 0.05, True), ((8, 3, 4, 4), 0.05, True)]
 
 
+@by_dtype
+@pytest.mark.parametrize(
+    ("group", "extents"), [(U1(), (8, 8)), (SU(2), (4, 4, 8)), (SU(3), (8, 8)), (SU(3), (4, 2, 4, 8)), (SU(4), (8, 8))]
+)
+def test_agrees_with_the_reference_for_weights_of_single_plaquettes(group, extents, dtype, generator, monkeypatch):
+    links, _ = beginning(group, extents, generator, dtype)
+    weights = torch.randn(math.comb(len(extents), 2), *extents, 2, generator=generator, dtype=torch.float64)
+    weights = weights[..., 0].contiguous() if group.n == 2 else torch.view_as_complex(weights)
+    arguments = links, extents, weights, [0.01, -0.02, 0.03], 0.05, KEYS, CALLS
+    found = link_trajectories(*arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "native", lambda *_: None)
+        expected = link_trajectories(*arguments)
+    eps, size = torch.finfo(dtype).eps, math.prod(extents)
+    assert group.distance(found.links, expected.links).max() < 300 * eps
+    torch.testing.assert_close(found.action, expected.action, rtol=0, atol=100 * size * eps)
+    torch.testing.assert_close(found.delta_h, expected.delta_h, rtol=0, atol=200 * size * eps)
+
+
 @by_group
 @by_dtype
 @pytest.mark.parametrize(
