@@ -58,9 +58,9 @@ def link_sweeps(
     one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
-    weights w `(dim, dim)`, or w and v `(2, dim, dim)`, float64, w symmetric, or w `(planes, *extents)`, float64 or complex128,
-    of the planes 01, 02, ... in order; moves of `HEAT_BATH` and
-    `OVER_RELAXATION`; keys `(chains, 2)` and calls `(chains,)`, int64, as for `uniforms`.
+    weights w `(dim, dim)`, or w and v `(2, dim, dim)`, float64, w symmetric, or w `(planes, *extents)`, float64 or
+    complex128, of the planes 01, 02, ... in order; moves of `HEAT_BATH` and `OVER_RELAXATION`; keys `(chains, 2)` and
+    calls `(chains,)`, int64, as for `uniforms`.
 
     Raises:
         InvalidInput: shapes or dtypes do not fit, or the extents have no `sublattices` of the reach of the loops.
@@ -88,7 +88,7 @@ def check_fields(
     links: Tensor, extents: tuple[int, ...], weights: Tensor, keys: Tensor, calls: Tensor, reach: int = 1
 ) -> tuple[tuple[int, ...], Tensor]:
     """The cut into sublattices, and the links `(chains, dim * V, N, N)`, if all fit each other."""
-    dim, chains = len(extents), len(links)
+    chains = len(links)
     check_weights(weights, extents)
     if links.is_cuda and weights.ndim > 2:
         raise InvalidInput("kernels on GPUs have one weight for all plaquettes of a plane, and no rectangles")

@@ -46,9 +46,10 @@ def link_trajectories(
 
         S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    U -> exp(step P) U,    P -> P - kick F,
 
-    with inner(X, Y) = -2 tr(X Y), for angles X Y, and F the force in this product; weights `(2, dim, dim)` are those of
-    plaquettes and rectangles, and `(planes, *extents)` of single plaquettes, as for `link_sweeps`. The links end in the group, to rounding. A chain depends on its own
-    links, key and call alone. There is no derivative, and asking for one raises.
+    with inner(X, Y) = -2 tr(X Y), for angles X Y, and F the force in this product; weights `(2, dim, dim)` are those
+    of plaquettes and rectangles, and `(planes, *extents)` of single plaquettes, as for `link_sweeps`. The links end
+    in the group, to rounding. A chain depends on its own links, key and call alone. There is no derivative, and
+    asking for one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
     weights `(dim, dim)` or `(2, dim, dim)`, float64, the first symmetric; n + 1 kicks for n steps; keys `(chains, 2)`

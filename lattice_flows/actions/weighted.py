@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ from lattice_flows.lattice import GaugeField, Lattice
 from lattice_flows.lattice.paths import plaquette
 from lattice_flows.lattice.space import gauge_field
 
-Twist = tuple[int, int, int]
+Twist = tuple[int, ...]
+"""Directions mu and nu, and a number k."""
 
 
 class WeightedWilson(Action):
@@ -32,8 +33,8 @@ class WeightedWilson(Action):
       both times 1/2; nothing depends on the time-like links of the last time, which are independent of all others;
     - of an anisotropy xi, time-like plaquettes have weight xi, and all others 1 / xi.
 
-    A twist (mu, nu, k) is the 't Hooft flux k through the planes along mu and nu: z = exp(2 pi i k / N) on the plaquette
-    of each of them at the last coordinates along mu and nu. All other z are 1.
+    A twist (mu, nu, k) is the 't Hooft flux k through the planes along mu and nu: z = exp(2 pi i k / N) on the
+    plaquette of each of them at the last coordinates along mu and nu. All other z are 1.
 
     Args:
         beta: the inverse coupling, > 0.
@@ -42,7 +43,7 @@ class WeightedWilson(Action):
         twist: triples (mu, nu, k) of two directions and an integer.
 
     Raises:
-        InvalidInput: a number is out of range, U(1) or an open boundary is twisted along time, or a plane is named twice.
+        InvalidInput: a number is out of range; U(1) is twisted, or an open boundary along time; a plane has two twists.
 
     Source: M. Luscher and S. Schaefer, JHEP 07 (2011) 036, 1105.4749, for open boundaries; T. R. Klassen, Nucl. Phys. B
     533 (1998) 557, hep-lat/9803010, for anisotropy; G. 't Hooft, Nucl. Phys. B 153 (1979) 141, for the twist.
@@ -78,9 +79,9 @@ class WeightedWilson(Action):
 
     @property
     def weights(self) -> Tensor:
-        """w z of the plaquettes, in units of beta / N: `(planes, *extents)`, float64, or complex128 for twists of SU(3) ...
+        """w z of the plaquettes in units of beta / N, `(planes, *extents)`, of the planes 01, 02, ..., 12, ...
 
-        Planes are in the order 01, 02, ..., 12, ...
+        They are float64, or complex128 for twists of other groups than SU(2).
         """
         return _weights(self.space.lattice, self.space.group.n, self.boundary, self.anisotropy, self.twist)
 
@@ -164,24 +165,21 @@ def _weights(lattice: Lattice, n: int, boundary: str, anisotropy: float, twist: 
 
 @dataclass(frozen=True, kw_only=True)
 class WilsonSettings(BetaSettings):
-    """Beta, and how the coupling varies over the lattice; time is the last direction."""
+    """Beta, and how the coupling varies over the lattice; time is the last direction. By default nothing varies."""
 
-    boundary: Literal["periodic", "open"] = "periodic"
+    boundary: Literal["periodic", "open"] | None = None
     """The boundary of time."""
-    anisotropy: Positive = 1.0
+    anisotropy: Positive | None = None
     """The weight of time-like plaquettes; that of all others is one over it."""
-    twist: tuple[tuple[int, ...], ...] = ()
+    twist: tuple[Twist, ...] | None = None
     """Triples mu, nu, k: a flux k through the planes along mu and nu."""
 
 
 def _build(space: GaugeField, settings: WilsonSettings) -> Action:
     """Wilson's action where nothing varies, for which more is known and done."""
-    varied = settings.boundary, settings.anisotropy, settings.twist
-    return (
-        Wilson(space, settings.beta)
-        if varied == ("periodic", 1.0, ())
-        else WeightedWilson(space, settings.beta, *varied)
-    )
+    varied: dict[str, Any] = {name: getattr(settings, name) for name in ("boundary", "anisotropy", "twist")}
+    varied = {name: value for name, value in varied.items() if value not in (None, "periodic", 1.0, ())}
+    return WeightedWilson(space, settings.beta, **varied) if varied else Wilson(space, settings.beta)
 
 
 WILSON = ActionEntry(WilsonSettings, _build)

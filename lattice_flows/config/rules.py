@@ -50,8 +50,8 @@ Seed = Annotated[int, Rule("from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)]
 class Settings:
     """Base of frozen dataclasses of settings: it converts and checks every field by its type and its `Rule`s.
 
-    The types are str, bool, int, float, `Literal` of strings, tuple[T, ...] of str, int, float and such tuples, and each
-    of them or None. An int is accepted for a float, a list for a tuple, and a bool is no number.
+    The types are str, bool, int, float, `Literal` of strings, tuple[T, ...] of str, int, float and such tuples, and
+    each of them or None. An int is accepted for a float, a list for a tuple, and a bool is no number.
 
     A field is a key of a TOML table. A trailing underscore is dropped there: the key `lambda` is the field `lambda_`.
 

@@ -17,8 +17,8 @@ from lattice_flows.planar.characters import Array, Characters, characters, fuse,
 def log_partition(group: Group, beta: float, volume: int, twist: int = 0) -> float:
     """log Z of S = -(beta/N) sum_P Re tr P with normalised Haar measure, Z = sum_r (c_r / d_r)^V.
 
-    With a twist k, one plaquette of SU(N) is multiplied by z = exp(2 pi i k / N), and a term by chi_r(z) / d_r, which is
-    z to the power of the number of boxes of r.
+    With a twist k, one plaquette of SU(N) is multiplied by z = exp(2 pi i k / N), and a term by chi_r(z) / d_r, which
+    is z to the power of the number of boxes of r.
 
     Raises:
         InvalidInput: a group without a formula, beta < 0, a volume that is no integer >= 1, or a twist of U(1).

@@ -1,5 +1,6 @@
 """Theories, samplers, observables and numbers with errors in words."""
 
+import json
 import math
 from typing import Any
 
@@ -77,7 +78,9 @@ def number(value: float | None, form: str) -> str:
 
 
 def short(value: Any) -> str:
-    """Write a setting in few digits, such as '2' for 2.0."""
+    """Write a setting in few digits, such as '2' for 2.0, and lists as in a config."""
+    if isinstance(value, tuple):
+        return json.dumps(value)
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

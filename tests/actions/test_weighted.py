@@ -190,7 +190,7 @@ def test_bad_settings(settings, words):
 
 
 def test_bad_input():
-    with pytest.raises(InvalidInput, match="links of U.1. absorb every phase"):
+    with pytest.raises(InvalidInput, match=r"links of U\(1\) absorb every phase"):
         WeightedWilson(GaugeField(U1(), (4, 4)), 1.0, twist=[(0, 1, 1)])
     with pytest.raises(InvalidInput, match="boundary must be periodic or open"):
         WeightedWilson(GaugeField(U1(), (4, 4)), 1.0, boundary="half")
