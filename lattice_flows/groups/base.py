@@ -70,6 +70,10 @@ class Elements(ABC):
         """The algebra element F with L(exp(t X) a) = L(a) + t inner(X, F) + O(t^2), from autograd's `gradient`."""
 
     @abstractmethod
+    def algebra_derivative(self, a: Tensor, force: Tensor) -> Tensor:
+        """A gradient, as autograd gives it, whose `algebra_gradient` at a is the algebra element `force`."""
+
+    @abstractmethod
     def restore(self, a: Tensor) -> Tensor:
         """The element a without the rounding errors that took it out of the group."""
 
@@ -112,6 +116,9 @@ class Reals(Elements):
 
     def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
         return gradient
+
+    def algebra_derivative(self, a: Tensor, force: Tensor) -> Tensor:
+        return force
 
     def restore(self, a: Tensor) -> Tensor:
         return a

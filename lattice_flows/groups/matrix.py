@@ -75,6 +75,9 @@ class MatrixGroup(Group):
     def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
         return self.project_algebra(gradient @ a.mH) / 2
 
+    def algebra_derivative(self, a: Tensor, force: Tensor) -> Tensor:
+        return 2 * force @ a
+
     def defect(self, a: Tensor) -> Tensor:
         eye = torch.eye(self.n, dtype=a.dtype, device=a.device)
         unitarity = (a.mH @ a - eye).abs().amax((-2, -1))

@@ -75,6 +75,9 @@ def test_gradients_of_translations(group, generator):
     variable = a.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(group.retrace(variable).sum(), variable)
     torch.testing.assert_close(group.algebra_gradient(a, gradient), group.retrace_gradient(a), atol=1e-12, rtol=0)
+    force = group.random_algebra(5, generator=generator, dtype=torch.float64)
+    again = group.algebra_gradient(a, group.algebra_derivative(a, force))
+    torch.testing.assert_close(again, force, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.GROUPS))
