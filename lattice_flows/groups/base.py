@@ -66,6 +66,10 @@ class Elements(ABC):
         """The inner product `(...)` of algebra elements."""
 
     @abstractmethod
+    def bracket(self, x: Tensor, y: Tensor) -> Tensor:
+        """The commutator [x, y] of algebra elements."""
+
+    @abstractmethod
     def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
         """The algebra element F with L(exp(t X) a) = L(a) + t inner(X, F) + O(t^2), from autograd's `gradient`."""
 
@@ -113,6 +117,9 @@ class Reals(Elements):
 
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         return x * y
+
+    def bracket(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.zeros_like(x)
 
     def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
         return gradient

@@ -69,6 +69,9 @@ class MatrixGroup(Group):
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         return -2 * (x * y.mT).sum((-2, -1)).real
 
+    def bracket(self, x: Tensor, y: Tensor) -> Tensor:
+        return x @ y - y @ x
+
     def retrace_gradient(self, a: Tensor) -> Tensor:
         return self.project_algebra(a) / (-2 * self.n)
 

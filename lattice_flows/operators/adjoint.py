@@ -31,11 +31,11 @@ def field_slopes(
 ) -> Slopes:
     """The derivatives of inner(X, F) + a div F, where F is the force of sum_i c_i W_i.
 
-    By links div F has the force of sum_i c_i Lap W_i, and inner(X, F) the second derivative
+    By links div F has the force of sum_i c_i Lap W_i, and inner(X, F), with X fixed, has
 
-        d/dt Ad(exp(-tX)) F(exp(tX) U) at t = 0.
+        d/dt Ad(exp(-tX)) F(exp(tX) U) = d/dt F(exp(tX) U) + [F, X] at t = 0.
 
-    It is a central difference in float64, with relative errors of some 1e-9.
+    The derivative along X is a central difference in float64, with relative errors of some 1e-9.
 
     Shapes: c `(n,)`, links and X `(*batch, *shape)`, a `(*batch,)`.
 
@@ -55,14 +55,9 @@ def field_slopes(
     spread = vector_field(sums, weight * c, x)
     size = tangent.abs().flatten(-len(space.shape)).amax(-1).clamp(min=torch.finfo(torch.float64).tiny)
     h = (STEP / size).reshape(*size.shape, *(1,) * len(space.shape))
-    of_links, slopes = space.derivative(x, spread.force), torch.zeros_like(spread.values)
-    for sign in (1, -1):
-        with torch.enable_grad():
-            begin = x.clone().requires_grad_()
-            moved = space.move(begin, sign * h * tangent)
-        field = vector_field(operators, c, moved.detach())
-        (back,) = torch.autograd.grad(moved, begin, space.derivative(moved.detach(), field.force))
-        of_links += sign * back / (2 * h)
-        slopes += sign * field.values * size.unsqueeze(-1) / (2 * STEP)
+    ahead, behind = (vector_field(operators, c, space.move(x, step * tangent)) for step in (h, -h))
+    turned = space.elements.bracket(ahead.force + behind.force, tangent) / 2
+    force = spread.force + (ahead.force - behind.force) / (2 * h) + turned
+    slopes = (ahead.values - behind.values) * size.unsqueeze(-1) / (2 * STEP)
     laplacians = spread.values + space.volume * constants.to(x.device)
-    return Slopes(of_links.to(links.dtype), slopes + weight * laplacians)
+    return Slopes(space.derivative(x, force).to(links.dtype), slopes + weight * laplacians)
