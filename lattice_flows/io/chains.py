@@ -51,6 +51,7 @@ class ChainFile:
         n_distinct: the number of distinct configurations, rows of the dataset.
         row_bytes: the size of a configuration.
         proposals: the number of proposals of a flow that each chain meets in an update.
+        pairs: the number of pairs of couplings that swap in an update.
         version: that of the file.
         checked: whether the file has checksums.
 
@@ -95,17 +96,19 @@ class ChainFile:
         self.n_updates, self.chains = file["action"].shape
         self.n_distinct = len(file[self.dataset])
         self.row_bytes = row_bytes(file[self.dataset])
-        self.proposals = file["proposals/action"].shape[2] if "proposals" in file else 0
+        self.proposals, self.pairs = (
+            file[f"{group}/accepted"].shape[2] if group in file else 0 for group in ("proposals", "swaps")
+        )
         if not self.checked:
             self._check(file)
 
     def _check(self, file: h5py.File) -> None:
         """Refuse shapes that contradict each other, or are larger than a file without checksums."""
         numbers = {name: file[name].shape[: 2 if name in NUMBERS else 3] for name in names_of_numbers(file)}
-        shape = self.n_updates, self.chains
+        shape, last = (self.n_updates, self.chains), {"proposals": self.proposals, "swaps": self.pairs}
         contradictions = [
             self.every < 1,
-            any(found != (shape if name in NUMBERS else (*shape, self.proposals)) for name, found in numbers.items()),
+            any(found != (shape if name in NUMBERS else (*shape, last[name.partition("/")[0]])) for name, found in numbers.items()),
             any(file[name].shape != (self.n_distinct,) for name in ("chain", "update")),
             file["end/x"].shape != (self.chains, *file[self.dataset].shape[1:]),
             any(file[name].nbytes > self.path.stat().st_size for name in (self.dataset, "chain", "update", *numbers)),
@@ -206,10 +209,9 @@ class ChainFile:
 
     def end(self) -> tuple[ChainState, Tensor]:
         """Return the state of the chains and of their streams, from which they go on bit for bit."""
-        names = (*ChainState._fields, "streams")
-        stored = self._get("end", lambda file: {name: torch.from_numpy(file["end"][name][:]) for name in names})
-        log_w, offered = (stored[name] if len(stored[name]) else None for name in ("log_w", "offered"))
-        return ChainState(stored["x"], stored["action"], log_w, offered), stored["streams"]
+        stored = self._get("end", lambda file: {name: torch.from_numpy(own[:]) for name, own in file["end"].items()})
+        fields = {name: stored[name] for name in ChainState._fields if len(stored.get(name, ()))}
+        return ChainState(**fields), stored["streams"]
 
     @functools.cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:

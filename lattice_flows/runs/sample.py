@@ -170,7 +170,8 @@ class _Team:
         total, rows = self.settings.n * self.settings.every, list[dict[str, Tensor]]()
         if n >= total and self.keeper:
             log.info("%s holds %d configurations of each chain already", self.keeper.path, n // self.settings.every)
-        most = max(1, min(GATHERED_ROWS, GATHERED_BYTES // (state.x[0].nbytes * self.settings.chains)))
+        row = sum(value[0].nbytes for value in named(state).values())
+        most = max(1, min(GATHERED_ROWS, GATHERED_BYTES // (row * self.settings.chains)))
         with self._bar(total, n, "sampling") as bar:
             while n < total:
                 state, info = self.chains.sampler.step(state, self.streams)
