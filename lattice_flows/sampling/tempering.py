@@ -37,6 +37,12 @@ class ExchangeInfo(NamedTuple):
     updates: tuple[Any, ...]
 
 
+def begun(chains: int, couplings: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """The walkers of chains, each where it begins, and their progress."""
+    walkers = torch.arange(couplings, device=device).repeat(chains, 1)
+    return walkers, (walkers == 0).long()
+
+
 def walked(walkers: Tensor, progress: Tensor, swapped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The walkers and their progress, see `Replicas`, after swaps; and whether one made a round trip `(chains,)`."""
     walkers, progress = walkers.clone(), progress.clone()
@@ -99,8 +105,7 @@ class ReplicaExchange:
 
     def begin(self, states: Sequence[ChainState]) -> Replicas:
         """The state of chains of replicas, each at its coupling, whose walkers begin now."""
-        walkers = torch.arange(len(states), device=states[0].x.device).repeat(len(states[0].x), 1)
-        return Replicas(tuple(states), walkers, (walkers == 0).long())
+        return Replicas(tuple(states), *begun(len(states[0].x), len(states), states[0].x.device))
 
     @torch.no_grad()
     def step(self, state: Replicas, streams: Streams) -> tuple[Replicas, ExchangeInfo]:
