@@ -136,7 +136,10 @@ def table(found):
             continue
         keys = list(own["HMC"]["observables"])
         heads = [f"tau_int({key})" for key in keys] + ["plaquette", "ms a trajectory", f"tau_int({keys[1]}) x time"]
-        lines += [f"| {name} | flow time | steps | acceptance | {' | '.join(heads)} |", "|---" * (5 + len(keys)) + "|--:|--:|"]
+        lines += [
+            f"| {name} | flow time | steps | acceptance | {' | '.join(heads)} |",
+            "|---" * (5 + len(keys)) + "|--:|--:|",
+        ]
         for kind, entry in own.items():
             results = entry["observables"]
             cells = [f"{entry['coefficients'][0]:.3f}" if "coefficients" in entry else "-", str(entry["hmc_steps"])]

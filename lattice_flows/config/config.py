@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from lattice_flows.config.registry import ACTIONS, ARCHITECTURES, SAMPLERS, Registry
@@ -93,7 +93,7 @@ class Config:
     flow: FlowConfig
     training: TrainingConfig
     sampling: SamplingConfig
-    tempering: TemperingConfig = TemperingConfig()
+    tempering: TemperingConfig = field(default_factory=TemperingConfig)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "imports", tuple(self.imports))
@@ -267,9 +267,9 @@ def resume_conflicts(old: Config, new: Config, *, longer: bool = True) -> list[s
     for section in ("lattice", "action", "flow", "training", "tempering"):
         before, now = getattr(old, section), getattr(new, section)
         # where another entry is named, its name alone is told, and not each key that comes or goes with it
-        for key, (field, *_) in keys(type(before)).items():
+        for key, (name, *_) in keys(type(before)).items():
             if key in keys(type(now)) and f"{section}.{key}" not in FREE:
-                was, is_now = getattr(before, field), getattr(now, field)
+                was, is_now = getattr(before, name), getattr(now, name)
                 grows = longer and (section, key) == ("training", "steps") and is_now >= was
                 if was != is_now and not grows:
                     conflicts.append(f"{section}.{key} was {was} and is now {is_now}")

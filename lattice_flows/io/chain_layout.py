@@ -43,6 +43,8 @@ PROPOSALS = ("log_w", "action", "accepted")
 SWAPS = ("accepted", "probability")
 COLUMNS = {"proposals": PROPOSALS, "swaps": SWAPS}
 """The datasets of numbers with a further axis, by their group; a file may lack a group."""
+STATE, EXCHANGED = ("x", "action", "log_w", "offered"), ("others", "other_actions")
+"""The fields of a state in /end; and those that are there beside swaps."""
 DESCRIPTIONS = {
     "x": "each distinct configuration of each chain once, in order: weight them with /multiplicity in averages",
     "chain": "the chain of each configuration",

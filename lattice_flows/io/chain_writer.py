@@ -16,9 +16,11 @@ from lattice_flows.io.chain_layout import (
     COLUMNS,
     DATASETS,
     DESCRIPTIONS,
+    EXCHANGED,
     FORMAT,
     NUMBERS,
     ROWS,
+    STATE,
     VERSION,
     multiplicities,
     names_of_numbers,
@@ -120,8 +122,8 @@ class ChainWriter:
         self._last = {chain: torch.from_numpy(self._configurations[row]) for chain, row in self._rows.items()}
         self._state = stored.end()[0]
         self._columns = {name: self._file[name].shape[1:] for name in names_of_numbers(self._file)}
-        ends = self._file["end"]
-        self._ends = {name: torch.from_numpy(ends[name][:0]) for name in ChainState._fields if name in ends}
+        names = (*STATE, *(EXCHANGED if stored.pairs else ()))
+        self._ends = {name: torch.from_numpy(self._file["end"][name][:0]) for name in names}
         self._waiting: list[tuple[ChainState, dict[str, Tensor]]] = []
         self._most = max(1, WAITING // (stored.chains * row_bytes(self._configurations)))
 

@@ -15,9 +15,12 @@ from lattice_flows.config.text import read_bytes
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 from lattice_flows.io.chain_layout import (
+    COLUMNS,
     DATASETS,
+    EXCHANGED,
     FORMAT,
     NUMBERS,
+    STATE,
     VERSION,
     broken,
     multiplicities,
@@ -105,10 +108,13 @@ class ChainFile:
     def _check(self, file: h5py.File) -> None:
         """Refuse shapes that contradict each other, or are larger than a file without checksums."""
         numbers = {name: file[name].shape[: 2 if name in NUMBERS else 3] for name in names_of_numbers(file)}
-        shape, last = (self.n_updates, self.chains), {"proposals": self.proposals, "swaps": self.pairs}
+        shape = self.n_updates, self.chains
+        expected: dict[str, tuple[int, ...]] = dict.fromkeys(NUMBERS, shape)
+        for group, last in (("proposals", self.proposals), ("swaps", self.pairs)):
+            expected |= {f"{group}/{name}": (*shape, last) for name in COLUMNS[group]}
         contradictions = [
             self.every < 1,
-            any(found != (shape if name in NUMBERS else (*shape, last[name.partition("/")[0]])) for name, found in numbers.items()),
+            any(found != expected[name] for name, found in numbers.items()),
             any(file[name].shape != (self.n_distinct,) for name in ("chain", "update")),
             file["end/x"].shape != (self.chains, *file[self.dataset].shape[1:]),
             any(file[name].nbytes > self.path.stat().st_size for name in (self.dataset, "chain", "update", *numbers)),
@@ -209,9 +215,10 @@ class ChainFile:
 
     def end(self) -> tuple[ChainState, Tensor]:
         """Return the state of the chains and of their streams, from which they go on bit for bit."""
-        stored = self._get("end", lambda file: {name: torch.from_numpy(own[:]) for name, own in file["end"].items()})
-        fields = {name: stored[name] for name in ChainState._fields if len(stored.get(name, ()))}
-        return ChainState(**fields), stored["streams"]
+        names = (*STATE, *(EXCHANGED if self.pairs else ()), "streams")
+        stored = self._get("end", lambda file: {name: torch.from_numpy(file["end"][name][:]) for name in names})
+        streams = stored.pop("streams")
+        return ChainState(**{name: value for name, value in stored.items() if len(value)}), streams
 
     @functools.cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ def tempering_entries(config: Config, chains: ChainFile) -> dict[str, Any] | Non
 
     A round trip leads a configuration from the first coupling to the last one and back.
     """
-    if not chains.pairs:
+    if config.tempering.betas is None:
         return None
     found = [estimate(rates.T) for rates in np.moveaxis(chains.series("swaps/probability"), 2, 0)]
     return {

@@ -87,8 +87,6 @@ class Chains:
                 f"{n} chains cannot be spread over {size} ranks: set sampling.chains={size} or more, or take fewer "
                 'ranks; only where updates = ["flow"] do all ranks make the proposals of fewer chains'
             )
-        betas = config.tempering.betas
-        self.measured = betas.index(config.action.beta) if betas else 0
         self._steps = [name for name, count in cycle for _ in range(count)]
         self._start: Tensor | None = None
         self.use(tuned or {})
@@ -141,7 +139,7 @@ class Chains:
 
         The acceptance is the mean over those steps of a cycle that can reject; `info` is of `sampler.step`.
         """
-        steps = _infos(info, self.measured)
+        steps = self._infos(info)
         shares = [step.acceptance for name, step in zip(self._steps, steps, strict=True) if SAMPLERS[name].rejects]
         shares = shares or [steps[0].acceptance]
         acceptance = shares[0] if len(shares) == 1 else torch.stack([share.double() for share in shares]).mean(0)
@@ -173,7 +171,7 @@ class Chains:
     def use(self, tuned: Tuned) -> None:
         """Make the samplers with tuned numbers."""
         self.tuned = tuned
-        self.samplers = self._samplers(self.action)
+        self.samplers: dict[str, Any] = self._samplers(self.action)
         self.sampler: Any = self._tempered(self._cycle)
 
     def _samplers(self, action: Action) -> dict[str, Any]:
@@ -193,16 +191,21 @@ class Chains:
 
     def _tempered(self, sampler: Callable[[Action], Any]) -> Any:
         """Make the sampler of the action, with replica exchange where there are couplings for it."""
-        actions = [
-            self.action if beta == self.action.beta else self.action.at(beta)
-            for beta in self.config.tempering.betas or (self.action.beta,)
-        ]
-        samplers = [sampler(action) for action in actions]
-        return samplers[0] if len(actions) == 1 else Tempered(ReplicaExchange(samplers), self.measured)
+        if not (betas := self.config.tempering.betas):
+            return sampler(self.action)
+        own = self.config.action.beta
+        samplers = [sampler(self.action if beta == own else self.action.at(beta)) for beta in betas]
+        return Tempered(ReplicaExchange(samplers), betas.index(own))
+
+    def _infos(self, info: Any) -> tuple[Any, ...]:
+        """Return the infos of the steps of an update, of a replica exchange at the measured coupling."""
+        if isinstance(info, ExchangeInfo):
+            info = info.updates[self.sampler.measured]
+        return info.steps if isinstance(info, CycleInfo) else (info,)
 
     def _watch(self, info: Any, before: int) -> None:
         """Add an update to the acceptance that is reached in a window, after `before` others."""
-        infos = _infos(info, self.measured)
+        infos = self._infos(info)
         for name, own in self.tuned.items():
             rates = [
                 self.samplers[name].rate(one) for step, one in zip(self._steps, infos, strict=True) if step == name
@@ -238,10 +241,3 @@ class Chains:
             return torch.stack([self._start.to(streams.device)] * len(streams))
         how: Any = self.config.sampling.start or "hot"
         return start(self.action.space, streams, how, dtype=dtype(self.config))
-
-
-def _infos(info: Any, measured: int) -> tuple[Any, ...]:
-    """Return the infos of the steps of an update, of a replica exchange at the measured coupling."""
-    if isinstance(info, ExchangeInfo):
-        info = info.updates[measured]
-    return info.steps if isinstance(info, CycleInfo) else (info,)

@@ -170,7 +170,8 @@ class Tempered(Sampler):
 
     def step(self, state: ChainState, streams: Streams) -> tuple[ChainState, ExchangeInfo]:
         """Update every replica, and try to swap every pair of neighbours; the info is that of the exchange."""
-        assert state.others is not None and state.other_actions is not None
+        assert state.others is not None
+        assert state.other_actions is not None
         states = list(map(ChainState, state.others.unbind(1), state.other_actions.unbind(1)))
         states.insert(self.measured, ChainState(state.x, state.action))
         replicas, info = self.exchange.step(self.exchange.begin(states), streams)

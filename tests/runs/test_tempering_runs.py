@@ -8,7 +8,7 @@ import torch
 from command_line import fails, out
 from test_sampling_runs import After
 
-from lattice_flows import SU, U1, GaugeField, cli, runs
+from lattice_flows import U1, GaugeField, cli, runs
 from lattice_flows.actions import Wilson
 from lattice_flows.config import Config
 from lattice_flows.errors import Interrupted
