@@ -93,11 +93,10 @@ def test_coefficients_are_carried_to_another_volume(run, tmp_path, capsys):
     out(capsys, "measure", str(tmp_path / "larger"), "--improved", "--coefficients", str(run))
     fitted, carried = (read_report(folder / "report.json") for folder in (run, tmp_path / "larger"))
     assert carried["control_variates"] == fitted["control_variates"]
-    for name, gain in (("plaquette", 30), ("wilson_loop_2x2", 1.5)):
-        entry = carried["improved"][name]
+    for name, entry in carried["improved"].items():
         assert entry["coefficients"] == pytest.approx(fitted["improved"][name]["coefficients"])
-        assert entry["gain"] > gain
-        assert abs(entry["value"] - entry["exact"]) < 4 * entry["error"]
+        assert entry["exact"] is None or abs(entry["value"] - entry["exact"]) < 4 * entry["error"]
+    assert carried["improved"]["plaquette"]["gain"] > 30
     chains = str(shutil.copy(tmp_path / "larger" / "ensemble.h5", tmp_path / "chains.h5"))
     stated = ("--improved", "--action", "wilson", "--beta", "1.5", "--coefficients", str(run / "report.json"))
     out(capsys, "measure", chains, *stated)
