@@ -137,8 +137,14 @@ class Config:
             >>> config.lattice.group, config.action.beta, config.flow.architecture, config.flow.layers
             ('SU(3)', 4.0, 'stripes', 16)
         """
-        given = {"lattice": lattice, "action": action, "flow": flow, "training": training, "sampling": sampling}
-        given["tempering"] = tempering
+        given = {
+            "lattice": lattice,
+            "action": action,
+            "flow": flow,
+            "training": training,
+            "sampling": sampling,
+            "tempering": tempering,
+        }
         return configured({}, _plain(given), lambda key: key, imports)
 
     def having(self, **sections: Table | Settings) -> "Config":
@@ -157,7 +163,7 @@ class Config:
         return configured(self.tables(), _plain(sections), lambda key: key, self.imports)
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """The keys and values of all sections, as in TOML; one that is None, or an empty section, is left out."""
+        """The keys and values of all sections, as in TOML; a key that is None is left out, and a section without any."""
         tables = {section: getattr(self, section).table() for section in SECTIONS}
         return {section: table for section, table in tables.items() if table}
 
