@@ -1,4 +1,4 @@
-"""The claims of experiments/field_transformation: transformed HMC is exact, decorrelates faster, and costs more time."""
+"""The claims of experiments/field_transformation: transformed HMC is exact, and takes more time than HMC."""
 
 import json
 import sys

@@ -163,7 +163,7 @@ class Config:
         return configured(self.tables(), _plain(sections), lambda key: key, self.imports)
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """The keys and values of all sections, as in TOML; a key that is None is left out, and a section without any."""
+        """The keys and values of all sections, as in TOML; keys that are None, and empty sections, are left out."""
         tables = {section: getattr(self, section).table() for section in SECTIONS}
         return {section: table for section, table in tables.items() if table}
 
