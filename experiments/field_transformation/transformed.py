@@ -48,7 +48,8 @@ ORDERS = {"LO": 1, "NLO": 2}
 """The number of operators of `production`."""
 MAPS = {"HMC": None} | {f"{order}, {shift:g}": (order, shift) for shift in (1.0, 0.5, 2.0) for order in ORDERS}
 """Operators, and the change of beta that the map makes up for, to first order."""
-CHAINS, THERMAL, TUNING = 8, 200, 24
+CHAINS, THERMAL, TUNING, STEPS = 8, 200, 10, 5
+"""The chains; sweeps before; trajectories that tune the number of steps, and that number before."""
 STEP = 0.1
 """The change of beta in a fit."""
 
@@ -88,11 +89,11 @@ def run(name, kind, seconds, seed=5):
     theory = THEORIES[name]
     action, streams, entry = Wilson(theory.space, theory.beta), Streams(seed, CHAINS), {}
     x, _ = thermalised(action, CHAINS, streams)
-    sampler = HMC(action)
+    sampler = HMC(action, steps=STEPS)
     if MAPS[kind] is not None:
         layer, left = map_of(action, *MAPS[kind])
         entry = {"coefficients": layer.coefficients[0].tolist(), "left": left, "steps_std": errors_of_steps(layer, x)}
-        sampler = Transformed(layer, action)
+        sampler = Transformed(layer, action, lambda latent: HMC(latent, steps=STEPS))
     state = sampler.init(x)
     sampler = sampler.tune(state, streams, updates=TUNING)
     energies = {"E": action_density(theory.space), "Q": clover_charge(theory.space) if theory.space.dim == 4 else None}

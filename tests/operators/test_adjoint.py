@@ -16,9 +16,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("space", "operators", "dtype", "within"), CASES, ids=lambda own: "" if callable(own) else str(own)
-)
+@pytest.mark.parametrize(("space", "operators", "dtype", "within"), CASES, ids=[str(case[0]) for case in CASES])
 def test_slopes_are_those_of_autograd(space, operators, dtype, within, generator):
     x, tangent = (space.prior(2, generator, dtype=dtype), torch.stack([space.momenta(generator, dtype=dtype)] * 2))
     tangent[1] *= 1e-6  # a small tangent loses no digits
