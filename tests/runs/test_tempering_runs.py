@@ -42,6 +42,7 @@ def config(betas=(1.0, 1.5, 2.0), **sampling):
     )
 
 
+@pytest.mark.slow
 def test_a_run_has_its_exact_value_and_says_how_couplings_swap(tmp_path, capsys):
     runs.sample_run(tmp_path / "run", config=config(updates=("heatbath",), chains=4, n=200, thermalise=20))
     report = runs.measure_run(tmp_path / "run")
