@@ -46,7 +46,7 @@ THEORIES = {
 }
 ORDERS = {"LO": 1, "NLO": 2}
 """The number of operators of `production`."""
-MAPS = {"HMC": None} | {f"{order}, {shift:g}": (order, shift) for shift in (1.0, 0.5, 2.0) for order in ORDERS}
+MAPS = {"HMC": None} | {f"{order}, {shift:g}": (order, shift) for shift in (0.5, 1.0, 2.0) for order in ORDERS}
 """Operators, and the change of beta that the map makes up for, to first order."""
 CHAINS, THERMAL, TUNING, STEPS = 8, 200, 10, 5
 """The chains; sweeps before; trajectories that tune the number of steps, and that number before."""
