@@ -1,6 +1,6 @@
 """HMC of the links against HMC of the fields that a gradient flow carries to them: tau_int and CPU time.
 
-    python experiments/field_transformation/transformed.py --out experiments/field_transformation/expected.json
+    python experiments/field_transformation/transformed.py --seconds 60 --out experiments/field_transformation/expected.json
     python experiments/field_transformation/transformed.py --table
 
 The first command makes the chains and writes what it finds; the second writes the table of README.md from it.
