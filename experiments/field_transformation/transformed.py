@@ -1,6 +1,6 @@
 """HMC of the links against HMC of the fields that a gradient flow carries to them: tau_int and CPU time.
 
-    python experiments/field_transformation/transformed.py --seconds 60 --out experiments/field_transformation/expected.json
+    python experiments/field_transformation/transformed.py --out experiments/field_transformation/expected.json
     python experiments/field_transformation/transformed.py --table
 
 The first command makes the chains and writes what it finds; the second writes the table of README.md from it.
@@ -158,7 +158,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--theories", nargs="*", default=list(THEORIES))
     parser.add_argument("--maps", nargs="*", default=list(MAPS))
-    parser.add_argument("--seconds", type=float, default=300.0, help="of the trajectories of a map; of HMC a tenth")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the trajectories of a map; of HMC a tenth")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", action="store_true", help="write what expected.json holds to README.md")
     arguments = parser.parse_args()
