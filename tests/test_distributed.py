@@ -50,6 +50,7 @@ n = 120
 batch = 25
 """
 SPREAD = ['sampling.updates=["hmc", "metropolis"]', "sampling.chains=5", "sampling.thermalise=20", "sampling.n=30"]
+TEMPERED = "tempering.betas=[1.0, 1.5]"
 
 
 @pytest.fixture
@@ -182,16 +183,18 @@ def test_any_number_of_ranks_makes_the_same_chains(config, tmp_path):
         one, five = tmp_path / f"one-{ranks}", tmp_path / f"five-{ranks}"
         shutil.copytree(tmp_path / "trained", one)
         commands += [[ranks, "sample", one], [ranks, "measure", one], [ranks, "sample", config, "--out", five, *SPREAD]]
+        commands.append([ranks, "sample", config, "--out", tmp_path / f"tempered-{ranks}", *SPREAD, TEMPERED])
     assert together(*commands).count("120 configurations; next") == 3
     for ranks in (1, 2, 3):
         one, five = tmp_path / f"one-{ranks}", tmp_path / f"five-{ranks}"
-        found[ranks] = [chain(one), chain(five), json.loads((one / "report.json").read_text())]
+        found[ranks] = [chain(one), chain(five), chain(tmp_path / f"tempered-{ranks}")]
+        found[ranks].append(json.loads((one / "report.json").read_text()))
     for ranks in (2, 3):
-        for mine, reference in zip(found[ranks][:2], found[1][:2], strict=True):
+        for mine, reference in zip(found[ranks][:3], found[1][:3], strict=True):
             assert mine.keys() == reference.keys()
             for name, values in reference.items():
                 np.testing.assert_array_equal(mine[name], values, err_msg=name)
-        assert found[ranks][2] == found[1][2]
+        assert found[ranks][3] == found[1][3]
     # goes on with another number of ranks, as if nothing had happened
     together([2, "sample", tmp_path / "five-3", "sampling.n=40"], [1, "sample", tmp_path / "five-1", "sampling.n=40"])
     longer = chain(tmp_path / "five-1")
@@ -207,7 +210,7 @@ def chain(run):
     return {
         "action": file.series("action"),
         "links": links,
-        "end": state.x.numpy(),
+        **{f"end/{name}": value.numpy() for name, value in state._asdict().items() if value is not None},
         "streams": streams.numpy(),
         **tuned,
         **rows,

@@ -130,7 +130,8 @@ def measure(arguments: argparse.Namespace) -> str:
     measured where it is new.
 
     With --improved, gauge files are one ensemble, in the order of the numbers in their names; --action says its action.
-    The report.json is written beside them.
+    The report.json is written beside them. It holds the coefficients of control variates, which --coefficients takes
+    for larger volumes, or for ensembles too small for fits.
 
     example: lattice-flows measure runs/su2
     """
@@ -165,8 +166,8 @@ def _measured_files(
     """Measure gauge files, or an ensemble whose action is stated."""
     from lattice_flows import runs
 
-    flow, improved = wishes.wilson_flow, wishes.improved
-    of_chains = wishes != runs.Wishes(wilson_flow=flow, improved=improved)
+    flow, improved, carried = wishes.wilson_flow, wishes.improved, wishes.coefficients
+    of_chains = wishes != runs.Wishes(wilson_flow=flow, improved=improved, coefficients=carried)
     if of_chains or improved:
         for path in map(Path, arguments.sources):
             if not path.exists():
@@ -177,7 +178,9 @@ def _measured_files(
         options = "--loops, --polyakov, --smear, -n, --every and --export"
         raise InvalidInput(f"{options} need the ensemble of a run: errors come from its configurations")
     if improved:
-        return runs.measure_files(arguments.sources, stated, _given(arguments), stop) if world.first else ""
+        if not world.first:
+            return ""
+        return runs.measure_files(arguments.sources, stated, _given(arguments), stop, carried)
     return runs.measure_configurations(arguments.sources, flow, _given(arguments))
 
 
@@ -195,7 +198,18 @@ def _wishes(arguments: argparse.Namespace) -> "Wishes":
         n=arguments.n,
         exports=tuple(arguments.export),
         improved=arguments.improved,
+        coefficients=_coefficients(arguments),
     )
+
+
+def _coefficients(arguments: argparse.Namespace) -> Path | None:
+    """Return the report.json with coefficients that the options of a command name."""
+    if arguments.coefficients is None:
+        return None
+    if not arguments.improved:
+        raise InvalidInput("--coefficients goes with --improved, which uses them")
+    path = Path(arguments.coefficients)
+    return path / "report.json" if path.is_dir() else path
 
 
 def compare(arguments: argparse.Namespace) -> str:

@@ -146,6 +146,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="smaller errors of averages by control variates from the action, which also test the ensemble",
     )
     measure.add_argument(
+        "--coefficients",
+        metavar="RUN or FILE",
+        help="with --improved: take the coefficients in the report.json of another ensemble, in place of fits",
+    )
+    measure.add_argument(
         "--action", metavar="NAME", help="with --improved: the action of an ensemble that another program made"
     )
     measure.add_argument("--beta", type=float, metavar="B", help="with --action: its coupling")

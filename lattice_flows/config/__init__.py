@@ -3,7 +3,14 @@
 from lattice_flows.config.config import Config, resume_conflicts
 from lattice_flows.config.registry import ACTIONS, ARCHITECTURES, OBSERVABLES, SAMPLERS, Registry, import_modules
 from lattice_flows.config.rules import Settings
-from lattice_flows.config.sections import ActionConfig, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig
+from lattice_flows.config.sections import (
+    ActionConfig,
+    FlowConfig,
+    LatticeConfig,
+    SamplingConfig,
+    TemperingConfig,
+    TrainingConfig,
+)
 from lattice_flows.config.toml import load, loads, to_toml
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     "Registry",
     "SamplingConfig",
     "Settings",
+    "TemperingConfig",
     "TrainingConfig",
     "import_modules",
     "load",

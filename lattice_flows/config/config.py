@@ -3,12 +3,19 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from lattice_flows.config.registry import ACTIONS, ARCHITECTURES, SAMPLERS, Registry
 from lattice_flows.config.rules import Settings, combined, keys, within
-from lattice_flows.config.sections import ActionConfig, FlowConfig, LatticeConfig, SamplingConfig, TrainingConfig
+from lattice_flows.config.sections import (
+    ActionConfig,
+    FlowConfig,
+    LatticeConfig,
+    SamplingConfig,
+    TemperingConfig,
+    TrainingConfig,
+)
 from lattice_flows.config.text import shown
 from lattice_flows.errors import InvalidInput, naming
 
@@ -59,6 +66,7 @@ SECTIONS = {
     "flow": SectionKind(FlowConfig, ARCHITECTURES, "settings", "flow.architecture"),
     "training": SectionKind(TrainingConfig, ARCHITECTURES, "training", "flow.architecture"),
     "sampling": SectionKind(SamplingConfig, SAMPLERS, "settings", "sampling.updates"),
+    "tempering": SectionKind(TemperingConfig, {}, "", ""),
 }
 
 FREE = ("training.device", "training.checkpoint_every", "training.max_bad_steps")
@@ -85,6 +93,7 @@ class Config:
     flow: FlowConfig
     training: TrainingConfig
     sampling: SamplingConfig
+    tempering: TemperingConfig = field(default_factory=TemperingConfig)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "imports", tuple(self.imports))
@@ -115,6 +124,7 @@ class Config:
         flow: Table | Settings | None = None,
         training: Table | Settings | None = None,
         sampling: Table | Settings | None = None,
+        tempering: Table | Settings | None = None,
         imports: Sequence[str] = (),
     ) -> "Config":
         """A config from the keys and values of its sections, as in TOML.
@@ -127,7 +137,14 @@ class Config:
             >>> config.lattice.group, config.action.beta, config.flow.architecture, config.flow.layers
             ('SU(3)', 4.0, 'stripes', 16)
         """
-        given = {"lattice": lattice, "action": action, "flow": flow, "training": training, "sampling": sampling}
+        given = {
+            "lattice": lattice,
+            "action": action,
+            "flow": flow,
+            "training": training,
+            "sampling": sampling,
+            "tempering": tempering,
+        }
         return configured({}, _plain(given), lambda key: key, imports)
 
     def having(self, **sections: Table | Settings) -> "Config":
@@ -146,8 +163,9 @@ class Config:
         return configured(self.tables(), _plain(sections), lambda key: key, self.imports)
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """The keys and values of all sections, as in TOML; one that is None is left out."""
-        return {section: getattr(self, section).table() for section in SECTIONS}
+        """The keys and values of all sections, as in TOML; keys that are None, and empty sections, are left out."""
+        tables = {section: getattr(self, section).table() for section in SECTIONS}
+        return {section: table for section, table in tables.items() if table}
 
 
 def configured(given: Tables, changes: Tables, place: Callable[[str], str], imports: Sequence[str] = ()) -> Config:
@@ -207,7 +225,14 @@ def _named(
     if flow.architecture == "auto":
         dim = len(lattice.extents)
         names = next(((name,) for name, recipe in ARCHITECTURES.items() if recipe.suits(lattice.field, dim)), ())
-    return {"lattice": (), "action": (action.name,), "flow": names, "training": names, "sampling": sampling.names}
+    return {
+        "lattice": (),
+        "action": (action.name,),
+        "flow": names,
+        "training": names,
+        "sampling": sampling.names,
+        "tempering": (),
+    }
 
 
 def _plain(sections: Mapping[str, Table | Settings | None]) -> dict[str, dict[str, Any]]:
@@ -245,12 +270,12 @@ def resume_conflicts(old: Config, new: Config, *, longer: bool = True) -> list[s
         ['action.beta was 2.0 and is now 3.0']
     """
     conflicts = []
-    for section in ("lattice", "action", "flow", "training"):
+    for section in ("lattice", "action", "flow", "training", "tempering"):
         before, now = getattr(old, section), getattr(new, section)
         # where another entry is named, its name alone is told, and not each key that comes or goes with it
-        for key, (field, *_) in keys(type(before)).items():
+        for key, (name, *_) in keys(type(before)).items():
             if key in keys(type(now)) and f"{section}.{key}" not in FREE:
-                was, is_now = getattr(before, field), getattr(now, field)
+                was, is_now = getattr(before, name), getattr(now, name)
                 grows = longer and (section, key) == ("training", "steps") and is_now >= was
                 if was != is_now and not grows:
                     conflicts.append(f"{section}.{key} was {was} and is now {is_now}")

@@ -1,6 +1,7 @@
 """The sections of a config: their own keys; those of the entries that they name are added in `config`."""
 
 import math
+import operator
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,6 +41,12 @@ def cycle_of(updates: Iterable[str]) -> tuple[tuple[str, int], ...]:
     """
     parts = (update.partition("*") for update in updates)
     return tuple((name, int(count or 1)) for name, _, count in parts)
+
+
+Couplings = Annotated[
+    tuple[float, ...],
+    Rule("2 to 100 couplings > 0 that rise", lambda v: 2 <= len(v) <= 100 and all(map(operator.lt, (0, *v), v))),
+]
 
 
 class Section(Settings):
@@ -182,3 +189,31 @@ class SamplingConfig(Section):
         """The number of updates that are dropped first."""
         default = 0 if self.independent else 200
         return default if self.thermalise is None else self.thermalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemperingConfig(Section):
+    """``[tempering]``: replica exchange between the couplings ``betas``, which rise; without them there is none.
+
+    Every coupling has its own updates, those of ``[sampling]``. After each of them neighbours try to swap their
+    configurations. The chains of the run are those at the coupling of ``[action]``, where HMC and Metropolis are tuned.
+    """
+
+    betas: Couplings | None = None
+
+    def check(self, config: Any) -> None:
+        if self.betas is None:
+            return
+        beta = getattr(config.action, "beta", None)
+        if beta is None:
+            raise InvalidInput(f"tempering changes the coupling beta, which the action {config.action.name} has not")
+        if beta not in self.betas:
+            raise InvalidInput(
+                f"tempering.betas must hold action.beta = {beta:g}, whose chain is measured, got {list(self.betas)}"
+            )
+        proposing = [name for name in config.sampling.names if SAMPLERS[name].uses_flow or SAMPLERS[name].independent]
+        if proposing:
+            raise InvalidInput(
+                f"tempering needs updates for every coupling, such as heatbath, got {', '.join(proposing)}, whose "
+                "proposals are of one"
+            )

@@ -66,8 +66,16 @@ class Elements(ABC):
         """The inner product `(...)` of algebra elements."""
 
     @abstractmethod
+    def bracket(self, x: Tensor, y: Tensor) -> Tensor:
+        """The commutator [x, y] of algebra elements."""
+
+    @abstractmethod
     def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
         """The algebra element F with L(exp(t X) a) = L(a) + t inner(X, F) + O(t^2), from autograd's `gradient`."""
+
+    @abstractmethod
+    def algebra_derivative(self, a: Tensor, force: Tensor) -> Tensor:
+        """A gradient, as autograd gives it, whose `algebra_gradient` at a is the algebra element `force`."""
 
     @abstractmethod
     def restore(self, a: Tensor) -> Tensor:
@@ -110,8 +118,14 @@ class Reals(Elements):
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         return x * y
 
+    def bracket(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
     def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
         return gradient
+
+    def algebra_derivative(self, a: Tensor, force: Tensor) -> Tensor:
+        return force
 
     def restore(self, a: Tensor) -> Tensor:
         return a

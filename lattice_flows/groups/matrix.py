@@ -69,11 +69,17 @@ class MatrixGroup(Group):
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         return -2 * (x * y.mT).sum((-2, -1)).real
 
+    def bracket(self, x: Tensor, y: Tensor) -> Tensor:
+        return x @ y - y @ x
+
     def retrace_gradient(self, a: Tensor) -> Tensor:
         return self.project_algebra(a) / (-2 * self.n)
 
     def algebra_gradient(self, a: Tensor, gradient: Tensor) -> Tensor:
         return self.project_algebra(gradient @ a.mH) / 2
+
+    def algebra_derivative(self, a: Tensor, force: Tensor) -> Tensor:
+        return 2 * force @ a
 
     def defect(self, a: Tensor) -> Tensor:
         eye = torch.eye(self.n, dtype=a.dtype, device=a.device)

@@ -8,6 +8,7 @@
     /action        (n_updates, chains) float64           after every update: row t - 1 is that of update t = 1, 2, ...
     /acceptance    (n_updates, chains) float64           the share of accepted changes in every update
     /proposals/log_w, action (float64), accepted (bool)  (n_updates, chains, proposals): of a flow, if one proposes
+    /swaps/accepted (bool), probability (float64)        (n_updates, chains, pairs): of a replica exchange
     /end/x, action, log_w, offered                       the state of the chains after the last update, see `ChainState`
     /end/streams   (chains,) int64                       of their random streams
     /checksums     CRC-32 of every page of the file      see `lattice_flows.io.checksums`
@@ -16,7 +17,8 @@
 The attribute `field` (gauge, scalar) names the dataset of the configurations. They are stored at updates that are
 multiples of `every`, and only if the chain has moved since it was stored last. A row stands for the chain from its
 update up to that of the chain's next row, or up to the end. Its multiplicity is the number of multiples of `every` in
-between, and the weight of the row in every average. In /end, log_w and offered are empty where a sampler has none.
+between, and the weight of the row in every average. In /end, log_w and offered are empty where a sampler has none;
+others and other_actions are there beside a replica exchange.
 
 Any HDF5 tool reads the file, and each dataset has a `description`. `ChainWriter` (`lattice_flows.io.chain_writer`)
 appends to it in transactions. Files of version 3 have neither multiplicities nor checksums.
@@ -38,6 +40,11 @@ DATASETS = {"gauge": "links", "scalar": "scalars"}
 ROWS = ("chain", "update", "multiplicity")
 NUMBERS = ("action", "acceptance")
 PROPOSALS = ("log_w", "action", "accepted")
+SWAPS = ("accepted", "probability")
+COLUMNS = {"proposals": PROPOSALS, "swaps": SWAPS}
+"""The datasets of numbers with a further axis, by their group; a file may lack a group."""
+STATE, EXCHANGED = ("x", "action", "log_w", "offered"), ("others", "other_actions")
+"""The fields of a state in /end; and those that are there beside swaps."""
 DESCRIPTIONS = {
     "x": "each distinct configuration of each chain once, in order: weight them with /multiplicity in averages",
     "chain": "the chain of each configuration",
@@ -48,10 +55,14 @@ DESCRIPTIONS = {
     "proposals/log_w": "(update, chain, proposal): minus log q of each proposal; minus its action, the log-weight",
     "proposals/action": "(update, chain, proposal): the action of each proposal",
     "proposals/accepted": "(update, chain, proposal): whether each proposal was accepted",
+    "swaps/accepted": "(update, chain, pair): whether neighbouring couplings swapped their configurations",
+    "swaps/probability": "(update, chain, pair): the probability of each swap",
     "end/x": "the configuration of each chain after the last update",
     "end/action": "the action of each chain after the last update",
     "end/log_w": "the log-weight of the last accepted proposal of each chain; empty where a sampler has none",
     "end/offered": "the number of proposals that each chain has met; empty where a sampler has none",
+    "end/others": "the configurations of each chain at the other couplings of a replica exchange, in order",
+    "end/other_actions": "their actions, each at its coupling",
     "end/streams": "the state of the random stream of each chain after the last update",
 }
 
@@ -78,7 +89,7 @@ def broken(why: str, path: Path) -> InvalidInput:
 
 def names_of_numbers(file: h5py.File) -> list[str]:
     """Return the names of the datasets that hold numbers of each update."""
-    return [*NUMBERS, *(f"proposals/{name}" for name in PROPOSALS if "proposals" in file)]
+    return [*NUMBERS, *(f"{group}/{name}" for group, names in COLUMNS.items() if group in file for name in names)]
 
 
 def row_bytes(data: h5py.Dataset | np.ndarray) -> int:

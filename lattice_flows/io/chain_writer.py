@@ -13,12 +13,14 @@ from torch import Tensor
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import checksums, files
 from lattice_flows.io.chain_layout import (
+    COLUMNS,
     DATASETS,
     DESCRIPTIONS,
+    EXCHANGED,
     FORMAT,
     NUMBERS,
-    PROPOSALS,
     ROWS,
+    STATE,
     VERSION,
     multiplicities,
     names_of_numbers,
@@ -40,6 +42,7 @@ def create_chains(
     *,
     every: int = 1,
     proposals: int = 0,
+    pairs: int = 0,
 ) -> Path:
     """Make an ensemble without updates, durably, all or nothing; return its path.
 
@@ -50,6 +53,7 @@ def create_chains(
             configurations.
         every: configurations are stored at updates that are multiples of it.
         proposals: the number of proposals of a flow that each chain meets in an update.
+        pairs: the number of pairs of couplings that swap in an update.
 
     Raises:
         InvalidInput: the file exists, or `every` or `proposals` is too small, or `field` is another dataset's name.
@@ -62,14 +66,15 @@ def create_chains(
         raise InvalidInput(f"a new file is expected, this one exists: append to it, or move it away ({path})")
     attributes = {"field": "gauge", **attributes}
     configurations = DATASETS.get(attributes["field"], attributes["field"])
-    if configurations in (*NUMBERS, *ROWS, "proposals", "end"):
+    if configurations in (*NUMBERS, *ROWS, *COLUMNS, "end"):
         raise InvalidInput(f"the field of an ensemble must not be called {configurations!r}, as other data are")
     chains = len(state.x)
     # first the data that change with each commit: they lie in the first page, which is put in place last
     data: dict[str, np.ndarray] = {name: np.empty((0, chains)) for name in NUMBERS}
     data |= {name: np.empty(0, np.int64) for name in ROWS}
-    for name in PROPOSALS if proposals else ():
-        data[f"proposals/{name}"] = np.empty((0, chains, proposals), bool if name == "accepted" else float)
+    for group, last in (("proposals", proposals), ("swaps", pairs)):
+        for name in COLUMNS[group] if last else ():
+            data[f"{group}/{name}"] = np.empty((0, chains, last), bool if name == "accepted" else float)
     data[configurations] = state.x[:0].cpu().numpy()
     data |= {f"end/{name}": value for name, value in _end(state, streams).items()}
     # through memory, because HDF5 crashes on a full disk; a superblock of version 2, because later ones mark an open
@@ -117,23 +122,32 @@ class ChainWriter:
         self._last = {chain: torch.from_numpy(self._configurations[row]) for chain, row in self._rows.items()}
         self._state = stored.end()[0]
         self._columns = {name: self._file[name].shape[1:] for name in names_of_numbers(self._file)}
-        self._ends = {name: torch.from_numpy(self._file["end"][name][:0]) for name in ChainState._fields}
+        names = (*STATE, *(EXCHANGED if stored.pairs else ()))
+        self._ends = {name: torch.from_numpy(self._file["end"][name][:0]) for name in names}
         self._waiting: list[tuple[ChainState, dict[str, Tensor]]] = []
         self._most = max(1, WAITING // (stored.chains * row_bytes(self._configurations)))
 
-    def append(self, state: ChainState, acceptance: Tensor, proposals: Mapping[str, Tensor] | None = None) -> None:
+    def append(
+        self,
+        state: ChainState,
+        acceptance: Tensor,
+        proposals: Mapping[str, Tensor] | None = None,
+        swaps: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Add one update of all chains; its tensors must not change before the next commit.
 
         Args:
             state: of the chains after the update.
             acceptance: `(chains,)`, the share of accepted changes.
             proposals: log_w, action and accepted `(chains, proposals)` of the proposals of a flow in this update.
+            swaps: accepted and probability `(chains, pairs)` of the swaps of a replica exchange.
 
         Raises:
-            InvalidInput: shapes or dtypes differ from those in the file, or proposals are missing or unexpected.
+            InvalidInput: shapes or dtypes differ from those in the file, or columns are missing or unexpected.
         """
-        offers = {f"proposals/{name}": value for name, value in (proposals or {}).items()}
-        row = {"action": state.action, "acceptance": acceptance, **offers}
+        groups = {"proposals": proposals or {}, "swaps": swaps or {}}
+        columns = {f"{group}/{name}": value for group, own in groups.items() for name, value in own.items()}
+        row = {"action": state.action, "acceptance": acceptance, **columns}
         if row.keys() != self._columns.keys():
             raise InvalidInput(f"an update of this ensemble has {sorted(self._columns)}, got {sorted(row)}")
         for name, value in row.items():
@@ -141,8 +155,8 @@ class ChainWriter:
                 raise InvalidInput(
                     f"{name} of an update must have the shape {self._columns[name]}, got {tuple(value.shape)}"
                 )
-        for name, value in state._asdict().items():
-            dtype, shape = self._ends[name].dtype, self._ends[name].shape[1:]
+        for name, stored in self._ends.items():
+            value, dtype, shape = getattr(state, name), stored.dtype, stored.shape[1:]
             if value is not None and (value.dtype, value.shape[1:]) != (dtype, shape):
                 raise InvalidInput(
                     f"{name} must be {dtype} {tuple(shape)} for each chain, got {value.dtype} {value.shape}"
@@ -215,9 +229,9 @@ class ChainWriter:
 
 
 def _end(state: ChainState, streams: Tensor) -> dict[str, np.ndarray]:
-    """Return the content of /end; fields that the state lacks have length 0."""
+    """Return the content of /end; `log_w` and `offered` have length 0 where the state lacks them."""
     absent = {"log_w": state.action[:0], "offered": torch.empty(0, dtype=torch.long)}
-    end = {name: absent[name] if value is None else value for name, value in state._asdict().items()}
+    end = absent | {name: value for name, value in state._asdict().items() if value is not None}
     return {name: value.detach().cpu().numpy() for name, value in (end | {"streams": streams}).items()}
 
 

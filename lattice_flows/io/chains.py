@@ -15,9 +15,12 @@ from lattice_flows.config.text import read_bytes
 from lattice_flows.errors import InvalidInput
 from lattice_flows.io import files
 from lattice_flows.io.chain_layout import (
+    COLUMNS,
     DATASETS,
+    EXCHANGED,
     FORMAT,
     NUMBERS,
+    STATE,
     VERSION,
     broken,
     multiplicities,
@@ -51,6 +54,7 @@ class ChainFile:
         n_distinct: the number of distinct configurations, rows of the dataset.
         row_bytes: the size of a configuration.
         proposals: the number of proposals of a flow that each chain meets in an update.
+        pairs: the number of pairs of couplings that swap in an update.
         version: that of the file.
         checked: whether the file has checksums.
 
@@ -95,7 +99,9 @@ class ChainFile:
         self.n_updates, self.chains = file["action"].shape
         self.n_distinct = len(file[self.dataset])
         self.row_bytes = row_bytes(file[self.dataset])
-        self.proposals = file["proposals/action"].shape[2] if "proposals" in file else 0
+        self.proposals, self.pairs = (
+            file[f"{group}/accepted"].shape[2] if group in file else 0 for group in ("proposals", "swaps")
+        )
         if not self.checked:
             self._check(file)
 
@@ -103,9 +109,12 @@ class ChainFile:
         """Refuse shapes that contradict each other, or are larger than a file without checksums."""
         numbers = {name: file[name].shape[: 2 if name in NUMBERS else 3] for name in names_of_numbers(file)}
         shape = self.n_updates, self.chains
+        expected: dict[str, tuple[int, ...]] = dict.fromkeys(NUMBERS, shape)
+        for group, last in (("proposals", self.proposals), ("swaps", self.pairs)):
+            expected |= {f"{group}/{name}": (*shape, last) for name in COLUMNS[group]}
         contradictions = [
             self.every < 1,
-            any(found != (shape if name in NUMBERS else (*shape, self.proposals)) for name, found in numbers.items()),
+            any(found != expected[name] for name, found in numbers.items()),
             any(file[name].shape != (self.n_distinct,) for name in ("chain", "update")),
             file["end/x"].shape != (self.chains, *file[self.dataset].shape[1:]),
             any(file[name].nbytes > self.path.stat().st_size for name in (self.dataset, "chain", "update", *numbers)),
@@ -206,10 +215,10 @@ class ChainFile:
 
     def end(self) -> tuple[ChainState, Tensor]:
         """Return the state of the chains and of their streams, from which they go on bit for bit."""
-        names = (*ChainState._fields, "streams")
+        names = (*STATE, *(EXCHANGED if self.pairs else ()), "streams")
         stored = self._get("end", lambda file: {name: torch.from_numpy(file["end"][name][:]) for name in names})
-        log_w, offered = (stored[name] if len(stored[name]) else None for name in ("log_w", "offered"))
-        return ChainState(stored["x"], stored["action"], log_w, offered), stored["streams"]
+        streams = stored.pop("streams")
+        return ChainState(**{name: value for name, value in stored.items() if len(value)}), streams
 
     @functools.cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:

@@ -96,6 +96,10 @@ class Space(ABC):
         """The tangent vector F with L(move(x, t X)) = L(x) + t inner(X, F) + O(t^2), from autograd's `derivative`."""
         return self.elements.algebra_gradient(x, derivative)
 
+    def derivative(self, x: Tensor, force: Tensor) -> Tensor:
+        """A derivative, as autograd gives it, whose `gradient` at x is the tangent vector `force`."""
+        return self.elements.algebra_derivative(x, force)
+
     def directions(self, x: Tensor, components: Tensor) -> Tensor:
         """The tangent vector at x with these components `(*batch, *axes, n_components)` in an orthonormal basis."""
         generators = self.elements.generators(dtype=x.real.dtype, device=x.device)

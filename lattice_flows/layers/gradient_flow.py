@@ -11,7 +11,8 @@ from lattice_flows.kernels.link_flow.reference import FORGET, MOVE
 from lattice_flows.lattice import GaugeField
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.layers.base import Transform
-from lattice_flows.operators.production import WeightedSum, derivatives, merged, vector_field
+from lattice_flows.operators.adjoint import field_slopes
+from lattice_flows.operators.production import WeightedSum, merged, vector_field
 
 TIMES = (
     0.0, 1432997174477 / 9575080441755, 2526269341429 / 6820363962896, 2006345519317 / 3224310063776,
@@ -116,11 +117,8 @@ class _Velocity(torch.autograd.Function):
         space, (x, c) = ctx.layer.space, ctx.saved_tensors
         cold = space.cold(1, dtype=x.real.dtype, device=x.device)[0]
         along = space.gradient(cold, gradients[0])  # the tangent X with inner(X, F) as the derivative asks for
-        with torch.enable_grad():
-            inputs = x.detach().requires_grad_(), c.detach().requires_grad_()
-            laplacians, slopes = derivatives(ctx.layer.operators, inputs[0], along)
-            total = ((slopes + gradients[1].unsqueeze(-1) * laplacians) @ inputs[1]).sum()
-            return *torch.autograd.grad(total, inputs), None
+        slopes = field_slopes(space, ctx.layer.operators, c, x, along, gradients[1])
+        return slopes.links, slopes.coefficients.reshape(-1, len(c)).sum(0), None
 
 
 class _Transport(torch.autograd.Function):

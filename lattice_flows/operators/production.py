@@ -216,6 +216,15 @@ def production(group: Group, dim: int) -> tuple[WeightedSum, WeightedSum]:
 
 
 @functools.cache
+def laplacian_sums(operators: tuple[WeightedSum, ...]) -> tuple[tuple[WeightedSum, ...], Tensor]:
+    """Operators V_i and numbers b_i `(n,)`, float64, with Lap W_i = V_i + b_i times the number of sites."""
+    group, dim = operators[0].group, operators[0].dim
+    matrix, constants = laplacian_matrix(_sums(group, dim))
+    sums = tuple(WeightedSum(group, dim, f"Lap {own.name}", own.weights @ matrix) for own in operators)
+    return sums, torch.tensor([own.weights @ constants for own in operators])
+
+
+@functools.cache
 def _sums(group: Group, dim: int) -> tuple[tuple[LoopProducts, ...], ...]:
     """The operators in each sum of the kernel."""
     known = {operator.name: operator for operator in next_to_leading(group, dim)}

@@ -14,6 +14,7 @@ from lattice_flows.io import ChainFile
 from lattice_flows.models import Facts, Header, build_action, build_space
 from lattice_flows.planar.exact import exact_value
 from lattice_flows.reports.columns import columns
+from lattice_flows.reports.tempering import tempering_entries, tempering_table, tempering_warnings
 from lattice_flows.reports.tuning import tuning_of, tuning_warnings
 from lattice_flows.reports.words import (
     bracketed,
@@ -75,7 +76,7 @@ def make_report(config: Config, chains: ChainFile, series: Mapping[str, np.ndarr
     entries = {name: observable_entry(action, name, own, doubt) for name, own in measured.items()}
     for name, entry in entries.items():
         entry["r_hat"] = r_hat(series[name]) if chains.chains > 1 else None
-    return report | {"observables": entries}
+    return report | {"tempering": tempering_entries(config, chains), "observables": entries}
 
 
 def moves_of(chains: ChainFile) -> Moves:
@@ -116,10 +117,12 @@ def table(config: Config, report: Report) -> str:
         "",
         columns(rows, right=True),
         *([columns(facts)] if facts else []),
+        *([tempering_table(report["tempering"])] if report["tempering"] else []),
         f"pull = (value - exact) / error; tau_int in updates, {every / 2:g} where they are independent; "
         f"n_eff = {'n' if every == 1 else f'{every} n'} / (2 tau_int)",
         *_warnings(report),
         *tuning_warnings(report["tuning"]),
+        *tempering_warnings(report["tempering"]),
     ]
     return "\n".join(lines) + "\n"
 

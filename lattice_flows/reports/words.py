@@ -52,7 +52,9 @@ def sampler_in_words(config: Config) -> str:
         'independence Metropolis, 4 over-relaxation'
     """
     cycle = ((SAMPLERS[name].label, count) for name, count in config.sampling.cycle)
-    return ", ".join(f"{count} {label}" if count > 1 else label for label, count in cycle)
+    betas = config.tempering.betas
+    exchange = [f"replica exchange with {len(betas)} couplings"] if betas else []
+    return ", ".join([*(f"{count} {label}" if count > 1 else label for label, count in cycle), *exchange])
 
 
 def label(name: str) -> str:

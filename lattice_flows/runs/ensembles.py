@@ -18,7 +18,7 @@ from lattice_flows.observables import Observable, schwinger_dyson, standard_obse
 from lattice_flows.operators import next_to_leading
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.correlators import correlator_averages, correlator_table, slice_observables
-from lattice_flows.reports.improved import improved_averages, improved_table
+from lattice_flows.reports.improved import improved_averages, improved_table, read_coefficients
 from lattice_flows.reports.observe import PART, observe
 from lattice_flows.reports.report import moves_of, observable_entry
 from lattice_flows.reports.words import system
@@ -40,7 +40,11 @@ class _Measured(NamedTuple):
 
 
 def measure_files(
-    paths: Sequence[str | Path], action: Mapping[str, Any], given: Given = NOTHING_GIVEN, stop: Stop | None = None
+    paths: Sequence[str | Path],
+    action: Mapping[str, Any],
+    given: Given = NOTHING_GIVEN,
+    stop: Stop | None = None,
+    coefficients: Path | None = None,
 ) -> str:
     """Improve the averages of an ensemble by control variates; write report.json beside it, and return the table.
 
@@ -49,6 +53,7 @@ def measure_files(
         action: its keys and values, as in `[action]` of a config.
         given: the checks of gauge files to ignore.
         stop: asked after every gauge file.
+        coefficients: a report.json whose coefficients are used, in place of fits; correlators are left out.
 
     Raises:
         InvalidInput: no action or one that does not fit, files that are damaged or of different lattices, or too few
@@ -59,18 +64,20 @@ def measure_files(
     files = sorted(map(Path, paths), key=_numbers_in)
     if not action:
         raise InvalidInput(f"no file states its action: say --action, such as --action wilson --beta 6.0 ({files[0]})")
+    fits = coefficients is None
     if any(path.suffix in (".h5", ".hdf5") for path in files):
-        config, measured = _of_chains(files, action)
+        config, measured = _of_chains(files, action, fits)
     else:
-        config, measured = _of_gauge_files(files, action, given, stop or Stop())
+        config, measured = _of_gauge_files(files, action, given, stop or Stop(), fits)
     _, built = build_action(config, str(files[0]))
     series, moves, every = measured.series, measured.moves, measured.every
     zeros = series.pop(ZEROS)
-    slices = {name: series.pop(name) for name in slice_observables(built)}
+    slices = {name: series.pop(name) for name in slice_observables(built) if fits}
     chains, n = zeros.shape[:2]
     entries = {name: observable_entry(built, name, estimate(own, moves, every)) for name, own in series.items()}
     report = {"n": chains * n, "chains": chains, "every": every, "action": dict(action), "observables": entries}
-    report |= improved_averages(series, zeros, built, moves, every)
+    carried = None if coefficients is None else read_coefficients(coefficients, built)
+    report |= improved_averages(series, zeros, built, moves, every, carried)
     if slices:
         report["correlator"] = correlator_averages(
             **slices, contact=measured.again, action=built, moves=moves, every=every
@@ -88,14 +95,14 @@ def measure_files(
     return f"{text}written: {folder / REPORT}\n"
 
 
-def _of_chains(paths: Sequence[Path], action: Mapping[str, Any]) -> tuple[Config, _Measured]:
+def _of_chains(paths: Sequence[Path], action: Mapping[str, Any], fits: bool) -> tuple[Config, _Measured]:
     if len(paths) > 1:
         raise InvalidInput(f"measure takes one HDF5 file at a time, got {len(paths)} files, {paths[0]} the first")
     chains = ChainFile(paths[0])
     if not {"group", "extents"} <= chains.attributes.keys():
         raise InvalidInput(f"chains of links with the attributes group and extents are expected ({paths[0]})")
     group, extents = str(chains.attributes["group"]), tuple(map(int, chains.attributes["extents"]))
-    config, observables = _observables(group, extents, action, paths[0])
+    config, observables = _observables(group, extents, action, paths[0], fits)
 
     def again(observable: Observable, step: int) -> np.ndarray:
         return observe(chains.thinned(step), {"contact": observable})["contact"]
@@ -104,12 +111,13 @@ def _of_chains(paths: Sequence[Path], action: Mapping[str, Any]) -> tuple[Config
 
 
 def _of_gauge_files(
-    paths: Sequence[Path], action: Mapping[str, Any], given: Given, stop: Stop
+    paths: Sequence[Path], action: Mapping[str, Any], given: Given, stop: Stop, fits: bool
 ) -> tuple[Config, _Measured]:
     links, facts = read_configuration(paths[0], given)
     first = space_of(facts)
-    config, observables = _observables(first.group.name, first.lattice.extents, action, paths[0])
-    check_enough(len(next_to_leading(first.group, first.dim)), [len(paths)])  # before the work
+    config, observables = _observables(first.group.name, first.lattice.extents, action, paths[0], fits)
+    if fits:
+        check_enough(len(next_to_leading(first.group, first.dim)), [len(paths)])  # before the work
     size = max(1, PART // links.nbytes)
 
     def read(path: Path) -> Tensor:
@@ -135,14 +143,15 @@ def _of_gauge_files(
 
 
 def _observables(
-    group: str, extents: tuple[int, ...], action: Mapping[str, Any], path: Path
+    group: str, extents: tuple[int, ...], action: Mapping[str, Any], path: Path, fits: bool
 ) -> tuple[Config, dict[str, Observable]]:
-    """The config that stands for an ensemble, and what is measured of it."""
+    """The config that stands for an ensemble, and what is measured of it; of time slices, where they are fitted."""
     lattice, updates = {"group": group, "extents": extents}, {"updates": ("hmc",)}
     with naming(str(path)):
         config = Config.of(lattice=lattice, action=action, sampling=updates)
     config, built = build_action(config, str(path))
-    return config, {**standard_observables(built.space), ZEROS: schwinger_dyson(built), **slice_observables(built)}
+    slices = slice_observables(built) if fits else {}
+    return config, {**standard_observables(built.space), ZEROS: schwinger_dyson(built), **slices}
 
 
 def _numbers_in(path: Path) -> list[str | int]:

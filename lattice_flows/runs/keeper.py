@@ -24,6 +24,7 @@ from lattice_flows.io import (
     load_checkpoint,
     save_checkpoint,
 )
+from lattice_flows.io.chain_layout import COLUMNS
 from lattice_flows.models import Model, build_space, digest
 from lattice_flows.reports.tuning import Tuned, read_tuned, tuned_attributes
 from lattice_flows.reports.words import action_settings
@@ -97,7 +98,8 @@ class Keeper:
     def create(self, state: ChainState, streams: Tensor, tuned: Tuned, proposals: int) -> None:
         """Make the ensemble of chains that are in equilibrium; each meets `proposals` of a flow in an update."""
         attributes, every = self.attributes | tuned_attributes(tuned), self.config.sampling.every
-        create_chains(self.path, state, streams, attributes, every=every, proposals=proposals)
+        pairs = len(self.config.tempering.betas or (0,)) - 1
+        create_chains(self.path, state, streams, attributes, every=every, proposals=proposals, pairs=pairs)
         self.thermalisation.unlink(missing_ok=True)
 
     def append(self, rows: Iterable[dict[str, Tensor]]) -> None:
@@ -106,8 +108,11 @@ class Keeper:
             self._writer = self._held.enter_context(ChainWriter(self.path))
         for row in rows:
             state = ChainState(**{name: row[name] for name in ChainState._fields if name in row})
-            proposals = {name.removeprefix("proposals/"): value for name, value in row.items() if "/" in name}
-            self._writer.append(state, row["acceptance"], proposals or None)
+            proposals, swaps = (
+                {name.removeprefix(f"{group}/"): value for name, value in row.items() if name.startswith(f"{group}/")}
+                for group in COLUMNS
+            )
+            self._writer.append(state, row["acceptance"], proposals, swaps)
 
     def commit(self, streams: Tensor) -> None:
         """Make the appended updates the content of the ensemble."""

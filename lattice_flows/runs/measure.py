@@ -26,7 +26,7 @@ from lattice_flows.reports.configurations import measure_configurations
 from lattice_flows.reports.correlators import correlator_averages, correlator_table, slice_observables
 from lattice_flows.reports.drift import drift
 from lattice_flows.reports.export import export_series, writer
-from lattice_flows.reports.improved import improved_averages, improved_table, measure_zeros
+from lattice_flows.reports.improved import improved_averages, improved_table, measure_zeros, read_coefficients
 from lattice_flows.reports.observe import Session, observe
 from lattice_flows.reports.polyakov import measure_polyakov, polyakov_averages, polyakov_table
 from lattice_flows.reports.potential import loops_averages, loops_table, measure_loops
@@ -76,6 +76,8 @@ class Wishes(NamedTuple):
     """Files for the series, see `export_series`."""
     improved: bool = False
     """Improve the averages by control variates, and test the ensemble by their zeros."""
+    coefficients: Path | None = None
+    """A report.json whose coefficients of control variates are used, in place of fits."""
 
 
 SAMPLES = 16
@@ -203,9 +205,10 @@ def _measured(
     doubt = drift(chains, action, config.sampling.seed, session) if alone else ""
     report = make_report(config, chains, series, doubt)
     if wishes.improved:
+        carried = None if wishes.coefficients is None else read_coefficients(wishes.coefficients, action)
         zeros = measure_zeros(chains, config, action, session)
-        report |= improved_averages(series, zeros, action, moves_of(chains), chains.every)
-        if observables := slice_observables(action):
+        report |= improved_averages(series, zeros, action, moves_of(chains), chains.every, carried)
+        if carried is None and (observables := slice_observables(action)):
             report["correlator"] = _correlators(chains, config, action, observables, session)
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)

@@ -19,6 +19,7 @@ from lattice_flows.errors import Interrupted
 from lattice_flows.io import ChainFile
 from lattice_flows.models import build_action, build_run
 from lattice_flows.models.store import check_weights
+from lattice_flows.reports.tempering import swap_warnings
 from lattice_flows.reports.tuning import tuning_in_words, tuning_of, tuning_warnings
 from lattice_flows.runs.folder import CONFIG, ENSEMBLE, MODEL, THERMALISATION, load_run, trained_model
 from lattice_flows.runs.keeper import Keeper, Place, named
@@ -111,10 +112,16 @@ def sample_run(
 
 
 def sampled_in_words(folder: str | Path) -> str:
-    """Describe the tuning of the samplers of a run's chains, with a warning where it has not reached what was asked."""
+    """Describe the tuning of the samplers of a run's chains, with warnings where they have not reached what was asked.
+
+    Couplings that hardly swap are named, too.
+    """
     chains = ChainFile(Path(folder) / ENSEMBLE)
-    tuned = tuning_of(loads(chains.config, str(chains.path)), chains)
-    return "".join(f"{line}\n" for line in (*tuning_in_words(tuned), *tuning_warnings(tuned)))
+    config = loads(chains.config, str(chains.path))
+    tuned, betas = tuning_of(config, chains), config.tempering.betas
+    rates = chains.series("swaps/probability").mean((0, 1)) if betas else ()
+    lines = (*tuning_in_words(tuned), *tuning_warnings(tuned), *(swap_warnings(betas, rates) if betas else ()))
+    return "".join(f"{line}\n" for line in lines)
 
 
 class _Team:
@@ -170,7 +177,8 @@ class _Team:
         total, rows = self.settings.n * self.settings.every, list[dict[str, Tensor]]()
         if n >= total and self.keeper:
             log.info("%s holds %d configurations of each chain already", self.keeper.path, n // self.settings.every)
-        most = max(1, min(GATHERED_ROWS, GATHERED_BYTES // (state.x[0].nbytes * self.settings.chains)))
+        row = sum(value[0].nbytes for value in named(state).values())
+        most = max(1, min(GATHERED_ROWS, GATHERED_BYTES // (row * self.settings.chains)))
         with self._bar(total, n, "sampling") as bar:
             while n < total:
                 state, info = self.chains.sampler.step(state, self.streams)

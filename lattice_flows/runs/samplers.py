@@ -1,6 +1,6 @@
 """From the settings of ``[sampling]`` to Markov chains: their samplers, their start, and their tuning."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,19 @@ from lattice_flows.models import dtype
 from lattice_flows.reports.configurations import space_of
 from lattice_flows.reports.tuning import Tuned
 from lattice_flows.reports.words import space_in_words
-from lattice_flows.sampling import Annealing, ChainState, Cycle, CycleInfo, Streams, Tunable, start
+from lattice_flows.sampling import (
+    Annealing,
+    ChainState,
+    Cycle,
+    CycleInfo,
+    ExchangeInfo,
+    ReplicaExchange,
+    Sampler,
+    Streams,
+    Tempered,
+    Tunable,
+    start,
+)
 from lattice_flows.sampling.base import Context
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 from lattice_flows.sampling.metropolis import local_updates
@@ -37,7 +49,7 @@ class Chains:
 
     Attributes:
         sampler: makes one update, the whole cycle.
-        samplers: the parts of the cycle, by the names of the updates.
+        samplers: the parts of the cycle, by the names of the updates; with tempering those of the measured coupling.
         tuned: the tuned numbers of the samplers that tune themselves.
         proposals: the number of proposals of the flow that each chain meets in an update.
         shared: whether all ranks make the proposals of the chains of rank 0.
@@ -108,7 +120,7 @@ class Chains:
                 for name, own in self.samplers.items()
                 if isinstance(own, Tunable) and own.tuned
             }
-        local = local_updates(self.action) if self.tuned else None
+        local = self._tempered(local_updates) if self.tuned and local_updates(self.action) is not None else None
         first, last = 0 if local is None else dropped // 4, dropped - -(-dropped // 4)
         adapting = {window.end: window for window in windows(first, last)} if self.tuned else {}
         for update in range(done, dropped):
@@ -122,11 +134,12 @@ class Chains:
             yield state
 
     def outcome(self, info: Any) -> dict[str, Tensor]:
-        """Return the `acceptance` of an update `(chains,)`, and its `proposals/...` of the flow `(chains, proposals)`.
+        """Return the `acceptance` of an update `(chains,)`, its `proposals/...` of the flow `(chains, proposals)`, and
+        the `swaps/...` of a replica exchange `(chains, pairs)`.
 
         The acceptance is the mean over those steps of a cycle that can reject; `info` is of `sampler.step`.
         """
-        steps = _infos(info)
+        steps = self._infos(info)
         shares = [step.acceptance for name, step in zip(self._steps, steps, strict=True) if SAMPLERS[name].rejects]
         shares = shares or [steps[0].acceptance]
         acceptance = shares[0] if len(shares) == 1 else torch.stack([share.double() for share in shares]).mean(0)
@@ -136,6 +149,8 @@ class Chains:
             f"proposals/{name}": torch.stack([getattr(step, name) for step in proposed], 1)
             for name in (PROPOSALS if proposed else ())
         }
+        if isinstance(info, ExchangeInfo):
+            columns |= {"swaps/accepted": info.swapped, "swaps/probability": info.probability}
         return {"acceptance": acceptance, **columns}
 
     @property
@@ -155,20 +170,42 @@ class Chains:
 
     def use(self, tuned: Tuned) -> None:
         """Make the samplers with tuned numbers."""
-        self.tuned, settings = tuned, self.config.sampling
+        self.tuned = tuned
+        self.samplers: dict[str, Any] = self._samplers(self.action)
+        self.sampler: Any = self._tempered(self._cycle)
+
+    def _samplers(self, action: Action) -> dict[str, Any]:
+        """Make the samplers of an action."""
+        settings = self.config.sampling
         parts = {
-            name: Context(self.flow, tuned.get(name, {}), self.world, self.shared, self.annealing)
+            name: Context(self.flow, self.tuned.get(name, {}), self.world, self.shared, self.annealing)
             for name in settings.names
         }
-        self.samplers: dict[str, Any] = {
-            name: SAMPLERS[name].build(self.action, settings, context) for name, context in parts.items()
-        }
-        cycle = [(self.samplers[name], count) for name, count in settings.cycle]
-        self.sampler: Any = cycle[0][0] if cycle[0][1] == len(cycle) == 1 else Cycle(cycle)
+        return {name: SAMPLERS[name].build(action, settings, context) for name, context in parts.items()}
+
+    def _cycle(self, action: Action) -> Sampler:
+        """Make an update of an action."""
+        samplers = self.samplers if action is self.action else self._samplers(action)
+        cycle = [(samplers[name], count) for name, count in self.config.sampling.cycle]
+        return cycle[0][0] if cycle[0][1] == len(cycle) == 1 else Cycle(cycle)
+
+    def _tempered(self, sampler: Callable[[Action], Any]) -> Any:
+        """Make the sampler of the action, with replica exchange where there are couplings for it."""
+        if not (betas := self.config.tempering.betas):
+            return sampler(self.action)
+        own = self.config.action.beta
+        samplers = [sampler(self.action if beta == own else self.action.at(beta)) for beta in betas]
+        return Tempered(ReplicaExchange(samplers), betas.index(own))
+
+    def _infos(self, info: Any) -> tuple[Any, ...]:
+        """Return the infos of the steps of an update, of a replica exchange at the measured coupling."""
+        if isinstance(info, ExchangeInfo):
+            info = info.updates[self.sampler.measured]
+        return info.steps if isinstance(info, CycleInfo) else (info,)
 
     def _watch(self, info: Any, before: int) -> None:
         """Add an update to the acceptance that is reached in a window, after `before` others."""
-        infos = _infos(info)
+        infos = self._infos(info)
         for name, own in self.tuned.items():
             rates = [
                 self.samplers[name].rate(one) for step, one in zip(self._steps, infos, strict=True) if step == name
@@ -204,8 +241,3 @@ class Chains:
             return torch.stack([self._start.to(streams.device)] * len(streams))
         how: Any = self.config.sampling.start or "hot"
         return start(self.action.space, streams, how, dtype=dtype(self.config))
-
-
-def _infos(info: Any) -> tuple[Any, ...]:
-    """Return the infos of the steps of an update."""
-    return info.steps if isinstance(info, CycleInfo) else (info,)

@@ -9,7 +9,7 @@ from lattice_flows.sampling.hmc import HMC, HMCInfo, Reversibility
 from lattice_flows.sampling.independence import IndependenceInfo, IndependenceMetropolis
 from lattice_flows.sampling.metropolis import Metropolis
 from lattice_flows.sampling.stochastic_flow import StochasticFlow
-from lattice_flows.sampling.tempering import ExchangeInfo, ReplicaExchange, Replicas
+from lattice_flows.sampling.tempering import ExchangeInfo, ReplicaExchange, Replicas, Tempered
 from lattice_flows.sampling.transformed import Transformed, TransformedAction
 from lattice_flows.sampling.tuning import Tunable
 from lattice_flows.sampling.work import log_weights, log_z_ratio, weighted_mean
@@ -19,7 +19,7 @@ __all__ = [
     "HMC", "Annealed", "Annealing", "ChainState", "Context", "Cycle", "CycleInfo", "ExchangeInfo", "HMCInfo",
     "HeatBath", "IndependenceInfo", "IndependenceMetropolis", "Metropolis", "OverRelaxation", "Proposal",
     "ReplicaExchange", "Replicas", "Reversibility", "Sampler", "SamplerEntry", "StochasticFlow", "Streams", "SweepInfo",
-    "Transformed", "TransformedAction", "Tunable", "log_weights", "log_z_ratio", "start", "weighted_mean",
+    "Tempered", "Transformed", "TransformedAction", "Tunable", "log_weights", "log_z_ratio", "start", "weighted_mean",
 ]  # fmt: skip
 
 __getattr__ = moved(

@@ -31,6 +31,10 @@ class ChainState(NamedTuple):
     """`(chains,)`: log w of a proposal x relative to the measure of the space, -log q for a flow; None for other x."""
     offered: Tensor | None = None
     """`(chains,)` int64: the number of proposals that each chain has met."""
+    others: Tensor | None = None
+    """`(chains, couplings - 1, *shape)`: the configurations at the other couplings of a replica exchange."""
+    other_actions: Tensor | None = None
+    """`(chains, couplings - 1)`: their actions, each at its coupling."""
 
     @property
     def links(self) -> Tensor:

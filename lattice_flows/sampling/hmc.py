@@ -131,7 +131,7 @@ class HMC(Tunable):
 
         Source: S. Gupta, A. Irbäck, F. Karsch, B. Petersson, Phys. Lett. B 242 (1990) 437.
         """
-        change = (_erfc_inv(target) / _erfc_inv(rate)) ** 0.5
+        change = (erfc_inv(target) / erfc_inv(rate)) ** 0.5
         if self.about is None:
             most = max(1, int(gain**1.5 * self.steps))  # that the number may change: in the end 1 of 8
             # near the edge of stability the acceptance falls faster, and too few steps are worse than too many
@@ -176,7 +176,7 @@ class HMC(Tunable):
         return x, momenta - self.kicks[-1] * evaluated(action, action.force, x, streams)
 
 
-def _erfc_inv(p: float) -> float:
+def erfc_inv(p: float) -> float:
     """The x of erfc(x) = p, for p cut to .001 ... .999."""
     return -NormalDist().inv_cdf(min(max(p, 1e-3), 0.999) / 2) / 2**0.5
 

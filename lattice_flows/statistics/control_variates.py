@@ -26,6 +26,8 @@ class Improved(NamedTuple):
     """The variance without control variates over that with them."""
     series: list[Array]
     """The improved measurements of each chain; their mean is the improved estimate."""
+    coefficients: Array
+    """Those `(k,)` that are given, or else fitted to all measurements, for use in other ensembles."""
 
 
 def check_enough(count: int, lengths: Sequence[int]) -> None:
@@ -52,17 +54,25 @@ def fitted(y: Array, z: Array, least: float = LEAST) -> Array:
     return np.linalg.lstsq((z - z.mean(0)) / scale, y - y.mean(), rcond=least)[0] / scale
 
 
-def improved(series: Series, zeros: Array | Sequence[Array], moves: Moves | None = None, every: int = 1) -> Improved:
-    """The mean of a series O, from O + sum_i c_i Z_i with quantities Z_i of mean zero.
+def improved(
+    series: Series,
+    zeros: Array | Sequence[Array],
+    moves: Moves | None = None,
+    every: int = 1,
+    coefficients: Array | None = None,
+) -> Improved:
+    """The mean of a series O, from O - sum_i c_i Z_i with quantities Z_i of mean zero.
 
     The coefficients that minimise the variance are fitted on one half of every chain and used in the other, so that the
-    estimate has no bias. The error is that of the Gamma method.
+    estimate has no bias; it has none either with coefficients of another ensemble. The error is that of the Gamma
+    method.
 
     Shapes: series `(n,)`; or `(chains, n)`, or a list of `(n_i,)`, for several chains; zeros the same with a last axis
     for the control variates.
 
     Args:
         moves, every: as for `estimate`.
+        coefficients: c `(k,)` of another ensemble, in place of fits.
 
     Raises:
         InvalidInput: series and zeros differ in shape, too few measurements for so many coefficients, or as `estimate`.
@@ -82,9 +92,19 @@ def improved(series: Series, zeros: Array | Sequence[Array], moves: Moves | None
     if [chain.shape[:-1] for chain in given] != [chain.shape for chain in own]:
         shapes = [chain.shape for chain in given], [chain.shape for chain in own]
         raise InvalidInput(f"control variates need a last axis behind the shape of the series, got {shapes}")
-    count = given[0].shape[-1]
+    if coefficients is None:
+        better, coefficients = _cross_fitted(own, given), fitted(np.concatenate(own), np.concatenate(given))
+    else:
+        better = [chain - z @ coefficients for chain, z in zip(own, given, strict=True)]
+    variances = [np.concatenate(chains).var() for chains in (own, better)]
+    gain = float(variances[0] / variances[1]) if variances[1] else float("inf" if variances[0] else "nan")
+    return Improved(estimate(better, moves, every), gain, better, coefficients)
+
+
+def _cross_fitted(own: Sequence[Array], given: Sequence[Array]) -> list[Array]:
+    """The chains without the control variates, by the coefficients of the other half of each of them."""
     halves = halves_of(own)
-    check_enough(count, list(map(len, own)))
+    check_enough(given[0].shape[-1], list(map(len, own)))
     better = [chain.copy() for chain in own]
     for fit, use in ((0, 1), (1, 0)):
         z = np.concatenate([chain[half[fit]] for chain, half in zip(given, halves, strict=True)])
@@ -92,6 +112,4 @@ def improved(series: Series, zeros: Array | Sequence[Array], moves: Moves | None
         coefficients = fitted(y, z)
         for new, chain, half in zip(better, given, halves, strict=True):
             new[half[use]] -= chain[half[use]] @ coefficients
-    variances = [np.concatenate(chains).var() for chains in (own, better)]
-    gain = float(variances[0] / variances[1]) if variances[1] else float("inf" if variances[0] else "nan")
-    return Improved(estimate(better, moves, every), gain, better)
+    return better

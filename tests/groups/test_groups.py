@@ -1,5 +1,7 @@
 """Laws of the gauge groups."""
 
+import functools
+
 import cases
 import pytest
 import torch
@@ -75,6 +77,19 @@ def test_gradients_of_translations(group, generator):
     variable = a.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(group.retrace(variable).sum(), variable)
     torch.testing.assert_close(group.algebra_gradient(a, gradient), group.retrace_gradient(a), atol=1e-12, rtol=0)
+    force = group.random_algebra(5, generator=generator, dtype=torch.float64)
+    again = group.algebra_gradient(a, group.algebra_derivative(a, force))
+    torch.testing.assert_close(again, force, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.GROUPS))
+def test_the_bracket_is_that_of_small_steps(group, generator):
+    """exp(X) exp(Y) exp(-X) exp(-Y) is exp([X, Y]) to second order."""
+    x, y = (1e-4 * group.random_algebra(5, generator=generator, dtype=torch.float64) for _ in range(2))
+    around = functools.reduce(group.compose, map(group.exp, (x, y, -x, -y)))
+    identity = group.identity(5, dtype=torch.float64)
+    turned = group.project_algebra(group.compose(around, group.inverse(identity)))
+    torch.testing.assert_close(turned, group.bracket(x, y), atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("group", cases.GROUPS, ids=cases.names(cases.GROUPS))

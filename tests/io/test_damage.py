@@ -84,7 +84,7 @@ def read_all(path):
     parts += [part.tobytes() for k in range(CHAINS) for part in file.rows(k)]
     parts += [block.numpy().tobytes() for block in file.configurations()]
     state, streams = file.end()
-    return digest([*parts, *(part.numpy().tobytes() for part in (*state, streams))])
+    return digest([*parts, *(part.numpy().tobytes() for part in (*state, streams) if part is not None)])
 
 
 def digest(parts):

@@ -4,7 +4,7 @@ import math
 import shutil
 
 import pytest
-from command_line import out
+from command_line import fails, out
 
 from lattice_flows import runs
 from lattice_flows.config import Config
@@ -79,3 +79,38 @@ def test_what_cannot_be_improved(run, tmp_path):
     runs.sample_run(tmp_path / "short", config=short)
     with pytest.raises(InvalidInput, match="extents >= 3"):
         measure_run(tmp_path / "short", Wishes(improved=True))
+
+
+def test_coefficients_are_carried_to_another_volume(run, tmp_path, capsys):
+    """They improve it as fits would, without a bias, and few configurations will do."""
+    out(capsys, "measure", str(run), "--improved")
+    larger = CONFIG.having(lattice={"extents": (8, 6)}, sampling={"n": 60, "updates": ("heatbath",)})
+    runs.sample_run(tmp_path / "larger", config=larger)
+    with pytest.raises(InvalidInput, match="8 control variates need chains of 64 measurements"):
+        measure_run(tmp_path / "larger", Wishes(improved=True, n=15))
+    few = measure_run(tmp_path / "larger", Wishes(improved=True, n=15, coefficients=run / "report.json"))
+    assert few["improved"]["plaquette"]["gain"] > 30
+    out(capsys, "measure", str(tmp_path / "larger"), "--improved", "--coefficients", str(run))
+    fitted, carried = (read_report(folder / "report.json") for folder in (run, tmp_path / "larger"))
+    assert carried["control_variates"] == fitted["control_variates"]
+    for name, entry in carried["improved"].items():
+        assert entry["coefficients"] == pytest.approx(fitted["improved"][name]["coefficients"])
+        assert entry["exact"] is None or abs(entry["value"] - entry["exact"]) < 4 * entry["error"]
+    assert carried["improved"]["plaquette"]["gain"] > 30
+    chains = str(shutil.copy(tmp_path / "larger" / "ensemble.h5", tmp_path / "chains.h5"))
+    stated = ("--improved", "--action", "wilson", "--beta", "1.5", "--coefficients", str(run / "report.json"))
+    out(capsys, "measure", chains, *stated)
+    assert read_report(tmp_path / "report.json")["improved"] == carried["improved"]
+
+
+def test_coefficients_that_do_not_fit(run, tmp_path, capsys):
+    measure_run(run)
+    said = fails(capsys, "measure", str(run), "--improved", "--coefficients", str(run))
+    assert "a report with coefficients is expected: measure --improved writes one" in said
+    said = fails(capsys, "measure", str(run), "--coefficients", str(run))
+    assert said == "--coefficients goes with --improved, which uses them"
+    measure_run(run, Wishes(improved=True))
+    other = CONFIG.having(lattice={"group": "SU(3)"}, sampling={"n": 10, "updates": ("heatbath",)})
+    runs.sample_run(tmp_path / "other", config=other)
+    said = fails(capsys, "measure", str(tmp_path / "other"), "--improved", "--coefficients", str(run))
+    assert "coefficients for SU(3) in 2 dimensions are expected, got those for SU(2) in 2 dimensions" in said
