@@ -179,8 +179,10 @@ template <class Element> struct Field {
     size_t bytes;
     bool large;  // so that a core cannot keep it near
 
-    Field(const Sublattices& lattice)
-        : dim(lattice.dim), bytes(lattice.sites * dim * PARTS * sizeof(Element)), large(bytes > 2 * PAGE) {
+    Field(const Sublattices& lattice) : Field(lattice, lattice.dim) {}
+    // So many at each site.
+    Field(const Sublattices& lattice, int dim_)
+        : dim(dim_), bytes(lattice.sites * dim * PARTS * sizeof(Element)), large(bytes > 2 * PAGE) {
         data = static_cast<Element*>(Memory::shared().take(bytes));
     }
     ~Field() { Memory::shared().give(data, bytes); }
