@@ -45,9 +45,9 @@ def link_slices(links: Tensor, tangents: Tensor, extents: Sequence[int]) -> Sums
     A derivative along a tangent field X moves links to exp(X) U. X acts in space alone: its components of links in time
     are ignored. There is no derivative of the op, and asking for one raises.
 
-    Shapes: links and tangents `(chains, dim, *extents, N, N)`, complex, tangents anti-Hermitian and traceless for N > 1.
+    Shapes: links and tangents `(chains, dim, *extents, N, N)`, complex; tangents anti-Hermitian, for N > 1 traceless.
 
-    Extents without `sublattices`, as well as other devices than CPUs, N = 1 and N > 8, run the reference, which is slower.
+    Extents without `sublattices`, as well as other devices than CPUs, N = 1 and N > 8, run the reference: it is slower.
 
     Raises:
         InvalidInput: shapes or dtypes do not fit, fewer than three directions.

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -33,16 +32,15 @@ class Dual(NamedTuple):
         return Dual(self.value + other.value, self.slope + other.slope)
 
 
-def link_slices(
-    links: Tensor, tangents: Tensor, extents: Sequence[int], nodes: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+def link_slices(links: Tensor, tangents: Tensor, extents: Sequence[int], nodes: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Values `(chains, T, 9, 4)` and slopes `(chains, T, 14, 4)`; see `lattice_flows.kernels.link_slices`.
 
     Shapes: links and tangents `(chains, dim * V, N, N)`.
     """
     dim, last = len(extents), extents[-1]
     u, x = (field.reshape(len(links), dim, *extents, *links.shape[-2:]) for field in (links, tangents))
-    colour = torch.arange(last) % 2
+    here = torch.arange(last, device=links.device)
+    colour = here % 2
     colour[-1] = 2 if last % 2 else 1  # neighbours differ
     found = []
     for k in range(int(colour.max()) + 1):
@@ -52,9 +50,8 @@ def link_slices(
     values, slopes = found[0][0], torch.stack([slope for _, slope in found])
 
     def by(slices: Tensor, kind: int) -> Tensor:
-        return slopes[colour[slices], :, torch.arange(last), kind].transpose(0, 1)
+        return slopes[colour[slices], :, here, kind].transpose(0, 1)
 
-    here = torch.arange(last)
     neighbours = [(here + (-1 if kind == BEFORE else 1)) % last for kind in KINDS]
     own = [by(here, kind) for kind in range(len(KINDS))]
     others = [by(neighbours[kind], kind) for kind in range(FIRST, len(KINDS))]
@@ -63,7 +60,8 @@ def link_slices(
 
 def _sums(u: Sequence[Dual]) -> tuple[Tensor, Tensor]:
     """The sums over each slice of all kinds `(chains, T, 9, 4)`, and their derivatives."""
-    sums = dict.fromkeys(KINDS, 0.0)
+    first = u[0].value
+    sums = dict.fromkeys(KINDS, first.real.new_zeros(2, len(first), first.shape[-3], 4))
     for mu in range(len(u)):
         for kind, one, two in _pairs(u, mu):
             value = _squares(one.value) if two is None else _products(one.value, two.value)
@@ -72,9 +70,8 @@ def _sums(u: Sequence[Dual]) -> tuple[Tensor, Tensor]:
             else:
                 slope = _products(one.slope, two.value) + _products(one.value, two.slope)
             sums[kind] = sums[kind] + torch.stack((value, slope))
-    shape = next(own.shape for own in sums.values() if not isinstance(own, float))
-    every = torch.stack([torch.zeros(shape) if isinstance(own, float) else own for own in sums.values()], 3)
-    return every[0].double(), every[1].double()
+    value, slope = torch.stack([*sums.values()], 3).double()
+    return value, slope
 
 
 def _pairs(u: Sequence[Dual], mu: int) -> Iterator[tuple[str, Dual, Dual | None]]:

@@ -86,7 +86,9 @@ class SliceOperators:
         group, extents = self.space.group, self.space.lattice.extents
         matrices, tangents = group.matrices(self.space.check(links)), group.algebra_matrices(tangent)
         batch = self.space.batch(links)
-        sums = link_slices(*(own.reshape(-1, *self.space.axes, *own.shape[-2:]) for own in (matrices, tangents)), extents)
+        sums = link_slices(
+            *(own.reshape(-1, *self.space.axes, *own.shape[-2:]) for own in (matrices, tangents)), extents
+        )
         values, slopes = (own.unflatten(0, batch) for own in sums)
 
         def along(part: _Part) -> Tensor:
@@ -165,11 +167,11 @@ class SliceOperators:
         planes = math.comb(self.space.dim - 1, 2) if part.kind == "space" else self.space.dim - 1
         return planes * self.space.volume // self.space.lattice.extents[-1]
 
-    def _sums(self, links: Tensor, tangent: Tensor | None = None) -> dict[str, Dual]:
-        """The four products of each kind, summed over space: `(*batch, T, 4)`; derivatives, if a tangent is given."""
+    def _sums(self, links: Tensor) -> dict[str, Dual]:
+        """The four products of each kind, summed over space: `(*batch, T, 4)`."""
         sums: dict[str, Dual] = {}
         last = self.space.lattice.extents[-1]
-        for mu, (upper, lower) in enumerate(plaquettes_of(self.space, of_links(self.space, links, tangent))):
+        for mu, (upper, lower) in enumerate(plaquettes_of(self.space, of_links(self.space, links))):
             for kind, products in _kinds(mu, self.space.dim - 1, upper, lower, last):
                 own = Dual(*(torch.stack([one.sum(-2) for one in part], -1) for part in zip(*products, strict=True)))
                 sums[kind] = sums[kind] + own if kind in sums else own

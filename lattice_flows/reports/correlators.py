@@ -38,14 +38,11 @@ def slice_observables(action: Action) -> dict[str, Observable]:
 
 
 def smeared_observables(action: Action, smear: Smearing) -> dict[str, Observable]:
-    """The same for links after stout smearing in space.
-
-    Raises:
-        InvalidInput: no step of it.
-    """
+    """The same for links after stout smearing in space."""
     space, (rho,) = gauge_field(action.space), smear.weights
     plaquettes = smeared("slices", slice_plaquettes(space), smear, space)
-    return dict([plaquettes, (f"zeros after {smear}", smeared_slice_zeros(action, rho, smear.steps))])
+    zeros = smeared_slice_zeros(action, rho, (0, smear.steps, 2 * smear.steps))
+    return dict([plaquettes, (f"zeros after {smear}", zeros)])
 
 
 def correlator_averages(

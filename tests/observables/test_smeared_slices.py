@@ -9,6 +9,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.observables import slice_plaquettes, slice_zeros, smeared_slice_zeros, stout_smear
 from lattice_flows.observables.smeared_slices import _Smeared
 from lattice_flows.operators import plaquettes
+from lattice_flows.operators.base import autograd_force
 from lattice_flows.sampling import Cycle, HeatBath, OverRelaxation, Streams, start
 from lattice_flows.statistics import connected, improved_slices
 
@@ -22,14 +23,14 @@ def ensemble():
     state = sweep.init(start(action.space, streams, dtype=torch.float64))
     for _ in range(15):
         state, _ = sweep.step(state, streams)
-    return action, state.x, smeared_slice_zeros(action, 0.1, 2)(state.x)
+    return action, state.x, smeared_slice_zeros(action, 0.1, (0, 2, 4))(state.x)
 
 
 def test_zeros_of_smeared_slices_vanish(ensemble):
     action, x, zeros = ensemble
     zeros = zeros.flatten(0, 1)
     assert ((zeros.mean(0) / zeros.std(0)).abs() * len(zeros) ** 0.5 < 4).all()
-    wrong = smeared_slice_zeros(action.at(3.0), 0.1, 2)(x[:40]).flatten(0, 1)
+    wrong = smeared_slice_zeros(action.at(3.0), 0.1, (0, 2, 4))(x[:40]).flatten(0, 1)
     assert ((wrong.mean(0) / wrong.std(0)).abs() * len(zeros) ** 0.5 > 10).all()
 
 
@@ -46,11 +47,11 @@ def test_fields_are_forces_of_smeared_links(group, generator):
     """The forces in slices are the components in space of those of the lattice, without the planes with time."""
     space = GaugeField(group, (3, 4, 3))
     x = space.prior(2, generator, dtype=torch.float64)
-    smeared = _Smeared(space, 0.1, 2)
-    _, fields = smeared(smeared.cut(x))
-    flat = plaquettes(smeared.within)
-    for k in range(3):
-        expected = group.n * flat.force(smeared.cut(stout_smear(x, space, 0.1, 2 * k, range(2))))
+    smeared = _Smeared(space, 0.1, (1, 3))
+    fields = smeared(smeared.cut(x))
+    for k, steps in enumerate((1, 3)):
+        after = smeared.cut(stout_smear(x, space, 0.1, steps, range(2)))
+        expected = group.n * autograd_force(plaquettes(smeared.within).value, after, smeared.within)
         torch.testing.assert_close(fields[:, k], expected, rtol=0, atol=1e-12)
 
 
@@ -66,6 +67,7 @@ def test_correlators_of_smeared_slices_gain(ensemble):
 
 def test_what_has_no_zeros():
     with pytest.raises(InvalidInput, match="all plaquettes are time-like"):
-        smeared_slice_zeros(Wilson(GaugeField(SU(2), (4, 4)), 2.0), 0.1, 2)
-    with pytest.raises(InvalidInput, match="steps >= 1, got 0"):
-        smeared_slice_zeros(Wilson(GaugeField(SU(2), (4, 4, 4)), 2.0), 0.1, 0)
+        smeared_slice_zeros(Wilson(GaugeField(SU(2), (4, 4)), 2.0), 0.1, [0, 2])
+    for steps in ([2, 0], [-1, 1], []):
+        with pytest.raises(InvalidInput, match=r"must ascend from >= 0, got \["):
+            smeared_slice_zeros(Wilson(GaugeField(SU(2), (4, 4, 4)), 2.0), 0.1, steps)

@@ -58,7 +58,9 @@ def test_correlators_are_improved(tmp_path, capsys):
     ratio = first["value"] / others[0]["value"]  # of noise at t = 2
     smeared = report["smeared_correlator"]["distances"]
     assert [entry["n_coefficients"] for entry in smeared] == [34] * 4
-    assert all(entry["gain"] > 2 and abs(entry["value"] - entry["plain"]) < 4 * entry["plain_error"] for entry in smeared)
+    assert all(
+        entry["gain"] > 2 and abs(entry["value"] - entry["plain"]) < 4 * entry["plain_error"] for entry in smeared
+    )
     assert smeared[1]["gain"] > smeared[0]["gain"]  # both sides, and one
     assert first["effective_mass"] == (pytest.approx(math.log(ratio)) if ratio > 0 else None)
 
