@@ -119,7 +119,7 @@ def _product(factors: Sequence[Dual]) -> Dual:
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """Re tr A B^dagger, Re tr A B, Re tr A (tr B)*, Re tr A tr B, summed over slices `(chains, T, 4)`."""
     one, two = _trace(a), _trace(b)
-    each = _trace(a @ adjoint(b)), _trace(a @ b), one * two.conj(), one * two
+    each = _trace(a @ adjoint(b)), _trace(a @ b), one * two.conj_physical(), one * two
     return torch.stack([own.real.flatten(1, -2).sum(1) for own in each], -1)
 
 

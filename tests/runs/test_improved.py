@@ -44,7 +44,7 @@ def test_correlators_are_improved(tmp_path, capsys):
     """The correlator of the slices of three dimensions, with the contact term at t = 1."""
     config = CONFIG.having(lattice={"extents": (4, 4, 8)}, sampling={"n": 50, "chains": 8, "updates": ("heatbath",)})
     runs.sample_run(tmp_path / "run", config=config)
-    smear = "stout:rho=0.1,steps=2,spatial"
+    smear = "stout:rho=0.1,steps=1,spatial"
     table = out(capsys, "measure", str(tmp_path / "run"), "--improved", "--smear", smear)
     assert "connected correlator of the space-like plaquettes of time slices" in table
     assert f"the same after {smear}" in table
