@@ -113,7 +113,7 @@ def _product(factors: Sequence[Dual]) -> Dual:
     values = [own.value for own in factors]
     slopes = [[*values[:k], own.slope, *values[k + 1 :]] for k, own in enumerate(factors)]
     value, *terms = (functools.reduce(torch.matmul, own) for own in (values, *slopes))
-    return Dual(value, sum(terms))
+    return Dual(value, functools.reduce(torch.add, terms))
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class _Smeared:
         shape = each, *self.within.axes, len(self.within.group.generators())
         draws = [torch.randint(2, shape, generator=keyed(seed, "probes"), dtype=torch.float64) for seed in seeds]
         signs = 2 * torch.cat(draws) - 1
-        odd = sum(torch.meshgrid(*map(torch.arange, extents), indexing="ij")) % 2
+        odd = torch.stack(torch.meshgrid(*map(torch.arange, extents), indexing="ij")).sum(0) % 2
         for mu, side in itertools.product(range(self.within.dim), range(2)):
             own = torch.zeros_like(signs)
             own[:, mu] = signs[:, mu] * (odd == side)[..., None]

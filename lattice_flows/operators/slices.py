@@ -84,12 +84,9 @@ class SliceOperators:
         Shapes: links and tangent `(*batch, dim, *sites, *element)` -> both `(*batch, T, n_operators)`, float64.
         """
         group, extents = self.space.group, self.space.lattice.extents
-        matrices, tangents = group.matrices(self.space.check(links)), group.algebra_matrices(tangent)
-        batch = self.space.batch(links)
-        sums = link_slices(
-            *(own.reshape(-1, *self.space.axes, *own.shape[-2:]) for own in (matrices, tangents)), extents
-        )
-        values, slopes = (own.unflatten(0, batch) for own in sums)
+        fields = group.matrices(self.space.check(links)), group.algebra_matrices(tangent)
+        one, other = (own.reshape(-1, *self.space.axes, *own.shape[-2:]) for own in fields)
+        values, slopes = (own.unflatten(0, self.space.batch(links)) for own in link_slices(one, other, extents))
 
         def along(part: _Part) -> Tensor:
             kind = KINDS.index(part.kind)

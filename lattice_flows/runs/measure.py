@@ -258,7 +258,7 @@ def _correlators(
 
     slices, zeros = measured(observables)
     moves, every = moves_of(chains), chains.every
-    report = {"correlator": correlator_averages(slices, zeros, contact, action, moves, every)}
+    report: Report = {"correlator": correlator_averages(slices, zeros, contact, action, moves, every)}
     if smear is not None and smear.kind == "stout" and smear.spatial:
         slices, own = measured(smeared_observables(action, smear))
         found = smeared_averages(slices, np.concatenate([zeros, own], -1), moves, every)
