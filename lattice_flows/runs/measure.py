@@ -193,10 +193,11 @@ def _measured(
     """Return the config, the chains as they are thinned, all series, and the report."""
     for export in wishes.exports:
         writer(export)  # a wrong ending is said before the work
-    if wishes.smear is not None and wishes.loops is None and not wishes.polyakov and not wishes.improved:
+    of_loops = wishes.loops is not None or wishes.polyakov
+    if wishes.smear is not None and not of_loops and not (wishes.improved and _of_slices(wishes.smear)):
         raise InvalidInput(
-            f"{wishes.smear} smears links for Wilson loops, Polyakov loops or improved correlators: add --loops, "
-            "--polyakov or --improved"
+            f"{wishes.smear} smears links for Wilson or Polyakov loops: add --loops or --polyakov; stout of links in "
+            "space serves --improved, too"
         )
     chains = ChainFile(path)
     # one snapshot for all ranks, the one of rank 0
@@ -259,11 +260,16 @@ def _correlators(
     slices, zeros = measured(observables)
     moves, every = moves_of(chains), chains.every
     report: Report = {"correlator": correlator_averages(slices, zeros, contact, action, moves, every)}
-    if smear is not None and smear.kind == "stout" and smear.spatial:
+    if smear is not None and _of_slices(smear):
         slices, own = measured(smeared_observables(action, smear))
         found = smeared_averages(slices, np.concatenate([zeros, own], -1), moves, every)
         report["smeared_correlator"] = {"smear": str(smear), "distances": found}
     return report
+
+
+def _of_slices(smear: Smearing) -> bool:
+    """Return whether the correlator of links smeared like this can be improved."""
+    return smear.kind == "stout" and smear.spatial
 
 
 def _of_proposals(folder: Path, chains: ChainFile, config: Config, action: Action) -> dict[str, Any]:
