@@ -37,9 +37,10 @@ def test_correlators_gain_on_both_sides(beta):
 
 @pytest.mark.parametrize("steps", SMEARED)
 def test_correlators_of_smeared_slices_gain(steps):
+    """The less, the more they are smeared."""
     entry = SMEARED[steps]
     gain, _ = entry["gains"]["t=2"]
-    assert gain > {"2": 5, "5": 3, "10": 2}[steps]
+    assert gain > {"2": 5, "5": 2, "10": 1.4}[steps]
     assert gain > entry["one_slice"]
 
 
