@@ -9,6 +9,7 @@ from lattice_flows.kernels.heat_bath import heat_bath, over_relaxation
 from lattice_flows.kernels.link_flow import link_flow
 from lattice_flows.kernels.link_operators import link_operators, link_steps
 from lattice_flows.kernels.link_products import link_products
+from lattice_flows.kernels.link_slices import link_slices
 from lattice_flows.kernels.link_stout import link_stout
 from lattice_flows.kernels.link_sums import link_forces, link_sums
 from lattice_flows.kernels.link_sweeps import link_sweeps
@@ -28,6 +29,7 @@ __all__ = [
     "link_forces",
     "link_operators",
     "link_products",
+    "link_slices",
     "link_steps",
     "link_stout",
     "link_sums",

@@ -315,7 +315,7 @@ def test_wilson_flow_has_two_names(config, tmp_path, capsys):
 def test_kernels(tmp_path):
     """What runs and why: with a compiler, without one, and where the references are asked for."""
     ops = ["algebra_exp", "circular_spline", "heat_bath", "link_flow", "link_forces", "link_operators",
-           "link_products", "link_steps", "link_stout", "link_sums", "link_sweeps", "link_trajectories",
+           "link_products", "link_slices", "link_steps", "link_stout", "link_sums", "link_sweeps", "link_trajectories",
            "over_relaxation",
            "periodic_conv", "special_unitary", "spectral_flow", "spectral_power", "uniforms",
            "unitary_eig"]  # fmt: skip

@@ -12,6 +12,7 @@ import gains  # noqa: E402
 from tables import with_table  # noqa: E402
 
 FOUND, CORRELATORS = gains.read("expected.json"), gains.read("expected_correlators.json")
+SMEARED = gains.read("expected_smeared.json")["steps"]
 LEAST = {"1.0": 3000, "2.0": 145, "3.0": 23, "6.0": 3.3, "6.5": 4.8}
 """At least so much is found."""
 
@@ -34,6 +35,15 @@ def test_correlators_gain_on_both_sides(beta):
         assert gain > entry["one_slice"] + 2 * error
 
 
+@pytest.mark.parametrize("steps", SMEARED)
+def test_correlators_of_smeared_slices_gain(steps):
+    """The less, the more they are smeared."""
+    entry = SMEARED[steps]
+    gain, _ = entry["gains"]["t=2"]
+    assert gain > {"2": 5, "5": 2, "10": 1.4}[steps]
+    assert gain > entry["one_slice"]
+
+
 def test_a_gain_that_is_measured_anew():
     entry, claim = gains.run(2.0, configurations=20), FOUND["2.0"]
     assert abs(entry["gain"] - claim["gain"]) < 4 * entry["gain_error"]
@@ -43,4 +53,4 @@ def test_a_gain_that_is_measured_anew():
 
 def test_the_tables_are_those_of_the_recorded_results():
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert readme == with_table(readme, f"{gains.table(FOUND, CORRELATORS)}\n")
+    assert readme == with_table(readme, f"{gains.tables()}\n")

@@ -28,30 +28,30 @@ from gains import error_of_ratio, measured  # noqa: E402
 EXTENTS, CHAINS, APART, THERMAL = (8, 8, 8, 8), 2, 3, 60
 
 
-def run(beta, configurations):
-    """The gains at one coupling, from chains of so many configurations that begin with Haar links."""
-    action = Wilson(GaugeField(SU(3), EXTENTS), beta)
-    zeros = slice_zeros(action)
+def action_of(beta):
+    """The Wilson action of SU(3)."""
+    return Wilson(GaugeField(SU(3), EXTENTS), beta)
 
-    def one_by_one(x):
-        return torch.cat([zeros(own[None]) for own in x])
 
-    began = time.process_time()
-    observables = slice_plaquettes(action.space), one_by_one
-    series, found = map(list, measured(action, CHAINS, configurations, APART, THERMAL, *observables))
-    better = improved_slices(series, found).series
+def gains_of(series, zeros):
+    """The gains of one slice and at each distance, for lists of chains."""
+    better = improved_slices(series, zeros).series
     one, other = (np.stack(connected(own)) for own in (series, better))
     gains = {
         f"t={t}": [float(one[..., t].var() / other[..., t].var()), error_of_ratio(one[..., t], other[..., t])]
         for t in range(1, one.shape[-1])
     }
-    slices = float(np.stack(series).var() / np.stack(better).var())
-    return {
-        "one_slice": slices,
-        "gains": gains,
-        "configurations": CHAINS * configurations,
-        "cpu_seconds": round(time.process_time() - began, 1),
-    }
+    return {"one_slice": float(np.stack(series).var() / np.stack(better).var()), "gains": gains}
+
+
+def run(beta, configurations):
+    """The gains at one coupling, from chains of so many configurations that begin with Haar links."""
+    action = action_of(beta)
+    began = time.process_time()
+    observables = slice_plaquettes(action.space), slice_zeros(action)
+    series, found = map(list, measured(action, CHAINS, configurations, APART, THERMAL, *observables))
+    seconds = round(time.process_time() - began, 1)
+    return gains_of(series, found) | {"configurations": CHAINS * configurations, "cpu_seconds": seconds}
 
 
 def main():

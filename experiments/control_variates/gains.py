@@ -72,7 +72,7 @@ def run(beta, configurations=CONFIGURATIONS):
     }
 
 
-def table(found, correlators):
+def table(found, correlators, smeared):
     """Those of the README."""
     lines = [
         "| beta | plaquette | with control variates | gain | worst zero, in errors | CPU seconds |",
@@ -97,7 +97,23 @@ def table(found, correlators):
         gains = " | ".join(bracketed(*entry["gains"][f"t={t}"]) for t in (1, 2, 3))
         slices, seconds = f"{entry['one_slice']:.3g}", f"{entry['cpu_seconds']:.0f}"
         lines.append(f"| {beta} | {entry['configurations']} | {slices} | {gains} | {seconds} |")
+    lines += [
+        "",
+        "The same after steps of stout smearing in space with rho = 0.1, at beta = 6.0, from",
+        f"{smeared['configurations']} configurations in {smeared['cpu_seconds']:.0f} seconds.",
+        "",
+        "| steps | one slice | t = 2 | t = 3 | t = 4 |",
+        "|--:|--:|--:|--:|--:|",
+    ]
+    for steps, entry in smeared["steps"].items():
+        gains = " | ".join(bracketed(*entry["gains"][f"t={t}"]) for t in (2, 3, 4))
+        lines.append(f"| {steps} | {entry['one_slice']:.3g} | {gains} |")
     return "\n".join(lines)
+
+
+def tables():
+    """Those of what the files of this folder hold."""
+    return table(*(read(f"expected{part}.json") for part in ("", "_correlators", "_smeared")))
 
 
 def read(name):
@@ -112,7 +128,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.table:
-        write_table(HERE, f"{table(read('expected.json'), read('expected_correlators.json'))}\n")
+        write_table(HERE, f"{tables()}\n")
         return
     found = {}
     for beta in BETAS:

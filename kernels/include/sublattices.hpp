@@ -180,6 +180,7 @@ template <class Element> struct Field {
     bool large;  // so that a core cannot keep it near
 
     Field(const Sublattices& lattice) : Field(lattice, lattice.dim) {}
+    // So many at each site.
     Field(const Sublattices& lattice, int count)
         : dim(count), bytes(lattice.sites * dim * PARTS * sizeof(Element)), large(bytes > 2 * PAGE) {
         data = static_cast<Element*>(Memory::shared().take(bytes));

@@ -294,16 +294,25 @@ template <class Kind> struct Step {
         for (int mu = 0; mu < beginning.lattice.dim; mu++)
             for (int part = 0; part < PARTS; part++) f(mu, part);
     }
-    void run(Barrier& barrier) {
+    // The links at the beginning and at the midpoint.
+    void begin(Barrier& barrier) {
         const Sublattices& lattice = beginning.lattice;
-        beginning.run(
-            barrier, [&](int32_t site) { pack(lattice, links, beginning.links, site); },
-            [&](int32_t site) {
+        const auto start = [&](int32_t site) { pack(lattice, links, beginning.links, site); };
+        if (beginning.weight != 0)
+            return beginning.run(barrier, start, [&](int32_t site) {
                 each_link([&](int mu, int part) {
                     move(*beginning.forces.at(site, mu, part), 1, *beginning.links.at(site, mu, part),
                          *midpoint.links.at(site, mu, part));
                 });
             });
+        for (int64_t slice = 0; slice < beginning.order.slices; slice++)
+            each_row(beginning.order, slice, [&](int64_t row) {
+                beginning.each(row, [&](int32_t site) { start(site), pack(lattice, links, midpoint.links, site); });
+            });
+    }
+    void run(Barrier& barrier) {
+        const Sublattices& lattice = beginning.lattice;
+        begin(barrier);
         barrier.wait();
         midpoint.run(
             barrier, [](int32_t) {},

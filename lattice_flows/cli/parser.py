@@ -138,7 +138,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--smear",
         metavar="KIND:...",
         help="measure --loops and --polyakov on smeared links: ape:alpha=0.5,steps=20 or hyp or stout:rho=0.1,steps=3; "
-        "with ,spatial only links in space are smeared",
+        "with ,spatial only links in space are smeared; with --improved, too: the correlator after stout in space",
     )
     measure.add_argument(
         "--improved",

@@ -30,6 +30,7 @@ from lattice_flows.observables.scalar import (
 )
 from lattice_flows.observables.schwinger_dyson import schwinger_dyson
 from lattice_flows.observables.slices import slice_contact, slice_plaquettes, slice_zeros
+from lattice_flows.observables.smeared_slices import smeared_slice_zeros
 from lattice_flows.observables.smearing import Smearing, ape_smear, hyp_smear, stout_smear
 from lattice_flows.observables.wilson_flow import flow_history, flow_observables, wilson_flow
 
@@ -38,6 +39,7 @@ __all__ = [
     "clover_charge", "flow_history", "flow_observables", "hyp_smear", "ising_energy", "magnetisation",
     "magnetisation_modulus", "phi_squared", "plaquette_density", "pole_mass", "polyakov_correlator", "polyakov_loop",
     "polyakov_loop_modulus", "polyakov_loops", "schwinger_dyson", "slice_contact", "slice_plaquettes", "slice_zeros",
-    "space_like_plaquette", "standard_observables", "stout_smear", "time_like_plaquette", "topological_charge",
-    "two_point_susceptibility", "wilson_flow", "wilson_loop", "wilson_loops", "zero_momentum_correlator",
+    "smeared_slice_zeros", "space_like_plaquette", "standard_observables", "stout_smear", "time_like_plaquette",
+    "topological_charge", "two_point_susceptibility", "wilson_flow", "wilson_loop", "wilson_loops",
+    "zero_momentum_correlator",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lattice_flows.groups.base import Orientations
+from lattice_flows.kernels.link_operators import available, link_operators
 from lattice_flows.lattice.layout import Lattice
 from lattice_flows.lattice.paths import Path, check_closed, lay, loops_through, path_product, rectangle
 from lattice_flows.lattice.space import GaugeField, gauge_field
@@ -47,10 +48,22 @@ class LoopSum(Operator):
         return self.space.group.link_forces(flat, *staples).reshape(x.shape)
 
 
+class _Plaquettes(LoopSum):
+    """The sum over all plaquettes, whose force has a kernel of its own."""
+
+    def force(self, x: Tensor) -> Tensor:
+        group, extents = self.space.group, self.space.lattice.extents
+        links = self.space.check(x).reshape(-1, *self.space.shape)
+        if not available(extents, group.n, links):
+            return super().force(x)
+        weights = torch.full((len(links), 1), 1 / group.n, dtype=torch.float64)
+        return link_operators(links, extents, weights).force.reshape(x.shape)
+
+
 def plaquettes(space: GaugeField) -> LoopSum:
     """The sum over all plaquettes, each in one orientation."""
     planes = itertools.combinations(range(gauge_field(space).dim), 2)
-    return LoopSum(space, (rectangle(mu, 1, nu, 1) for mu, nu in planes))
+    return _Plaquettes(space, (rectangle(mu, 1, nu, 1) for mu, nu in planes))
 
 
 def rectangles(space: GaugeField) -> LoopSum:

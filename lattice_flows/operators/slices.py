@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels import link_slices
+from lattice_flows.kernels.link_slices import FIRST, KINDS
 from lattice_flows.lattice.space import GaugeField, gauge_field
 from lattice_flows.operators.base import autograd_force
 from lattice_flows.operators.duals import Dual, of_links
@@ -81,16 +83,17 @@ class SliceOperators:
 
         Shapes: links and tangent `(*batch, dim, *sites, *element)` -> both `(*batch, T, n_operators)`, float64.
         """
-        colour = self._colour(links.device)
-        found = [self._sums(links, self.within(tangent, k)) for k in range(self.colours)]
-        slopes = {kind: torch.stack([sums[kind].slope for sums in found], -1) for kind in found[0]}
+        group, extents = self.space.group, self.space.lattice.extents
+        fields = group.matrices(self.space.check(links)), group.algebra_matrices(tangent)
+        one, other = (own.reshape(-1, *self.space.axes, *own.shape[-2:]) for own in fields)
+        values, slopes = (own.unflatten(0, self.space.batch(links)) for own in link_slices(one, other, extents))
 
         def along(part: _Part) -> Tensor:
-            seen = colour.roll(part.offset)  # the colour of the slice t of each base slice t + offset
-            return slopes[part.kind].gather(-1, seen[:, None, None].expand(slopes[part.kind].shape)[..., :1])[..., 0]
+            kind = KINDS.index(part.kind)
+            return slopes[..., kind if part.offset == 0 else len(KINDS) + kind - FIRST, :]
 
-        values = {kind: own.value for kind, own in found[0].items()}
-        return self._assembled(lambda part: self._divergence(part, values[part.kind])), self._assembled(along)
+        divergences = self._assembled(lambda part: self._divergence(part, values[..., KINDS.index(part.kind), :]))
+        return divergences, self._assembled(along)
 
     def potential(self, links: Tensor) -> Tensor:
         """W_i(t) `(*batch, T, n_operators)`, float64, which autograd differentiates."""
@@ -161,11 +164,11 @@ class SliceOperators:
         planes = math.comb(self.space.dim - 1, 2) if part.kind == "space" else self.space.dim - 1
         return planes * self.space.volume // self.space.lattice.extents[-1]
 
-    def _sums(self, links: Tensor, tangent: Tensor | None = None) -> dict[str, Dual]:
-        """The four products of each kind, summed over space: `(*batch, T, 4)`; derivatives, if a tangent is given."""
+    def _sums(self, links: Tensor) -> dict[str, Dual]:
+        """The four products of each kind, summed over space: `(*batch, T, 4)`."""
         sums: dict[str, Dual] = {}
         last = self.space.lattice.extents[-1]
-        for mu, (upper, lower) in enumerate(plaquettes_of(self.space, of_links(self.space, links, tangent))):
+        for mu, (upper, lower) in enumerate(plaquettes_of(self.space, of_links(self.space, links))):
             for kind, products in _kinds(mu, self.space.dim - 1, upper, lower, last):
                 own = Dual(*(torch.stack([one.sum(-2) for one in part], -1) for part in zip(*products, strict=True)))
                 sums[kind] = sums[kind] + own if kind in sums else own

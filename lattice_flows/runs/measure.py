@@ -23,7 +23,14 @@ from lattice_flows.models import build_action
 from lattice_flows.observables import Observable, Smearing, standard_observables
 from lattice_flows.reports.annealing import annealing_entries, annealing_table
 from lattice_flows.reports.configurations import measure_configurations
-from lattice_flows.reports.correlators import correlator_averages, correlator_table, slice_observables
+from lattice_flows.reports.correlators import (
+    correlator_averages,
+    correlator_table,
+    slice_observables,
+    smeared_averages,
+    smeared_observables,
+    smeared_table,
+)
 from lattice_flows.reports.drift import drift
 from lattice_flows.reports.export import export_series, writer
 from lattice_flows.reports.improved import improved_averages, improved_table, measure_zeros, read_coefficients
@@ -67,7 +74,7 @@ class Wishes(NamedTuple):
     polyakov: bool = False
     """Polyakov loops in every direction."""
     smear: Smearing | None = None
-    """Of the links whose Wilson and Polyakov loops are measured."""
+    """Of the links whose Wilson and Polyakov loops are measured, and improved correlators if it is stout in space."""
     every: int = 1
     """Measure every so many stored configurations of each chain."""
     n: int | None = None
@@ -188,8 +195,12 @@ def _measured(
     """Return the config, the chains as they are thinned, all series, and the report."""
     for export in wishes.exports:
         writer(export)  # a wrong ending is said before the work
-    if wishes.smear is not None and wishes.loops is None and not wishes.polyakov:
-        raise InvalidInput(f"{wishes.smear} smears links for Wilson or Polyakov loops: add --loops or --polyakov")
+    of_loops = wishes.loops is not None or wishes.polyakov
+    if wishes.smear is not None and not of_loops and not (wishes.improved and _of_slices(wishes.smear)):
+        raise InvalidInput(
+            f"{wishes.smear} smears links for Wilson or Polyakov loops: add --loops or --polyakov; stout of links in "
+            "space serves --improved, too"
+        )
     chains = ChainFile(path)
     # one snapshot for all ranks, the one of rank 0
     if (updates := world.broadcast(len(chains))) != len(chains):
@@ -209,7 +220,7 @@ def _measured(
         zeros = measure_zeros(chains, config, action, session)
         report |= improved_averages(series, zeros, action, moves_of(chains), chains.every, carried)
         if carried is None and (observables := slice_observables(action)):
-            report["correlator"] = _correlators(chains, config, action, observables, session)
+            report |= _correlators(chains, config, action, observables, wishes.smear, session)
     if wishes.polyakov:
         polyakov = measure_polyakov(chains, config, wishes.smear, session)
         report["polyakov_loops"] = polyakov_averages(polyakov, action, wishes.smear)
@@ -232,18 +243,36 @@ def _measured(
 
 
 def _correlators(
-    chains: ChainFile, config: Config, action: Action, observables: dict[str, Observable], session: Session
-) -> list[dict[str, Any]]:
-    names = {
-        f"{name} of time slices of {config.action.name}, {couplings(config)}": own for name, own in observables.items()
-    }
-    slices, zeros = observe(chains, names, session).values()
+    chains: ChainFile,
+    config: Config,
+    action: Action,
+    observables: dict[str, Observable],
+    smear: Smearing | None,
+    session: Session,
+) -> Report:
+    """Return the correlators of time slices, also those of smeared links if they are smeared in space by stout."""
+
+    def measured(found: dict[str, Observable]) -> Iterator[np.ndarray]:
+        about = f"of time slices of {config.action.name}, {couplings(config)}"
+        yield from observe(chains, {f"{name} {about}": own for name, own in found.items()}, session).values()
 
     def contact(observable: Observable, step: int) -> np.ndarray:
         unkept = Session(None, session.world, session.stop)  # as no name says the coefficients
         return observe(chains.thinned(step), {"contact": observable}, unkept)["contact"]
 
-    return correlator_averages(slices, zeros, contact, action, moves_of(chains), chains.every)
+    slices, zeros = measured(observables)
+    moves, every = moves_of(chains), chains.every
+    report: Report = {"correlator": correlator_averages(slices, zeros, contact, action, moves, every)}
+    if smear is not None and _of_slices(smear):
+        slices, own = measured(smeared_observables(action, smear))
+        found = smeared_averages(slices, np.concatenate([zeros, own], -1), moves, every)
+        report["smeared_correlator"] = {"smear": str(smear), "distances": found}
+    return report
+
+
+def _of_slices(smear: Smearing) -> bool:
+    """Return whether the correlator of links smeared like this can be improved."""
+    return smear.kind == "stout" and smear.spatial
 
 
 def _of_proposals(folder: Path, chains: ChainFile, config: Config, action: Action) -> dict[str, Any]:
@@ -342,6 +371,7 @@ def _text(config: Config, report: Report) -> str:
         "integrator": lambda own: f"{Steps(**own).in_words()}\n",
         "log_z_ratio": lambda _: annealing_table(report),
         "correlator": correlator_table,
+        "smeared_correlator": smeared_table,
         "polyakov_loops": polyakov_table,
         "loops": loops_table,
         "flow": flow_table,

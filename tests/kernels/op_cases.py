@@ -44,6 +44,12 @@ def field(w, extent=8, weights=PLANES):
     return links.reshape(1, 2, extent, extent, *w.shape[1:]), (extent, extent), weights.to(w.device)
 
 
+def cube(w):
+    """The matrices in turn as links of one chain in three dimensions, and a tangent field."""
+    links = w[torch.arange(3 * 4**3, device=w.device) % len(w)].reshape(1, 3, 4, 4, 4, *w.shape[1:])
+    return links, links - links.mH, (4, 4, 4)
+
+
 def streams(w):
     return [x.to(w.device) for x in STREAMS]
 
@@ -66,6 +72,7 @@ UNDERIVABLE = {
     "link_flow": lambda w: kernels.link_flow(*field(w)[:2], [0.0, 0.1], math.inf, 0.1, PLANES[0, :1].to(w.device)),
     "link_forces": lambda w: kernels.link_forces(w, TABLE[None].to(w.device), ((True, False),), TABLE[0].to(w.device)),
     "link_operators": lambda w: kernels.link_operators(*field(w)[:2], parameters(w, 1, 8).double()),
+    "link_slices": lambda w: kernels.link_slices(*cube(w)),
     "link_steps": lambda w: kernels.link_steps(*field(w)[:2], *(parameters(w, 1, n).double() / 9 for n in (1, 8))),
     "link_stout": lambda w: kernels.link_stout(
         w, TABLE[None].to(w.device), ((True, False),), TABLE[0].to(w.device), parameters(w, 1).abs().double() / 2

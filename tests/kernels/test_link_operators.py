@@ -63,6 +63,18 @@ def test_a_step_agrees_with_the_reference(group, extents, dtype, n, generator, m
     assert space.distance(found.links, space.restore(found.links)).max() < 10 * eps
 
 
+@pytest.mark.parametrize("n", [1, OPERATORS])
+def test_a_step_of_euler(n, generator):
+    """Without a way to the midpoint."""
+    space = GaugeField(SU(3), (4, 4, 8))
+    links = space.prior(2, generator, dtype=torch.float64)
+    weights = 0.02 * weights_of(2, n, generator)
+    found = link_steps(links, (4, 4, 8), torch.zeros(2, 1, dtype=torch.float64), weights)
+    expected = link_operators(links, (4, 4, 8), weights)
+    assert space.distance(found.links, space.move(links, expected.force)).max() < 1e-13
+    torch.testing.assert_close(found.values, expected.values)
+
+
 @pytest.mark.parametrize("case", [CASES[4], CASES[5]], ids=str)
 def test_the_first_operator_alone(case, generator):
     """As with zero weights for the others."""

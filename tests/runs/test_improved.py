@@ -44,15 +44,24 @@ def test_correlators_are_improved(tmp_path, capsys):
     """The correlator of the slices of three dimensions, with the contact term at t = 1."""
     config = CONFIG.having(lattice={"extents": (4, 4, 8)}, sampling={"n": 50, "chains": 8, "updates": ("heatbath",)})
     runs.sample_run(tmp_path / "run", config=config)
-    table = out(capsys, "measure", str(tmp_path / "run"), "--improved")
+    smear = "stout:rho=0.1,steps=1,spatial"
+    table = out(capsys, "measure", str(tmp_path / "run"), "--improved", "--smear", smear)
     assert "connected correlator of the space-like plaquettes of time slices" in table
-    first, *others = read_report(tmp_path / "run" / "report.json")["correlator"]
+    assert f"the same after {smear}" in table
+    report = read_report(tmp_path / "run" / "report.json")
+    first, *others = report["correlator"]
     assert [entry["t"] for entry in (first, *others)] == [1, 2, 3, 4]
     assert first["n_coefficients"] == 31
     assert first["contact"] > 0.2 * first["value"] > 4 * 0.2 * first["error"]
     assert all(entry["contact"] == 0 and abs(entry["value"]) < 4 * entry["error"] for entry in others[1:])
     assert all(entry["gain"] > 100 for entry in (first, *others))
     ratio = first["value"] / others[0]["value"]  # of noise at t = 2
+    smeared = report["smeared_correlator"]["distances"]
+    assert [entry["n_coefficients"] for entry in smeared] == [34] * 4
+    assert all(
+        entry["gain"] > 2 and abs(entry["value"] - entry["plain"]) < 4 * entry["plain_error"] for entry in smeared
+    )
+    assert smeared[1]["gain"] > smeared[0]["gain"]  # both sides, and one
     assert first["effective_mass"] == (pytest.approx(math.log(ratio)) if ratio > 0 else None)
 
 
