@@ -35,6 +35,8 @@ class Action(nn.Module):
 
     batch_invariant = False
     """Whether all digits of S and of the force are independent of the rest of a batch."""
+    homogeneous = True
+    """Whether translations keep S: correlators are averaged over them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Take local updates from an action whose S is another than theirs: it must bring its own."""

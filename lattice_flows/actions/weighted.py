@@ -73,6 +73,7 @@ class WeightedWilson(Action):
             raise InvalidInput(f"boundary must be periodic or open, got {boundary!r}")
         self.boundary, self.anisotropy = boundary, coupling("anisotropy", anisotropy, POSITIVE)
         self.twist = tuple(checked_twist(space, boundary, each) for each in twist)
+        self.homogeneous = boundary == "periodic" and not self.twist
         planes = [each[:2] for each in self.twist]
         if len(set(planes)) < len(planes):
             raise InvalidInput(f"a plane has one twist, got {[list(each) for each in twist]}")
@@ -112,7 +113,7 @@ class WeightedWilson(Action):
 
     def loop_weights(self) -> Tensor:
         weights, dim = self.beta / self.space.group.n * self.weights, self.space.dim
-        if self.boundary == "open" or self.twist:
+        if not self.homogeneous:
             return weights
         planes = torch.zeros(dim, dim, dtype=torch.float64)  # each has one weight
         for own, (mu, nu) in zip(weights.flatten(1), _planes(dim), strict=True):

@@ -31,8 +31,11 @@ EVERY_CONTACT = 20
 
 
 def slice_observables(action: Action) -> dict[str, Observable]:
-    """The observables that correlators need: none in two dimensions, which have no plaquettes in a slice."""
-    if not isinstance(action.space, GaugeField) or action.space.dim < 3:
+    """The observables that correlators need: none in two dimensions, which have no plaquettes in a slice.
+
+    Where an action is not homogeneous, there are none, either.
+    """
+    if not isinstance(action.space, GaugeField) or action.space.dim < 3 or not action.homogeneous:
         return {}
     return {"slices": slice_plaquettes(action.space), "zeros": slice_zeros(action)}
 

@@ -13,6 +13,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.lattice.paths import plaquette
 from lattice_flows.models import build_action
 from lattice_flows.planar import exact
+from lattice_flows.reports.correlators import slice_observables
 from lattice_flows.sampling import HMC, Cycle, HeatBath, Metropolis, OverRelaxation, Streams, start
 from lattice_flows.testing import assert_force, assert_gauge_invariant
 
@@ -152,6 +153,12 @@ def test_plaquettes_of_a_twisted_torus(n, beta):
     expected = (log_z[1] - log_z[-1]) / (2 * h * volume)
     assert abs(found.value - expected) < 4 * found.error
     assert abs(expected - exact.plaquette(group, beta, volume)) > 8 * found.error
+
+
+def test_correlators_need_translations():
+    space = GaugeField(SU(2), (4, 4, 4))
+    wanted = {"open": False, "anisotropic": True, "twisted": False, "all": False}
+    assert {name: bool(slice_observables(action_of(space, 2.0, name))) for name in VARIED} == wanted
 
 
 def config(**action):
