@@ -1,6 +1,6 @@
 """How often quoted errors cover the truth: means, tau_int, ESS and log Z of synthetic data with known answers.
 
-    OMP_NUM_THREADS=1 python experiments/coverage/coverage.py chains weights
+    OMP_NUM_THREADS=1 python experiments/coverage/coverage.py chains weights narrow
     python experiments/coverage/coverage.py --table
 """
 
@@ -15,7 +15,8 @@ import torch
 from scipy.signal import lfilter
 
 from lattice_flows.sampling import log_z_ratio
-from lattice_flows.statistics import estimate, estimate_ess
+from lattice_flows.statistics import Moves, estimate, estimate_ess
+from lattice_flows.statistics.pulls import pulls_of
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -36,6 +37,8 @@ WEIGHTS = {f"sigma {sigma}": sigma for sigma in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
     f"k {k}": k for k in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 }
 """Log-normal weights exp(sigma z), and those of a Pareto tail, P(w > t) = t^(-1 / k)."""
+NARROW = {"1 dimension": (1, 0.3, 0.9), "4 dimensions": (4, 0.4, 0.9), "16 dimensions": (16, 0.72, 0.92)}
+"""Dimension, and standard deviations of normal models of a target of standard deviation 1."""
 SAMPLES = (200, 500, 2000, 10_000)
 
 
@@ -111,6 +114,51 @@ def weights(name: str, samples: tuple[int, ...] = SAMPLES, count: int = 2000) ->
     return found
 
 
+def independence(log_w: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The proposals that a chain of independence Metropolis stands at."""
+    kept, uniform = np.zeros(len(log_w), np.int64), np.log(rng.random(len(log_w)))
+    for t in range(1, len(log_w)):
+        kept[t] = t if uniform[t] < log_w[t] - log_w[kept[t - 1]] else kept[t - 1]
+    return kept
+
+
+def swept(x: np.ndarray, rng: np.random.Generator, sweeps: int = 4) -> np.ndarray:
+    """Standard normal numbers `(n, dim)` after sweeps of Metropolis, one component after the other."""
+    x = x.copy()
+    for _ in range(sweeps):
+        for own in x.T:
+            new = own + 1.6 * rng.standard_normal(len(own))
+            accepted = np.log(rng.random(len(own))) < (own**2 - new**2) / 2
+            own[accepted] = new[accepted]
+    return x
+
+
+def narrow(name: str, models: int = 200, updates: int = 4000) -> dict:
+    """Means of x^2 by models narrower than the target: the share within three errors, without and with `drift`.
+
+    The states of a chain are moved alike for all measurements of a stay, or up to 16 copies of a state in turn.
+    """
+    dim, low, high = NARROW[name]
+    rng = np.random.default_rng(dim)
+    right: dict[str, list[bool]] = {"all": [], "moved alike": [], "moved in copies": []}
+    for scale in np.linspace(low, high, models):
+        proposals = scale * rng.standard_normal((updates, dim))
+        kept = independence((scale**-2 - 1) / 2 * (proposals**2).sum(-1), rng)
+        x, moves = proposals[kept], Moves.of(np.diff(kept, prepend=-1) > 0)
+        own = estimate((x**2).mean(-1), moves)
+        if not own.reliable:
+            continue
+        right["all"].append(bool(abs(own.value - 1) < 3 * own.error))
+        visits = np.concatenate([np.arange(stay) for stay in moves.stays[0]])
+        for kind, state in (("moved alike", kept), ("moved in copies", 16 * kept + visits % 16)):
+            _, first, inverse = np.unique(state, return_index=True, return_inverse=True)
+            y = swept(x[first], rng)[inverse]
+            zeros = {"x": y[:, 0] - x[:, 0]} | {f"x^{k}": (y**k - x**k).mean(-1) for k in (2, 4)}
+            if not pulls_of({key: estimate(series) for key, series in zeros.items()}).wrong:
+                right[kind].append(right["all"][-1])
+    return {kind: {"reliable": len(own), "within 3": round(float(np.mean(own)), 4)} for kind, own in right.items()}
+
+
 def shares(found: list[float] | None) -> str:
     """Coverage of one error, and of two, in percent."""
     return "-" if found is None else " / ".join(f"{100 * share:.1f}" for share in found)
@@ -135,17 +183,25 @@ def table(found: dict) -> str:
         for name in WEIGHTS
         for n, own in found[name].items()
     ]
-    return "\n".join(map(markdown, (seen, true, tails)))
+    models = [
+        {"narrow models": name}
+        | {f"{key}: reliable, within 3": f"{own['reliable']}, {100 * own['within 3']:.1f}" for key, own in found[name].items()}
+        for name in NARROW
+    ]
+    return "\n".join(map(markdown, (seen, true, tails, models)))
+
+
+STUDIES = {"chains": (CHAINS, chains), "weights": (WEIGHTS, weights), "narrow": (NARROW, narrow)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", choices=["chains", "weights"])
+    parser.add_argument("kinds", nargs="*", choices=STUDIES)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     path = HERE / "expected.json"
     for kind in options.kinds:
-        names, study = (CHAINS, chains) if kind == "chains" else (WEIGHTS, weights)
+        names, study = STUDIES[kind]
         for name in names:
             record(path, name, study(name))
     if options.table:
