@@ -1,7 +1,7 @@
 """How often quoted errors cover the truth: means, tau_int, ESS and log Z of synthetic data with known answers.
 
-    OMP_NUM_THREADS=1 python experiments/coverage/coverage.py chains weights narrow
-    python experiments/coverage/coverage.py --table
+OMP_NUM_THREADS=1 python experiments/coverage/coverage.py --studies chains weights narrow
+python experiments/coverage/coverage.py --table
 """
 
 import argparse
@@ -185,7 +185,10 @@ def table(found: dict) -> str:
     ]
     models = [
         {"narrow models": name}
-        | {f"{key}: reliable, within 3": f"{own['reliable']}, {100 * own['within 3']:.1f}" for key, own in found[name].items()}
+        | {
+            f"{key}: reliable, within 3": f"{own['reliable']}, {100 * own['within 3']:.1f}"
+            for key, own in found[name].items()
+        }
         for name in NARROW
     ]
     return "\n".join(map(markdown, (seen, true, tails, models)))
@@ -196,11 +199,11 @@ STUDIES = {"chains": (CHAINS, chains), "weights": (WEIGHTS, weights), "narrow": 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", choices=STUDIES)
+    parser.add_argument("--studies", nargs="*", choices=[*STUDIES], default=[])
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     path = HERE / "expected.json"
-    for kind in options.kinds:
+    for kind in options.studies:
         names, study = STUDIES[kind]
         for name in names:
             record(path, name, study(name))

@@ -62,8 +62,8 @@ class Estimate:
     def tau_int_range(self, errors: float = 1.0) -> tuple[float, float]:
         """The interval of tau_int within some errors of its logarithm; nan for stuck and frozen chains.
 
-        The distribution of tau_int is skew: two symmetric errors hold for 91 to 93 percent of reliable chains just long
-        enough, these for 95 to 96 (autoregressive chains, experiments/coverage).
+        The distribution of tau_int is skew: two symmetric errors hold for 90 to 93 percent of reliable chains just long
+        enough, these for 96 to 97 (autoregressive chains, experiments/coverage).
 
         Example:
             >>> low, high = Estimate(0.5, 0.1, tau_int=8.0, tau_int_error=2.0, window=40, n=2000).tau_int_range()

@@ -40,14 +40,16 @@ def test_short_chains_have_no_reliable_error():
 
 
 def test_autoregressive_chains():
-    """Whatever tau_int is, and at the edge of what is called reliable, too; the interval of tau_int is not symmetric."""
+    """At the edge of what is called reliable, too; the interval of tau_int is not symmetric."""
     seen, values, taus = [], [], []
     for tau in TAUS:
         for own in (own for length in LENGTHS for own in map(estimate, chains(tau, length)) if own.reliable):
             seen.append(own.n / own.tau_int)
             values.append(own.value / own.error)
             # pyerrors keeps tau_int >= 1/2, so that at 1/2 its error is too large
-            taus.append([low <= tau <= high for low, high in map(own.tau_int_range, (1, 2))] if tau > 0.5 else [math.nan] * 2)
+            taus.append(
+                [low <= tau <= high for low, high in map(own.tau_int_range, (1, 2))] if tau > 0.5 else [math.nan] * 2
+            )
     edge = np.array(seen) < EDGE
     for there in (edge, ~edge):
         pulls, shares = np.array(values)[there], np.nanmean(np.array(taus)[there], 0)
