@@ -21,16 +21,56 @@ struct Couplings {
     }
 };
 
+// The numbers of a link as it is seen: its lanes are permuted when they are read, with no copy.
+template <int N, Lanes lanes_> struct SeenEntries {
+    const vec* numbers;
+    mask_of<vec> from;
+    INLINE SeenEntries(const Seen& link) : numbers(lanes_ == OF_ALL_PARTS ? link.first : link.numbers) {
+        if (lanes_ != OWN) from = *link.from;
+    }
+    INLINE vec number(int k) const {
+        if constexpr (lanes_ == OWN) return numbers[k];
+        else if constexpr (lanes_ == OF_ONE_PART) return __builtin_shuffle(numbers[k], from);
+        else return permuted(numbers + k, 2 * N * N, from);
+    }
+    INLINE vec re(int i, int j) const { return number(i * N + j); }
+    INLINE vec im(int i, int j) const { return number(N * N + i * N + j); }
+};
+
+template <bool adjoint_a, bool adjoint_b, bool add, Lanes lanes_a, Lanes lanes_b, int N>
+__attribute__((noinline)) void product_of(const Seen& a, const Seen& b, Link<N>& c) {
+    entries_product<adjoint_a, adjoint_b, add>(SeenEntries<N, lanes_a>(a), SeenEntries<N, lanes_b>(b), c);
+}
+
+// c = a b, or c + a b, with either or both adjoint, of links as they are seen. Of larger matrices, which are read more than
+// once, and of quaternions and phases, there are copies.
+template <bool adjoint_a, bool adjoint_b, bool add, int N> INLINE void seen_product(const Seen& a, const Seen& b, Link<N>& c) {
+    if constexpr (N == 3) {
+        constexpr Lanes ALL = PARTS == 1 ? OF_ONE_PART : OF_ALL_PARTS;
+        const Lanes most = std::max(a.lanes, b.lanes);
+        if (most == OWN) product_of<adjoint_a, adjoint_b, add, OWN, OWN>(a, b, c);
+        else if (most == OF_ONE_PART && a.lanes == OWN) product_of<adjoint_a, adjoint_b, add, OWN, OF_ONE_PART>(a, b, c);
+        else if (most == OF_ONE_PART && b.lanes == OWN) product_of<adjoint_a, adjoint_b, add, OF_ONE_PART, OWN>(a, b, c);
+        else if (most == OF_ONE_PART) product_of<adjoint_a, adjoint_b, add, OF_ONE_PART, OF_ONE_PART>(a, b, c);
+        else if (a.lanes == OWN) product_of<adjoint_a, adjoint_b, add, OWN, ALL>(a, b, c);
+        else if (b.lanes == OWN) product_of<adjoint_a, adjoint_b, add, ALL, OWN>(a, b, c);
+        else product_of<adjoint_a, adjoint_b, add, ALL, ALL>(a, b, c);
+    } else {
+        Link<N> room[2];
+        link_product<adjoint_a, adjoint_b, add>(own(a, room[0]), own(b, room[1]), c);
+    }
+}
+
 // Calls f(link, sum of its weighted staples, mu) for the links of a site, one after the other; it may change the link. What
 // no link of the site enters is made once: U_nu(x + mu) U_mu(x + nu)^dagger.
 template <int N, class F> INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field,
                                                 const Couplings& couplings, int32_t site, int part, F f) {
     const Place here{site, 0};
-    Link<N> ahead[DIMS][DIMS], sum, path, room[2];
+    Link<N> ahead[DIMS][DIMS], sum, path;
     for (int mu = 0; mu < lattice.dim; mu++)
         for (int nu = mu + 1; nu < lattice.dim; nu++) {
-            link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                             field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead[mu][nu]);
+            seen_product<false, true, false>(field.see(lattice, lattice.up(here, mu), nu, part),
+                                             field.see(lattice, lattice.up(here, nu), mu, part), ahead[mu][nu]);
             couplings.scale(ahead[mu][nu], mu, nu);
         }
     for (int mu = 0; mu < lattice.dim; mu++) {
@@ -44,10 +84,11 @@ template <int N, class F> INLINE void each_link(const Sublattices& lattice, cons
             else link_product<true, true, true>(ahead[nu][mu], own, sum);
             first = false;
             const Place below = lattice.down(here, nu);
-            link_product<false, false, false>(field.fetch(lattice, below, mu, part, room[0]),
-                                              field.fetch(lattice, lattice.up(below, mu), nu, part, room[1]), path);
+            seen_product<false, false, false>(field.see(lattice, below, mu, part),
+                                              field.see(lattice, lattice.up(below, mu), nu, part), path);
             couplings.scale(path, mu, nu);
-            link_product<true, false, true>(path, field.fetch(lattice, below, nu, part, room[0]), sum);
+            const Seen made{OWN, reinterpret_cast<const vec*>(&path), nullptr, nullptr};
+            seen_product<true, false, true>(made, field.see(lattice, below, nu, part), sum);
         }
         f(*field.at(site, mu, part), sum, mu);
     }
@@ -135,12 +176,12 @@ template <int N> INLINE void prefetch_site(const Sublattices& lattice, const Fie
 template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int32_t site,
                     double (&total)[NODES]) {
     const Place here{site, 0};
-    Link<N> ahead, path, room[2];
+    Link<N> ahead, path;
     for (int part = 0; part < PARTS; part++)
         for (int mu = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++) {
-                link_product<false, true, false>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                                 field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead);
+                seen_product<false, true, false>(field.see(lattice, lattice.up(here, mu), nu, part),
+                                                 field.see(lattice, lattice.up(here, nu), mu, part), ahead);
                 link_product<false, false, false>(*field.at(site, mu, part), ahead, path);
                 const vec found = overlap(path, *field.at(site, nu, part));
                 for (int l = 0; l < L; l++) total[part * L + l] += couplings.weight[mu][nu] * double(found[l]);

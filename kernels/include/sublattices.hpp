@@ -30,6 +30,7 @@ struct Sublattices {
     std::vector<int64_t> first;         // of the site of node 0, in the order of the lattice
     std::vector<Place> steps;           // (site, direction, up or down)
     mask_of<vec> from[BORDERS][PARTS];  // the lanes, of all parts, where those of a part come from
+    int only[BORDERS][PARTS];           // the part where all of them come from, or -1
 
     Sublattices(int dim_, const int64_t* extents, const int64_t* nodes_) : dim(dim_), sites(1), lattice_sites(1) {
         for (int mu = dim - 1; mu >= 0; mu--) {
@@ -64,6 +65,13 @@ struct Sublattices {
                 from[border][k / L][k % L] = source;
             }
         }
+        for (int border = 0; border < BORDERS; border++)
+            for (int part = 0; part < PARTS; part++) {
+                const auto lanes_of = from[border][part];
+                only[border][part] = lanes_of[0] / L;
+                for (int l = 1; l < L; l++)
+                    if (lanes_of[l] / L != lanes_of[0] / L) only[border][part] = -1;
+            }
     }
 
     INLINE Place up(Place p, int mu) const { return step(p, mu, 0); }
@@ -171,9 +179,29 @@ class Memory {
     }
 };
 
+// A link as it lies in memory, or what its lanes are: those `from` of one part, or of all parts from the first one on.
+enum Lanes { OWN, OF_ONE_PART, OF_ALL_PARTS };
+struct Seen {
+    Lanes lanes;
+    const vec *numbers, *first;
+    const mask_of<vec>* from;
+};
+
+// A link whose lanes are as it is seen, itself or a copy in `room`.
+template <class Element> INLINE const Element& own(const Seen& link, Element& room) {
+    constexpr int VECTORS = sizeof(Element) / sizeof(vec);
+    if (link.lanes == OWN) return *reinterpret_cast<const Element*>(link.numbers);
+    const auto from = *link.from;
+    vec* out = reinterpret_cast<vec*>(&room);
+    if (link.lanes == OF_ONE_PART)
+        for (int k = 0; k < VECTORS; k++) out[k] = __builtin_shuffle(link.numbers[k], from);
+    else
+        for (int k = 0; k < VECTORS; k++) out[k] = permuted(link.first + k, VECTORS, from);
+    return room;
+}
+
 // The links of one chain, (site, direction, part); the memory is its own, and `data` null where there is none to be had.
 template <class Element> struct Field {
-    static constexpr int VECTORS = sizeof(Element) / sizeof(vec);
     Element* data = nullptr;
     int dim;
     size_t bytes;
@@ -189,15 +217,17 @@ template <class Element> struct Field {
 
     INLINE Element* at(int64_t site, int mu, int part) const { return data + (site * dim + mu) * PARTS + part; }
 
+    // U_mu at a place, whatever its lanes are.
+    INLINE Seen see(const Sublattices& lattice, Place p, int mu, int part) const {
+        const auto numbers = [&](int part) { return reinterpret_cast<const vec*>(at(p.site, mu, part)); };
+        if (p.border == 0) return {OWN, numbers(part), nullptr, nullptr};
+        const int border = INSIDE + p.border, only = lattice.only[border][part];
+        return {only < 0 ? OF_ALL_PARTS : OF_ONE_PART, numbers(std::max(only, 0)), numbers(0), &lattice.from[border][part]};
+    }
+
     // U_mu at a place, itself or a copy in `room` whose lanes are permuted.
     INLINE const Element& fetch(const Sublattices& lattice, Place p, int mu, int part, Element& room) const {
-        const Element* here = at(p.site, mu, part);
-        if (p.border == 0) return *here;
-        const vec* all = reinterpret_cast<const vec*>(at(p.site, mu, 0));
-        vec* out = reinterpret_cast<vec*>(&room);
-        const auto from = lattice.from[INSIDE + p.border][part];
-        for (int k = 0; k < VECTORS; k++) out[k] = permuted(all + k, VECTORS, from);
-        return room;
+        return own(see(lattice, p, mu, part), room);
     }
 };
 
