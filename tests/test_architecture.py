@@ -188,14 +188,22 @@ def test_import_has_no_side_effects():
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_chains_do_not_wait_for_a_compiler():
-    """Neither an op nor what is around it imports torch.compile, which takes longer than all of torch."""
+def test_nothing_waits_for_a_compiler():
+    """No op, and no optimizer, imports torch.compile, which takes longer than all of torch, or parts of scipy."""
     code = (
-        "import sys; from lattice_flows import SU, GaugeField, actions, reports, runs, sampling\n"
-        "action, streams = actions.Wilson(GaugeField(SU(2), (4, 8)), 2.0), sampling.Streams(seed=0, chains=1)\n"
+        "import sys; from lattice_flows import SU, GaugeField, actions, cli, flows, reports, runs, sampling, training\n"
+        "from lattice_flows.config.sections import TrainingConfig\n"
+        "space = GaugeField(SU(2), (4, 8))\n"
+        "action, streams = actions.Wilson(space, 2.0), sampling.Streams(seed=0, chains=1)\n"
         "chain = sampling.HeatBath(action)\n"
-        "chain.step(chain.init(sampling.start(action.space, streams)), streams)\n"
-        "assert 'torch' in sys.modules and 'torch._dynamo' not in sys.modules"
+        "chain.step(chain.init(sampling.start(space, streams)), streams)\n"
+        "for optimizer in ('adam', 'soap'):\n"
+        "    settings = TrainingConfig(steps=2, batch=4, optimizer=optimizer)\n"
+        "    state = training.TrainingState.start(flows.stripes(SU(2), (4, 8), layers=1), settings)\n"
+        "    list(training.train(state, action, settings))\n"
+        "    state.load_state_dict(state.state_dict())\n"
+        "loaded = {'torch._dynamo', 'scipy.special', 'scipy.interpolate', 'scipy.stats'} & set(sys.modules)\n"
+        "assert 'torch' in sys.modules and not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -18,7 +18,7 @@ coincide to the last digit the gradient of W has a step, and only its size is re
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import samples
 import torch
@@ -61,26 +61,37 @@ def of_triton(w: Tensor, params: Tensor, grad_g: Tensor, grad_logdet: Tensor, in
 
 
 def worst(
-    kind: str, n: int, m: int, dtype: torch.dtype, inverse: bool, evaluate: Evaluate = of_the_op
-) -> dict[str, float]:
-    """The worst errors, in units of what is allowed, of m matrices of a kind; all are below 1 where the op is right."""
+    kinds: Sequence[str], n: int, m: int, dtype: torch.dtype, inverse: bool, evaluate: Evaluate = of_the_op
+) -> dict[str, dict[str, float]]:
+    """Of each kind the worst errors of m matrices, in units of what is allowed; all are below 1 where the op is right.
+
+    All kinds are evaluated as one batch.
+    """
     generator = torch.Generator().manual_seed(0)
-    result: dict[str, float] = {}
+    result: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
     for first in range(0, m, CHUNK):
-        for name, value in _errors(kind, n, min(CHUNK, m - first), dtype, inverse, evaluate, generator):
-            old = result.get(name, 0.0)
-            result[name] = old if value <= old else value  # NaN counts as worst
+        count = min(CHUNK, m - first)
+        inputs = [_inputs(kind, n, count, dtype, generator) for kind in kinds]
+        results = evaluate(*map(torch.cat, zip(*inputs, strict=True)), inverse)
+        for part, kind in enumerate(kinds):
+            of_kind = [x[part * count : (part + 1) * count] for x in results]
+            for name, value in _errors(kind, inputs[part], of_kind, dtype, inverse, generator):
+                old = result[kind].get(name, 0.0)
+                result[kind][name] = old if value <= old else value  # NaN counts as worst
     return result
 
 
-def _errors(kind, n, m, dtype, inverse, evaluate, generator) -> Iterator[tuple[str, float]]:
+def _inputs(kind: str, n: int, m: int, dtype: torch.dtype, generator: torch.Generator) -> list[Tensor]:
     w = samples.matrices(kind, n, m, generator, dtype.to_complex())
     params = samples.parameters(n, BINS, m, generator, dtype)
     grad_g = torch.randn(m, n, n, generator=generator, dtype=torch.complex128).to(w.dtype)
-    grad_logdet = torch.randn(m, generator=generator, dtype=torch.float64).to(dtype)
-    g, *others = evaluate(w, params, grad_g, grad_logdet, inverse)
+    return [w, params, grad_g, torch.randn(m, generator=generator, dtype=torch.float64).to(dtype)]
 
-    inputs = [_double(x) for x in (w, params, grad_g, grad_logdet)]
+
+def _errors(kind, inputs, results, dtype, inverse, generator) -> Iterator[tuple[str, float]]:
+    g, *others = results
+    m, n = g.shape[:2]
+    inputs = [_double(x) for x in inputs]
     inputs[0] = _nearest_unitary(inputs[0])
     expected = _exact(inputs, inverse)
     unitary, absolute, relative = ALLOWED[dtype]
@@ -97,7 +108,7 @@ def _errors(kind, n, m, dtype, inverse, evaluate, generator) -> Iterator[tuple[s
         few, right = [x[beyond] for x in inputs], [x[beyond] for x in expected]
         for bound, a, b in zip(allowed, _elsewhere(few, inverse, dtype, roundings, generator), right, strict=True):
             bound[beyond] = torch.maximum(bound[beyond], factor * _largest(a - b))
-    yield "unitarity", ((g.mH @ g - torch.eye(n, dtype=w.dtype)).abs().max() / unitary).item()
+    yield "unitarity", ((g.mH @ g - torch.eye(n, dtype=g.dtype)).abs().max() / unitary).item()
     for name, error, bound in zip(("g", "logdet", "grad w", "grad params"), errors, allowed, strict=True):
         if bound.isfinite().any():
             yield name, (error / bound).max().item()
@@ -162,7 +173,7 @@ def main() -> None:
         for dtype in arguments.dtypes.split(","):
             for kind in samples.KINDS:
                 for inverse in (False, True):
-                    row = worst(kind, n, arguments.matrices, getattr(torch, dtype), inverse, evaluate)
+                    row = worst([kind], n, arguments.matrices, getattr(torch, dtype), inverse, evaluate)[kind]
                     cells = [_cell(name, row[name]) if name in row else "-" for name in COLUMNS]
                     print(
                         "|",

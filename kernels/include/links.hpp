@@ -204,6 +204,21 @@ INLINE void turned(real along, real against, const Link<1>& a, Link<1>& out) {
     out.re = (along + against) * a.re, out.im = (along - against) * a.im;
 }
 
+// Multiplies by a number, of SU(2) a real one.
+template <int N> INLINE void multiply(Link<N>& a, vec re, vec im) {
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            const vec was = a.re[i][j];
+            a.re[i][j] = was * re - a.im[i][j] * im;
+            a.im[i][j] = a.im[i][j] * re + was * im;
+        }
+}
+INLINE void multiply(Link<2>& a, vec re, vec) { a.scale(re); }
+INLINE void multiply(Link<1>& a, vec re, vec im) {
+    const vec was = a.re;
+    a.re = was * re - a.im * im, a.im = a.im * re + was * im;
+}
+
 // a + b, and sum += weight * a
 template <int N> INLINE void add(const Link<N>& a, const Link<N>& b, Link<N>& out) {
     const vec *first = reinterpret_cast<const vec*>(&a), *second = reinterpret_cast<const vec*>(&b);

@@ -49,25 +49,27 @@ __attribute__((noinline)) void kick_product(const Link<3>& a, const Link<3>& b, 
 // Kicks the momenta of all links of the plaquettes P = a b c^dagger d^dagger of a site, a = U_mu(x) and d = U_nu(x). The
 // loops that begin with b and with c^dagger are (b c^dagger d^dagger) a and d^dagger (a b c^dagger), so that six products
 // serve the four links. The sum over the planes of weight times Re tr P goes to `action`, with a minus, unless it is null.
-template <int N> INLINE void kick_plaquettes(const Sublattices& lattice, const Field<Link<N>>& links,
-                                             const Field<Momentum<N>>& momenta, const Couplings& couplings, real size,
-                                             int32_t site, double (*action)[NODES]) {
+template <int N, class Weights>
+INLINE void kick_plaquettes(const Sublattices& lattice, const Field<Link<N>>& links, const Field<Momentum<N>>& momenta,
+                            const Weights& couplings, real size, int32_t site, double (*action)[NODES]) {
     const Place here{site, 0};
     Ahead<Momentum<N>> next(lattice, momenta, site);
     for (int part = 0; part < PARTS; part++) {
-        Link<N> ahead[2], left, right, room[2];
+        Link<N> ahead[2], left, right;
         Momentum<N> own[DIMS];
         vec sum = {};
+        double weight[2];
         const auto meet = [&](int mu, int nu, int plane) {
-            link_product<false, true, false>(links.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                             links.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), ahead[plane % 2]);
+            seen_product<false, true, false>(links.see(lattice, lattice.up(here, mu), nu, part),
+                                             links.see(lattice, lattice.up(here, nu), mu, part), ahead[plane % 2]);
+            weight[plane % 2] = couplings.weigh(ahead[plane % 2], mu, nu, lattice, here, part);
         };
         for (int mu = 0; mu < lattice.dim; mu++) own[mu] = *momenta.at(site, mu, part);
         meet(0, 1, 0);
         for (int mu = 0, plane = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++, plane++) {
                 const Link<N>&a = *links.at(site, mu, part), &d = *links.at(site, nu, part);
-                const real factor = size * real(0.5 * couplings.weight[mu][nu]);
+                const real factor = size * real(0.5 * weight[plane % 2]);
                 link_product<false, true, false>(ahead[plane % 2], d, right);
                 link_product<false, false, false>(a, ahead[plane % 2], left);
                 // of the next plane already: one product need not wait for the other
@@ -76,7 +78,7 @@ template <int N> INLINE void kick_plaquettes(const Sublattices& lattice, const F
                 kick_product<false>(a, right, factor, own[mu], &own[nu]);
                 kick_product<true>(d, left, -factor, next.at(mu, nu, part));
                 kick_product<false>(right, a, factor, next.at(nu, mu, part));
-                if (action) sum += real(couplings.weight[mu][nu]) * overlap(left, d);
+                if (action) sum += real(weight[plane % 2]) * overlap(left, d);
             }
         if (action)
             for (int l = 0; l < L; l++) (*action)[part * L + l] -= double(sum[l]);

@@ -16,8 +16,53 @@ struct Couplings {
             }
     }
     INLINE real strength() const { return equal ? weight[0][1] : 1; }
-    template <int N> INLINE void scale(Link<N>& path, int mu, int nu) const {
+    // Of a part of the plaquette of a place, as it enters staples.
+    template <int N> INLINE void scale(Link<N>& path, int mu, int nu, const Sublattices&, Place, int) const {
         if (!equal) path.scale(real(weight[mu][nu]));
+    }
+    // The same where plaquettes are added up, with what is left to multiply their traces by.
+    template <int N> INLINE double weigh(Link<N>&, int mu, int nu, const Sublattices&, Place, int) const {
+        return weight[mu][nu];
+    }
+};
+
+// Weights of single plaquettes P_{mu nu}(x), mu < nu, complex, kept as links are; of P_{nu mu} they are conjugate.
+struct SiteCouplings {
+    struct Weight {
+        vec re, im;
+    };
+    int plane[DIMS][DIMS];
+    bool phases = false;
+    Field<Weight> field;
+
+    // (dim, dim, *extents, 2)
+    SiteCouplings(const Sublattices& lattice, const double* weights) : field(lattice, lattice.dim * (lattice.dim - 1) / 2) {
+        if (!field.data) return;
+        for (int mu = 0, count = 0; mu < lattice.dim; mu++)
+            for (int nu = mu + 1; nu < lattice.dim; nu++, count++) {
+                plane[mu][nu] = plane[nu][mu] = count;
+                const double* own = weights + 2 * (mu * lattice.dim + nu) * lattice.lattice_sites;
+                for (int64_t site = 0; site < lattice.sites; site++)
+                    for (int k = 0; k < NODES; k++) {
+                        const double* number = own + 2 * lattice.link(site, 0, k);
+                        Weight& to = *field.at(site, count, k / L);
+                        to.re[k % L] = number[0], to.im[k % L] = number[1];
+                        phases |= number[1] != 0;
+                    }
+            }
+    }
+    INLINE real strength() const { return 1; }
+    template <int N>
+    INLINE void scale(Link<N>& path, int mu, int nu, const Sublattices& lattice, Place place, int part) const {
+        Weight room;
+        const Weight& w = field.fetch(lattice, place, plane[mu][nu], part, room);
+        if (phases) multiply(path, w.re, mu < nu ? w.im : -w.im);
+        else path.scale(w.re);
+    }
+    template <int N>
+    INLINE double weigh(Link<N>& path, int mu, int nu, const Sublattices& lattice, Place place, int part) const {
+        scale(path, mu, nu, lattice, place, part);
+        return 1;
     }
 };
 
@@ -63,15 +108,16 @@ template <bool adjoint_a, bool adjoint_b, bool add, int N> INLINE void seen_prod
 
 // Calls f(link, sum of its weighted staples, mu) for the links of a site, one after the other; it may change the link. What
 // no link of the site enters is made once: U_nu(x + mu) U_mu(x + nu)^dagger.
-template <int N, class F> INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field,
-                                                const Couplings& couplings, int32_t site, int part, F f) {
+template <int N, class Weights, class F>
+INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field, const Weights& couplings, int32_t site, int part,
+                      F f) {
     const Place here{site, 0};
     Link<N> ahead[DIMS][DIMS], sum, path;
     for (int mu = 0; mu < lattice.dim; mu++)
         for (int nu = mu + 1; nu < lattice.dim; nu++) {
             seen_product<false, true, false>(field.see(lattice, lattice.up(here, mu), nu, part),
                                              field.see(lattice, lattice.up(here, nu), mu, part), ahead[mu][nu]);
-            couplings.scale(ahead[mu][nu], mu, nu);
+            couplings.scale(ahead[mu][nu], mu, nu, lattice, here, part);
         }
     for (int mu = 0; mu < lattice.dim; mu++) {
         bool first = true;
@@ -86,7 +132,7 @@ template <int N, class F> INLINE void each_link(const Sublattices& lattice, cons
             const Place below = lattice.down(here, nu);
             seen_product<false, false, false>(field.see(lattice, below, mu, part),
                                               field.see(lattice, lattice.up(below, mu), nu, part), path);
-            couplings.scale(path, mu, nu);
+            couplings.scale(path, mu, nu, lattice, below, part);
             const Seen made{OWN, reinterpret_cast<const vec*>(&path), nullptr, nullptr};
             seen_product<true, false, true>(made, field.see(lattice, below, nu, part), sum);
         }
@@ -173,7 +219,8 @@ template <int N> INLINE void prefetch_site(const Sublattices& lattice, const Fie
 }
 
 // The sum over the plaquettes of a site in its planes of weight times Re tr P, in double precision.
-template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const Couplings& couplings, int32_t site,
+template <int N, class Weights>
+void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const Weights& couplings, int32_t site,
                     double (&total)[NODES]) {
     const Place here{site, 0};
     Link<N> ahead, path;
@@ -182,8 +229,9 @@ template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Lin
             for (int nu = mu + 1; nu < lattice.dim; nu++) {
                 seen_product<false, true, false>(field.see(lattice, lattice.up(here, mu), nu, part),
                                                  field.see(lattice, lattice.up(here, nu), mu, part), ahead);
+                const double weight = couplings.weigh(ahead, mu, nu, lattice, here, part);
                 link_product<false, false, false>(*field.at(site, mu, part), ahead, path);
                 const vec found = overlap(path, *field.at(site, nu, part));
-                for (int l = 0; l < L; l++) total[part * L + l] += couplings.weight[mu][nu] * double(found[l]);
+                for (int l = 0; l < L; l++) total[part * L + l] += weight * double(found[l]);
             }
 }

@@ -203,12 +203,13 @@ template <class Element> INLINE const Element& own(const Seen& link, Element& ro
 // The links of one chain, (site, direction, part); the memory is its own, and `data` null where there is none to be had.
 template <class Element> struct Field {
     Element* data = nullptr;
-    int dim;
+    int dim;  // the number of elements of a site
     size_t bytes;
     bool large;  // so that a core cannot keep it near
 
-    Field(const Sublattices& lattice)
-        : dim(lattice.dim), bytes(lattice.sites * dim * PARTS * sizeof(Element)), large(bytes > 2 * PAGE) {
+    Field(const Sublattices& lattice) : Field(lattice, lattice.dim) {}
+    Field(const Sublattices& lattice, int count)
+        : dim(count), bytes(lattice.sites * dim * PARTS * sizeof(Element)), large(bytes > 2 * PAGE) {
         data = static_cast<Element*>(Memory::shared().take(bytes));
     }
     ~Field() { Memory::shared().give(data, bytes); }

@@ -48,14 +48,18 @@ def link_sweeps(
         S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    w = beta / N for the Wilson action,
 
     minus, with weights `(2, dim, dim)`, the sum over mu != nu of v_{mu nu} Re tr of the rectangles of two steps along
-    mu and one along nu.
+    mu and one along nu. With weights `(dim, dim, *extents)`, every plaquette has its own,
+
+        S = -sum over x and mu < nu of Re [w_{mu nu}(x) tr P_{mu nu}(x)],    w_{nu mu} = conj w_{mu nu},
+
+    complex, of SU(2) real.
 
     A heat bath leaves exp(-S) invariant, over-relaxation S itself. A chain depends on its own links, key and calls
     alone. The k-th heat bath takes the numbers of call calls + k of a stream. There is no derivative, and asking for
     one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
-    weights w `(dim, dim)`, or w and v `(2, dim, dim)`, float64, w symmetric; moves of `HEAT_BATH` and
+    weights w `(dim, dim)`, or w and v `(2, dim, dim)`, float64, w symmetric, or `(dim, dim, *extents)`, complex128; moves of `HEAT_BATH` and
     `OVER_RELAXATION`; keys `(chains, 2)` and calls `(chains,)`, int64, as for `uniforms`.
 
     Raises:
@@ -73,7 +77,7 @@ def link_sweeps(
         >>> bool(-250 < hot.action < -200), bool(torch.isclose(hot.action, after.action))  # <cos P> = 0.86
         (True, True)
     """
-    nodes, flat = check_fields(links, tuple(extents), weights, keys, calls, reach=weights.ndim - 1)
+    nodes, flat = check_fields(links, tuple(extents), weights, keys, calls, reach=1 + (weights.ndim == 3))
     if set(moves) - {HEAT_BATH, OVER_RELAXATION}:
         raise InvalidInput(f"moves are HEAT_BATH and OVER_RELAXATION, got {list(moves)}")
     new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls, before)
@@ -85,15 +89,9 @@ def check_fields(
 ) -> tuple[tuple[int, ...], Tensor]:
     """The cut into sublattices, and the links `(chains, dim * V, N, N)`, if all fit each other."""
     dim, chains = len(extents), len(links)
-    traced = torch.compiler.is_compiling()  # there are no numbers to look at
-    shaped = weights.shape in ((dim, dim), (2, dim, dim)) and weights.dtype == torch.float64
-    if not shaped or not (traced or torch.equal(planes := weights.reshape(-1, dim, dim)[0], planes.T)):
-        raise InvalidInput(
-            f"weights must be float64 and symmetric ({dim}, {dim}), with those of rectangles (2, {dim}, {dim}), got "
-            f"{weights.dtype} {tuple(weights.shape)}"
-        )
-    if links.is_cuda and weights.ndim == 3:
-        raise InvalidInput("there is no kernel for rectangles on GPUs: weights must be those of plaquettes alone")
+    check_weights(weights, extents)
+    if links.is_cuda and weights.ndim > 2:
+        raise InvalidInput("kernels on GPUs have one weight for all plaquettes of a plane, and no rectangles")
     fields = check_links(links, extents, reach)
     if {keys.dtype, calls.dtype} != {torch.int64} or keys.shape != (chains, 2) or calls.shape != (chains,):
         raise InvalidInput(
@@ -101,6 +99,27 @@ def check_fields(
             f"{calls.dtype} {tuple(calls.shape)}"
         )
     return fields
+
+
+def check_weights(weights: Tensor, extents: tuple[int, ...]) -> None:
+    """Raise InvalidInput if the weights are none of `link_sweeps`."""
+    dim = len(extents)
+    shaped = weights.dtype == torch.float64 and weights.shape in ((dim, dim), (2, dim, dim))
+    shaped |= weights.dtype == torch.complex128 and weights.shape == (dim, dim, *extents)
+    planes = weights[0] if weights.ndim == 3 else weights
+    traced = torch.compiler.is_compiling()  # there are no numbers to look at
+    if not shaped or not (traced or torch.equal(planes.resolve_conj(), planes.transpose(0, 1).conj().resolve_conj())):
+        raise InvalidInput(
+            f"weights must be float64 and symmetric ({dim}, {dim}), with those of rectangles (2, {dim}, {dim}), or "
+            f"complex128 and Hermitian {(dim, dim, *extents)}, got {weights.dtype} {tuple(weights.shape)}"
+        )
+
+
+def form_of(weights: Tensor) -> tuple[Tensor, int]:
+    """Weights as numbers, and what they are for the compiled functions."""
+    if weights.is_complex():
+        return torch.view_as_real(weights.resolve_conj()).contiguous(), 2
+    return weights.contiguous(), weights.ndim - 2
 
 
 def check_links(links: Tensor, extents: tuple[int, ...], reach: int = 1) -> tuple[tuple[int, ...], Tensor]:
@@ -200,8 +219,8 @@ _op = define_op(
     reference.link_sweeps,
     _shapes,
     lambda links, extents, nodes, weights, moves, keys, calls, before, out, action: (
-        plain(links), len(links), len(extents), integers(extents), integers(nodes), weights.contiguous(),
-        weights.ndim == 3, integers(moves), len(moves), keys.contiguous(), calls.contiguous(), int(before), out,
+        plain(links), len(links), len(extents), integers(extents), integers(nodes), *form_of(weights),
+        integers(moves), len(moves), keys.contiguous(), calls.contiguous(), int(before), out,
         action,
     ),
     smallest=SMALLEST,

@@ -215,11 +215,12 @@ int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weigh
 
 }  // namespace
 
-// weights (dim, dim) of plaquettes, and, if there are rectangles, those of them after these; moves; keys (chains, 2) and
+// weights (dim, dim) of plaquettes, for `form` 1 with those of rectangles after them, for 2 of single plaquettes, (dim, dim,
+// *extents, 2); moves; keys (chains, 2) and
 // calls (chains,), of which every heat bath uses one after the other; action (chains, 1), or (chains, 2) with that `before`
 // the moves. Returns for how many chains there is no memory.
 extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
-                               const double* weights, int64_t rectangles, const int64_t* moves, int64_t n_moves,
+                               const double* weights, int64_t form, const int64_t* moves, int64_t n_moves,
                                const int64_t* keys, const int64_t* calls, int64_t before, real* out, double* action,
                                int64_t threads) {
     const Sublattices lattice(dim, extents, nodes);
@@ -227,5 +228,8 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
         return sweep_chains(lattice, Order(lattice, reach), couplings, links, chains, moves, n_moves, keys, calls, before, out,
                             action, threads);
     };
-    return rectangles ? sweep(LoopCouplings(dim, weights), 2) : sweep(Couplings(dim, weights), 1);
+    if (form == 1) return sweep(LoopCouplings(dim, weights), 2);
+    if (form == 0) return sweep(Couplings(dim, weights), 1);
+    const SiteCouplings couplings(lattice, weights);
+    return couplings.field.data ? sweep(couplings, 1) : chains;
 }

@@ -29,7 +29,7 @@ def link_sweeps(
     grid, u = field.grid, field.u
     calls, actions = calls.clone(), [field.action()] if before else []
     for move in moves:
-        for sites in _order(grid, nodes, weights.ndim - 1):
+        for sites in _order(grid, nodes, 1 + (weights.ndim == 3)):
             for mu in range(len(extents)):
                 here = mu * grid.numel() + sites
                 old, sums = u[:, here].flatten(0, 1), field.staples(mu, sites).flatten(0, 1)
@@ -51,7 +51,8 @@ class Field:
     def __init__(self, links: Tensor, extents: Sequence[int], weights: Tensor):
         self.u = links.clone() if links.is_complex() else torch.polar(torch.ones_like(links), links)
         self.angles = not links.is_complex()
-        self.weights = weights if weights.ndim == 2 else weights[0]
+        planes = weights[0] if weights.ndim == 3 else weights
+        self.weights = planes.flatten(2) if planes.ndim > 2 else planes[..., None].expand(-1, -1, math.prod(extents))
         self.grid = torch.arange(math.prod(extents)).reshape(tuple(extents))
         self.up = [self.grid.roll(-1, mu).flatten() for mu in range(len(extents))]
         self.down = [self.grid.roll(1, mu).flatten() for mu in range(len(extents))]
@@ -68,7 +69,8 @@ class Field:
             below = self.down[nu][sites]
             over = at(nu, self.up[mu][sites]) @ adjoint(at(mu, self.up[nu][sites])) @ adjoint(at(nu, sites))
             under = adjoint(at(mu, below) @ at(nu, self.up[mu][below])) @ at(nu, below)
-            total = total + self.weights[mu, nu].to(total.dtype) * (over + under)
+            ahead, behind = self.weights[mu, nu, sites], self.weights[nu, mu, below]
+            total = total + _times(ahead, over) + _times(behind, under)
         return total + self._around(mu, sites) if self.detours else total
 
     def _around(self, mu: int, sites: Tensor) -> Tensor:
@@ -103,7 +105,7 @@ class Field:
         for mu, nu in itertools.combinations(range(len(self.up)), 2):
             ahead = self.at(nu, self.up[mu]) @ adjoint(self.at(mu, self.up[nu]))
             loops = self.at(mu, everywhere) @ ahead @ adjoint(self.at(nu, everywhere))
-            total -= self.weights[mu, nu] * _retraced(loops)
+            total -= _retraced(_times(self.weights[mu, nu], loops))
         for mu in range(len(self.detours)):
             # a rectangle has six links
             total -= _retraced(self.at(mu, everywhere) @ self._around(mu, everywhere)) / 6
@@ -115,6 +117,11 @@ class Field:
             return self.u
         turned = self.u.angle()
         return torch.where(turned >= math.pi, -math.pi, turned)
+
+
+def _times(weights: Tensor, loops: Tensor) -> Tensor:
+    """Matrices `(chains, n, N, N)` times numbers `(n,)`."""
+    return weights.to(loops.dtype)[:, None, None] * loops
 
 
 def _retraced(loops: Tensor) -> Tensor:

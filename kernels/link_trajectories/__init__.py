@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels.define import define_op, plain, underivable
-from lattice_flows.kernels.link_sweeps import LARGEST, SMALLEST, check_fields, has_kernel, integers, no_memory, reals
+from lattice_flows.kernels.link_sweeps import LARGEST, SMALLEST, check_fields, form_of, has_kernel, integers, no_memory, reals
 from lattice_flows.kernels.link_sweeps import LARGEST_ON_GPU as LARGEST_ON_GPU  # for gpu.implementation
 from lattice_flows.kernels.link_trajectories import reference
 
@@ -38,7 +38,7 @@ def link_trajectories(
         S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    U -> exp(step P) U,    P -> P - kick F,
 
     with inner(X, Y) = -2 tr(X Y), for angles X Y, and F the force in this product; weights `(2, dim, dim)` are those of
-    plaquettes and rectangles, as for `link_sweeps`. The links end in the group, to rounding. A chain depends on its own
+    plaquettes and rectangles, and `(dim, dim, *extents)` of single plaquettes, as for `link_sweeps`. The links end in the group, to rounding. A chain depends on its own
     links, key and call alone. There is no derivative, and asking for one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
@@ -79,8 +79,8 @@ _op = define_op(
     reference.link_trajectories,
     _shapes,
     lambda links, extents, nodes, weights, kicks, step, keys, calls, out, energies: (
-        plain(links), len(links), len(extents), integers(extents), integers(nodes), weights.contiguous(),
-        weights.ndim == 3, reals(kicks), len(kicks) - 1, reals([step]), keys.contiguous(), calls.contiguous(), out,
+        plain(links), len(links), len(extents), integers(extents), integers(nodes), *form_of(weights),
+        reals(kicks), len(kicks) - 1, reals([step]), keys.contiguous(), calls.contiguous(), out,
         energies,
     ),
     smallest=SMALLEST,

@@ -26,7 +26,7 @@ double sum(const std::vector<Totals>& rows, double (Totals::*kind)[NODES]) {
 template <class Weights> struct Trajectory {
     static constexpr bool RECTANGLES = std::is_same_v<Weights, LoopCouplings>;
     const Sublattices& lattice;
-    const Weights couplings;
+    const Weights& couplings;
     const Field<Link<N>> links;
     const Field<Momentum<N>> momenta;
 
@@ -158,12 +158,15 @@ int64_t move_chains(const Sublattices& lattice, const Weights& couplings, const 
 // weights as in link_sweeps; kicks (n + 1), and the size of the n steps between them; energies (chains, 3): of the beginning
 // and of the end, and the action of the end. Returns for how many chains there is no memory.
 extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t dim, const int64_t* extents,
-                                     const int64_t* nodes, const double* weights, int64_t rectangles,
+                                     const int64_t* nodes, const double* weights, int64_t form,
                                      const double* kicks, int64_t n, const double* step, const int64_t* keys,
                                      const int64_t* calls, real* out, double* energies, int64_t threads) {
     const Sublattices lattice(dim, extents, nodes);
     const auto move = [&](const auto& couplings) {
         return move_chains(lattice, couplings, links, chains, kicks, n, step, keys, calls, out, energies, threads);
     };
-    return rectangles ? move(LoopCouplings(dim, weights)) : move(Couplings(dim, weights));
+    if (form == 1) return move(LoopCouplings(dim, weights));
+    if (form == 0) return move(Couplings(dim, weights));
+    const SiteCouplings couplings(lattice, weights);
+    return couplings.field.data ? move(couplings) : chains;
 }

@@ -97,7 +97,6 @@ class DBW2(LoopAction):
         super().__init__(space, beta, c1=-1.4088)
 
 
-WILSON = ActionEntry(BetaSettings, lambda space, settings: Wilson(space, settings.beta))
 SYMANZIK = ActionEntry(BetaSettings, lambda space, settings: Symanzik(space, settings.beta))
 IWASAKI = ActionEntry(BetaSettings, lambda space, settings: Iwasaki(space, settings.beta))
 DBW2_ENTRY = ActionEntry(BetaSettings, lambda space, settings: DBW2(space, settings.beta))

@@ -124,7 +124,7 @@ def import_modules(names: Iterable[str], where: str, folder: str | Path = ".") -
 ACTIONS = Registry(
     "action",
     {
-        "wilson": "actions.loops:WILSON",
+        "wilson": "actions.weighted:WILSON",
         "symanzik": "actions.loops:SYMANZIK",
         "iwasaki": "actions.loops:IWASAKI",
         "dbw2": "actions.loops:DBW2_ENTRY",

@@ -50,8 +50,8 @@ Seed = Annotated[int, Rule("from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)]
 class Settings:
     """Base of frozen dataclasses of settings: it converts and checks every field by its type and its `Rule`s.
 
-    The types are str, bool, int, float, `Literal` of strings, tuple[T, ...] of str, int and float, and each of them or
-    None. An int is accepted for a float, a list for a tuple, and a bool is no number.
+    The types are str, bool, int, float, `Literal` of strings, tuple[T, ...] of str, int, float and such tuples, and each
+    of them or None. An int is accepted for a float, a list for a tuple, and a bool is no number.
 
     A field is a key of a TOML table. A trailing underscore is dropped there: the key `lambda` is the field `lambda_`.
 
@@ -172,7 +172,7 @@ def _converted(value: Any, kind: Any) -> tuple[str, Any]:
     if get_origin(kind) is tuple:
         item_kind = get_args(kind)[0]
         items = [_converted(item, item_kind)[1] for item in value] if isinstance(value, list | tuple) else [None]
-        return f"a list of {_PLURALS[item_kind]}", None if None in items else tuple(items)
+        return f"a list of {_plural(item_kind)}", None if None in items else tuple(items)
     if kind is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return _WORDS[kind], float(value) if number and (isinstance(value, float) or abs(value) < 1e300) else None
@@ -181,6 +181,10 @@ def _converted(value: Any, kind: Any) -> tuple[str, Any]:
     if type(value) is str and kind is str and not _is_text(value):
         return "text in UTF-8, without NUL", None
     return _WORDS[kind], value if type(value) is kind else None
+
+
+def _plural(kind: Any) -> str:
+    return f"lists of {_plural(get_args(kind)[0])}" if get_origin(kind) is tuple else _PLURALS[kind]
 
 
 def _is_text(value: str) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.groups import Group
@@ -100,7 +100,7 @@ def _series(shape: Label, origin: Label, weights: NDArray[np.int_], beta: float)
     total = np.zeros(shape)
     k = 0
     while True:
-        term = math.exp(xlogy(k, beta) - beta - gammaln(k + 1)) * power
+        term = math.exp(scipy.special.xlogy(k, beta) - beta - scipy.special.gammaln(k + 1)) * power
         total += term
         # past the mode of the Poisson weights the terms fall ever faster
         if k > beta and term.max() < _NEGLIGIBLE * total[origin]:

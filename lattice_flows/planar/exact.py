@@ -5,7 +5,7 @@ import re
 from typing import TypeGuard
 
 import numpy as np
-from scipy.special import roots_legendre
+import scipy
 
 from lattice_flows.actions import Action, Wilson
 from lattice_flows.config.registry import OBSERVABLES
@@ -223,7 +223,7 @@ def _theta_derivatives(beta: float) -> tuple[Array, Array, Array]:
     n = np.arange(-size, size + 1)[:, None]
     # the frequencies of e^{beta cos phi} and cos(n phi) reach size: the integrand is a polynomial of degree about
     # pi * size on the half circle, exact with half as many Gauss points
-    x, weights = roots_legendre(2 * size + 64)
+    x, weights = scipy.special.roots_legendre(2 * size + 64)
     phi = math.pi * (x + 1) / 2
     density = weights * np.exp(beta * (np.cos(phi) - 1))
     density /= density.sum()

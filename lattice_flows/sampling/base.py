@@ -167,7 +167,7 @@ def weights_for(available: Callable[..., bool], action: Action, x: Tensor) -> Te
         return None
     space = gauge_field(action.space)
     fits = space.group.swept and available(space.lattice.extents, space.group.n, x, rectangles=weights.ndim == 3)
-    return weights if fits else None
+    return weights if fits and (x.is_cpu or weights.ndim == 2) else None
 
 
 def choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from lattice_flows.statistics.series import Array, Series, chains_of
 
@@ -25,13 +25,12 @@ def r_hat(series: Series) -> float:
         >>> print(f"{r_hat(x):.3f} {r_hat(x + [[0], [0], [0], [1]]):.3f}")
         1.000 1.115
     """
-    from scipy.stats import rankdata  # here, because it takes as long to load as all the rest
 
     chains = chains_of(series)
     n = min(len(chain) for chain in chains) // 2
     halves = np.stack([half for chain in chains for half in (chain[-2 * n : -n], chain[-n:])])
     of_values, of_spread = (
-        split_r_hat(ndtri((rankdata(x).reshape(x.shape) - 0.375) / (x.size + 0.25)))
+        split_r_hat(scipy.special.ndtri((scipy.stats.rankdata(x).reshape(x.shape) - 0.375) / (x.size + 0.25)))
         for x in (halves, np.abs(halves - np.median(halves)))
     )
     return float(np.fmax(of_values, of_spread))

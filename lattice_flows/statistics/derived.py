@@ -1,8 +1,8 @@
 """Quantities derived from averages; `jackknife` gives them errors."""
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.interpolate import CubicSpline
 
 from lattice_flows.errors import InvalidInput
 from lattice_flows.statistics.series import Array
@@ -97,7 +97,7 @@ def w0(times: ArrayLike, density: ArrayLike) -> float:
         1.7321
     """
     times, curve = _flow_curve(times, density)
-    slope = times * CubicSpline(times, curve)(times, 1)
+    slope = times * scipy.interpolate.CubicSpline(times, curve)(times, 1)
     return float(np.sqrt(_rise(times, slope, "t d/dt t^2 <E>")))
 
 
@@ -122,5 +122,5 @@ def _rise(times: Array, curve: Array, name: str) -> float:
     if not len(rises):
         raise InvalidInput(f"{name} must rise through {_TARGET}, got at most {curve.max():.3g}; flow longer")
     middle = times[rises[0] : rises[0] + 2].mean()
-    roots = CubicSpline(times, curve).solve(_TARGET)
+    roots = scipy.interpolate.CubicSpline(times, curve).solve(_TARGET)
     return float(roots[np.abs(roots - middle).argmin()])

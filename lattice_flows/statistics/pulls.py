@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scipy.special import ndtri
+import scipy
 
 from lattice_flows.statistics.estimate import Estimate
 
@@ -35,4 +35,4 @@ def pulls_of(zeros: Mapping[str, Estimate]) -> Pulls:
     """
     pulls = {name: own.value / own.error for name, own in zeros.items() if own.error > 0}
     worst = max(pulls, key=lambda name: abs(pulls[name]), default=None)
-    return Pulls(pulls, worst, float(-ndtri(CHANCE / 2 / max(1, len(pulls)))))
+    return Pulls(pulls, worst, float(-scipy.special.ndtri(CHANCE / 2 / max(1, len(pulls)))))

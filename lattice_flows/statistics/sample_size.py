@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, softmax
 from torch import Tensor
 
 from lattice_flows.statistics.estimate import Estimate
@@ -46,9 +46,9 @@ def estimate_ess(log_w: Tensor | ArrayLike) -> Estimate:
         reason = "an upper bound: too few weights stand out for a Pareto k"
     else:
         likelihood, center, spread = _posterior(logs)
-        chance, finite = softmax(likelihood), len(center)
+        chance, finite = scipy.special.softmax(likelihood), len(center)
         if chance[finite:].sum() > DOUBT:
-            bound = _quantile(softmax(likelihood[:finite]), center, spread, 2)
+            bound = _quantile(scipy.special.softmax(likelihood[:finite]), center, spread, 2)
             words = f"Pareto k = {tail.k:.2f} +- {tail.error:.2f} leaves the weights without a second moment"
             reason = f"at most {bound:.2g}, as {words}"
         else:
@@ -88,11 +88,11 @@ def _posterior(logs: Tensor) -> tuple[Array, Array, Array]:
 
 def _quantile(chance: Array, center: Array, spread: Array, sigma: float) -> float:
     """The ESS below which a probability of Phi(sigma) lies, that of no second moment counting as 0."""
-    none, wanted = 1 - chance.sum(), ndtr(sigma)
+    none, wanted = 1 - chance.sum(), scipy.special.ndtr(sigma)
     low, high = -40.0, 0.0
     for _ in range(60):
         middle = (low + high) / 2
-        if none + (chance * ndtr((middle - center) / spread)).sum() > wanted:
+        if none + (chance * scipy.special.ndtr((middle - center) / spread)).sum() > wanted:
             high = middle
         else:
             low = middle

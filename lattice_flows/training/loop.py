@@ -15,6 +15,7 @@ from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput, NumericalFailure
 from lattice_flows.flows.flow import Flow
 from lattice_flows.training.losses import Divergence
+from lattice_flows.training.optimizers import Adam
 from lattice_flows.training.shards import Reduction, Shards, check_replicas
 from lattice_flows.training.soap import SOAP
 from lattice_flows.training.stages import Stage, whole_flow
@@ -22,7 +23,7 @@ from lattice_flows.training.stages import Stage, whole_flow
 CHECK_EVERY = 100
 """The number of steps between two comparisons of the weights of all ranks."""
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": functools.partial(torch.optim.Adam, fused=True),
+    "adam": functools.partial(Adam, fused=True),
     "soap": SOAP,
 }
 

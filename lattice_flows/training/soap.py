@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lattice_flows.training.optimizers import Optimizer
+
 ROUNDING = 100
 """Rows and columns of a rotated gradient count as rounding errors below this many epsilon of its norm."""
 LARGEST = 512
 """Rows or columns of a weight up to this number are rotated: what more of them cost exceeds what they give."""
 
 
-class SOAP(torch.optim.Optimizer):
+class SOAP(Optimizer):
     """Adam in the slowly turning eigenbasis of the second moments of each weight's rows and columns.
 
     The bases cost little for small, badly conditioned perceptrons. A vector counts as a matrix of one column, the
