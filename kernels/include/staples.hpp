@@ -67,39 +67,33 @@ struct SiteCouplings {
 };
 
 // The numbers of a link as it is seen: its lanes are permuted when they are read, with no copy.
-template <int N, Lanes lanes_> struct SeenEntries {
+template <int N, bool beyond> struct SeenEntries {
     const vec* numbers;
-    mask_of<vec> from;
-    INLINE SeenEntries(const Seen& link) : numbers(lanes_ == OF_ALL_PARTS ? link.first : link.numbers) {
-        if (lanes_ != OWN) from = *link.from;
+    mask_of<vec> lanes_of;
+    INLINE SeenEntries(const Seen& link) : numbers(link.numbers) {
+        if (beyond) lanes_of = *link.lanes;
     }
     INLINE vec number(int k) const {
-        if constexpr (lanes_ == OWN) return numbers[k];
-        else if constexpr (lanes_ == OF_ONE_PART) return __builtin_shuffle(numbers[k], from);
-        else return permuted(numbers + k, 2 * N * N, from);
+        if constexpr (beyond) return __builtin_shuffle(numbers[k], lanes_of);
+        else return numbers[k];
     }
     INLINE vec re(int i, int j) const { return number(i * N + j); }
     INLINE vec im(int i, int j) const { return number(N * N + i * N + j); }
 };
 
-template <bool adjoint_a, bool adjoint_b, bool add, Lanes lanes_a, Lanes lanes_b, int N>
+template <bool adjoint_a, bool adjoint_b, bool add, bool beyond_a, bool beyond_b, int N>
 __attribute__((noinline)) void product_of(const Seen& a, const Seen& b, Link<N>& c) {
-    entries_product<adjoint_a, adjoint_b, add>(SeenEntries<N, lanes_a>(a), SeenEntries<N, lanes_b>(b), c);
+    entries_product<adjoint_a, adjoint_b, add>(SeenEntries<N, beyond_a>(a), SeenEntries<N, beyond_b>(b), c);
 }
 
 // c = a b, or c + a b, with either or both adjoint, of links as they are seen. Of larger matrices, which are read more than
 // once, and of quaternions and phases, there are copies.
 template <bool adjoint_a, bool adjoint_b, bool add, int N> INLINE void seen_product(const Seen& a, const Seen& b, Link<N>& c) {
     if constexpr (N == 3) {
-        constexpr Lanes ALL = PARTS == 1 ? OF_ONE_PART : OF_ALL_PARTS;
-        const Lanes most = std::max(a.lanes, b.lanes);
-        if (most == OWN) product_of<adjoint_a, adjoint_b, add, OWN, OWN>(a, b, c);
-        else if (most == OF_ONE_PART && a.lanes == OWN) product_of<adjoint_a, adjoint_b, add, OWN, OF_ONE_PART>(a, b, c);
-        else if (most == OF_ONE_PART && b.lanes == OWN) product_of<adjoint_a, adjoint_b, add, OF_ONE_PART, OWN>(a, b, c);
-        else if (most == OF_ONE_PART) product_of<adjoint_a, adjoint_b, add, OF_ONE_PART, OF_ONE_PART>(a, b, c);
-        else if (a.lanes == OWN) product_of<adjoint_a, adjoint_b, add, OWN, ALL>(a, b, c);
-        else if (b.lanes == OWN) product_of<adjoint_a, adjoint_b, add, ALL, OWN>(a, b, c);
-        else product_of<adjoint_a, adjoint_b, add, ALL, ALL>(a, b, c);
+        if (a.lanes && b.lanes) product_of<adjoint_a, adjoint_b, add, true, true>(a, b, c);
+        else if (a.lanes) product_of<adjoint_a, adjoint_b, add, true, false>(a, b, c);
+        else if (b.lanes) product_of<adjoint_a, adjoint_b, add, false, true>(a, b, c);
+        else product_of<adjoint_a, adjoint_b, add, false, false>(a, b, c);
     } else {
         Link<N> room[2];
         link_product<adjoint_a, adjoint_b, add>(own(a, room[0]), own(b, room[1]), c);
@@ -133,7 +127,7 @@ INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field, c
             seen_product<false, false, false>(field.see(lattice, below, mu, part),
                                               field.see(lattice, lattice.up(below, mu), nu, part), path);
             couplings.scale(path, mu, nu, lattice, below, part);
-            const Seen made{OWN, reinterpret_cast<const vec*>(&path), nullptr, nullptr};
+            const Seen made{reinterpret_cast<const vec*>(&path), nullptr};
             seen_product<true, false, true>(made, field.see(lattice, below, nu, part), sum);
         }
         f(*field.at(site, mu, part), sum, mu);
