@@ -125,6 +125,46 @@ INLINE void link_product(const Link<1>& a, const Link<1>& b, Link<1>& c) {
     c.re = re, c.im = im;
 }
 
+// c = factor a b, with a real or a complex factor; that of SU(2) is real.
+template <bool adjoint_a, bool adjoint_b, int N>
+__attribute__((noinline)) void link_product_times(const Link<N>& a, const Link<N>& b, const vec& factor, Link<N>& c) {
+    outer_products<adjoint_a, adjoint_b, N>(
+        Entries<N>{a}, Entries<N>{b}, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
+        [&](int i, int j, vec re, vec im)
+            __attribute__((always_inline)) { c.re[i][j] = factor * re, c.im[i][j] = factor * im; });
+}
+template <bool adjoint_a, bool adjoint_b, int N>
+__attribute__((noinline)) void link_product_times(const Link<N>& a, const Link<N>& b, const vec& along, const vec& across,
+                                                  Link<N>& c) {
+    outer_products<adjoint_a, adjoint_b, N>(
+        Entries<N>{a}, Entries<N>{b}, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
+        [&](int i, int j, vec re, vec im) __attribute__((always_inline)) {
+            c.re[i][j] = along * re, c.im[i][j] = along * im;
+            c.re[i][j] -= across * im, c.im[i][j] += across * re;
+        });
+}
+template <bool adjoint_a, bool adjoint_b>
+INLINE void link_product_times(const Link<2>& a, const Link<2>& b, const vec& factor, Link<2>& c) {
+    link_product<adjoint_a, adjoint_b, false>(a, b, c);
+    c.scale(factor);
+}
+template <bool adjoint_a, bool adjoint_b>
+INLINE void link_product_times(const Link<2>& a, const Link<2>& b, const vec& along, const vec&, Link<2>& c) {
+    link_product_times<adjoint_a, adjoint_b>(a, b, along, c);
+}
+template <bool adjoint_a, bool adjoint_b>
+INLINE void link_product_times(const Link<1>& a, const Link<1>& b, const vec& factor, Link<1>& c) {
+    link_product<adjoint_a, adjoint_b, false>(a, b, c);
+    c.scale(factor);
+}
+template <bool adjoint_a, bool adjoint_b>
+INLINE void link_product_times(const Link<1>& a, const Link<1>& b, const vec& along, const vec& across, Link<1>& c) {
+    Link<1> product;
+    link_product<adjoint_a, adjoint_b, false>(a, b, product);
+    c.re = along * product.re, c.im = along * product.im;
+    c.re -= across * product.im, c.im += across * product.re;
+}
+
 // Re tr(a b^dagger)
 template <int N> INLINE vec overlap(const Link<N>& a, const Link<N>& b) {
     vec sum = {};
@@ -202,21 +242,6 @@ INLINE void turned(real along, real against, const Link<2>& a, Link<2>& out) {
 }
 INLINE void turned(real along, real against, const Link<1>& a, Link<1>& out) {
     out.re = (along + against) * a.re, out.im = (along - against) * a.im;
-}
-
-// Multiplies by a number, of SU(2) a real one.
-template <int N> INLINE void multiply(Link<N>& a, vec re, vec im) {
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) {
-            const vec was = a.re[i][j];
-            a.re[i][j] = was * re - a.im[i][j] * im;
-            a.im[i][j] = a.im[i][j] * re + was * im;
-        }
-}
-INLINE void multiply(Link<2>& a, vec re, vec) { a.scale(re); }
-INLINE void multiply(Link<1>& a, vec re, vec im) {
-    const vec was = a.re;
-    a.re = was * re - a.im * im, a.im = a.im * re + was * im;
 }
 
 // a + b, and sum += weight * a

@@ -60,9 +60,9 @@ INLINE void kick_plaquettes(const Sublattices& lattice, const Field<Link<N>>& li
         vec sum = {};
         double weight[2];
         const auto meet = [&](int mu, int nu, int plane) {
-            seen_product<false, true, false>(links.see(lattice, lattice.up(here, mu), nu, part),
-                                             links.see(lattice, lattice.up(here, nu), mu, part), ahead[plane % 2]);
-            weight[plane % 2] = couplings.weigh(ahead[plane % 2], mu, nu, lattice, here, part);
+            weight[plane % 2] = couplings.template weighed<false, true>(
+                links.see(lattice, lattice.up(here, mu), nu, part),
+                links.see(lattice, lattice.up(here, nu), mu, part), mu, nu, lattice, here, part, ahead[plane % 2]);
         };
         for (int mu = 0; mu < lattice.dim; mu++) own[mu] = *momenta.at(site, mu, part);
         meet(0, 1, 0);

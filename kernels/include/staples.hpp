@@ -3,69 +3,6 @@
 #include "links.hpp"
 #include "sublattices.hpp"
 
-// The weights of the planes.
-struct Couplings {
-    double weight[DIMS][DIMS];
-    bool equal = true;  // all planes: then the sums of staples are without it
-
-    Couplings(int dim, const double* weights) {
-        for (int mu = 0; mu < dim; mu++)
-            for (int nu = 0; nu < dim; nu++) {
-                weight[mu][nu] = weights[mu * dim + nu];
-                equal &= mu == nu || weights[mu * dim + nu] == weights[1];
-            }
-    }
-    INLINE real strength() const { return equal ? weight[0][1] : 1; }
-    // Of a part of the plaquette of a place, as it enters staples.
-    template <int N> INLINE void scale(Link<N>& path, int mu, int nu, const Sublattices&, Place, int) const {
-        if (!equal) path.scale(real(weight[mu][nu]));
-    }
-    // The same where plaquettes are added up, with what is left to multiply their traces by.
-    template <int N> INLINE double weigh(Link<N>&, int mu, int nu, const Sublattices&, Place, int) const {
-        return weight[mu][nu];
-    }
-};
-
-// Weights of single plaquettes P_{mu nu}(x), mu < nu, complex, kept as links are; of P_{nu mu} they are conjugate.
-struct SiteCouplings {
-    struct Weight {
-        vec re, im;
-    };
-    int plane[DIMS][DIMS];
-    bool phases = false;
-    Field<Weight> field;
-
-    // (dim, dim, *extents, 2)
-    SiteCouplings(const Sublattices& lattice, const double* weights) : field(lattice, lattice.dim * (lattice.dim - 1) / 2) {
-        if (!field.data) return;
-        for (int mu = 0, count = 0; mu < lattice.dim; mu++)
-            for (int nu = mu + 1; nu < lattice.dim; nu++, count++) {
-                plane[mu][nu] = plane[nu][mu] = count;
-                const double* own = weights + 2 * (mu * lattice.dim + nu) * lattice.lattice_sites;
-                for (int64_t site = 0; site < lattice.sites; site++)
-                    for (int k = 0; k < NODES; k++) {
-                        const double* number = own + 2 * lattice.link(site, 0, k);
-                        Weight& to = *field.at(site, count, k / L);
-                        to.re[k % L] = number[0], to.im[k % L] = number[1];
-                        phases |= number[1] != 0;
-                    }
-            }
-    }
-    INLINE real strength() const { return 1; }
-    template <int N>
-    INLINE void scale(Link<N>& path, int mu, int nu, const Sublattices& lattice, Place place, int part) const {
-        Weight room;
-        const Weight& w = field.fetch(lattice, place, plane[mu][nu], part, room);
-        if (phases) multiply(path, w.re, mu < nu ? w.im : -w.im);
-        else path.scale(w.re);
-    }
-    template <int N>
-    INLINE double weigh(Link<N>& path, int mu, int nu, const Sublattices& lattice, Place place, int part) const {
-        scale(path, mu, nu, lattice, place, part);
-        return 1;
-    }
-};
-
 // The numbers of a link as it is seen: its lanes are permuted when they are read, with no copy.
 template <int N, bool beyond> struct SeenEntries {
     const vec* numbers;
@@ -100,6 +37,78 @@ template <bool adjoint_a, bool adjoint_b, bool add, int N> INLINE void seen_prod
     }
 }
 
+// The weights of the planes.
+struct Couplings {
+    double weight[DIMS][DIMS];
+    bool equal = true;  // all planes: then the sums of staples are without it
+
+    Couplings(int dim, const double* weights) {
+        for (int mu = 0; mu < dim; mu++)
+            for (int nu = 0; nu < dim; nu++) {
+                weight[mu][nu] = weights[mu * dim + nu];
+                equal &= mu == nu || weights[mu * dim + nu] == weights[1];
+            }
+    }
+    INLINE real strength() const { return equal ? weight[0][1] : 1; }
+    // A product that is part of the plaquette of a place, as it enters staples.
+    template <bool adjoint_a, bool adjoint_b, int N>
+    INLINE void product(const Seen& a, const Seen& b, int mu, int nu, const Sublattices&, Place, int, Link<N>& out) const {
+        seen_product<adjoint_a, adjoint_b, false>(a, b, out);
+        if (!equal) out.scale(real(weight[mu][nu]));
+    }
+    // The same where plaquettes are added up; returns what is left to multiply their traces by.
+    template <bool adjoint_a, bool adjoint_b, int N>
+    INLINE double weighed(const Seen& a, const Seen& b, int mu, int nu, const Sublattices&, Place, int, Link<N>& out) const {
+        seen_product<adjoint_a, adjoint_b, false>(a, b, out);
+        return weight[mu][nu];
+    }
+};
+
+// Weights of single plaquettes P_{mu nu}(x), mu < nu, kept as links are: real, or complex, of P_{nu mu} conjugate.
+template <bool complex> struct SiteCouplings {
+    struct Weight {
+        vec parts[1 + complex];
+    };
+    int plane[DIMS][DIMS];
+    bool turned[DIMS][DIMS] = {};  // whether weights of the plane have phases
+    Field<Weight> field;
+
+    // (planes, *extents), of complex numbers two for each
+    SiteCouplings(const Sublattices& lattice, const double* weights) : field(lattice, lattice.dim * (lattice.dim - 1) / 2) {
+        for (int mu = 0, count = 0; mu < lattice.dim; mu++)
+            for (int nu = mu + 1; nu < lattice.dim; nu++, count++) {
+                plane[mu][nu] = plane[nu][mu] = count;
+                const double* own = weights + (1 + complex) * count * lattice.lattice_sites;
+                for (int64_t site = 0; field.data && site < lattice.sites; site++)
+                    for (int k = 0; k < NODES; k++)
+                        for (int j = 0; j <= complex; j++) {
+                            const double number = own[(1 + complex) * lattice.link(site, 0, k) + j];
+                            field.at(site, count, k / L)->parts[j][k % L] = number;
+                            turned[mu][nu] |= j == 1 && number != 0;
+                        }
+                turned[nu][mu] = turned[mu][nu];
+            }
+    }
+    INLINE real strength() const { return 1; }
+    template <bool adjoint_a, bool adjoint_b, int N>
+    INLINE void product(const Seen& a, const Seen& b, int mu, int nu, const Sublattices& lattice, Place place, int part,
+                        Link<N>& out) const {
+        Weight weight;
+        Link<N> room[2];
+        const Weight& w = field.fetch(lattice, place, plane[mu][nu], part, weight);
+        const Link<N>&first = own(a, room[0]), &second = own(b, room[1]);
+        if (complex && turned[mu][nu])
+            link_product_times<adjoint_a, adjoint_b>(first, second, w.parts[0], mu < nu ? w.parts[complex] : -w.parts[complex], out);
+        else link_product_times<adjoint_a, adjoint_b>(first, second, w.parts[0], out);
+    }
+    template <bool adjoint_a, bool adjoint_b, int N>
+    INLINE double weighed(const Seen& a, const Seen& b, int mu, int nu, const Sublattices& lattice, Place place, int part,
+                          Link<N>& out) const {
+        product<adjoint_a, adjoint_b>(a, b, mu, nu, lattice, place, part, out);
+        return 1;
+    }
+};
+
 // Calls f(link, sum of its weighted staples, mu) for the links of a site, one after the other; it may change the link. What
 // no link of the site enters is made once: U_nu(x + mu) U_mu(x + nu)^dagger.
 template <int N, class Weights, class F>
@@ -109,9 +118,9 @@ INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field, c
     Link<N> ahead[DIMS][DIMS], sum, path;
     for (int mu = 0; mu < lattice.dim; mu++)
         for (int nu = mu + 1; nu < lattice.dim; nu++) {
-            seen_product<false, true, false>(field.see(lattice, lattice.up(here, mu), nu, part),
-                                             field.see(lattice, lattice.up(here, nu), mu, part), ahead[mu][nu]);
-            couplings.scale(ahead[mu][nu], mu, nu, lattice, here, part);
+            couplings.template product<false, true>(field.see(lattice, lattice.up(here, mu), nu, part),
+                                                    field.see(lattice, lattice.up(here, nu), mu, part), mu, nu, lattice, here,
+                                                    part, ahead[mu][nu]);
         }
     for (int mu = 0; mu < lattice.dim; mu++) {
         bool first = true;
@@ -124,9 +133,9 @@ INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field, c
             else link_product<true, true, true>(ahead[nu][mu], own, sum);
             first = false;
             const Place below = lattice.down(here, nu);
-            seen_product<false, false, false>(field.see(lattice, below, mu, part),
-                                              field.see(lattice, lattice.up(below, mu), nu, part), path);
-            couplings.scale(path, mu, nu, lattice, below, part);
+            couplings.template product<false, false>(field.see(lattice, below, mu, part),
+                                                     field.see(lattice, lattice.up(below, mu), nu, part), mu, nu, lattice,
+                                                     below, part, path);
             const Seen made{reinterpret_cast<const vec*>(&path), nullptr};
             seen_product<true, false, true>(made, field.see(lattice, below, nu, part), sum);
         }
@@ -221,9 +230,8 @@ void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, con
     for (int part = 0; part < PARTS; part++)
         for (int mu = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++) {
-                seen_product<false, true, false>(field.see(lattice, lattice.up(here, mu), nu, part),
-                                                 field.see(lattice, lattice.up(here, nu), mu, part), ahead);
-                const double weight = couplings.weigh(ahead, mu, nu, lattice, here, part);
+                const double weight = couplings.template weighed<false, true>(field.see(lattice, lattice.up(here, mu), nu, part),
+                    field.see(lattice, lattice.up(here, nu), mu, part), mu, nu, lattice, here, part, ahead);
                 link_product<false, false, false>(*field.at(site, mu, part), ahead, path);
                 const vec found = overlap(path, *field.at(site, nu, part));
                 for (int l = 0; l < L; l++) total[part * L + l] += weight * double(found[l]);

@@ -14,7 +14,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels import build, gpu
 from lattice_flows.kernels.define import define_op, plain, underivable
 from lattice_flows.kernels.link_sweeps import reference
-from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVER_RELAXATION
+from lattice_flows.kernels.link_sweeps.reference import ATTEMPTS, HEAT_BATH, OVER_RELAXATION, reach_of
 
 __all__ = ["HEAT_BATH", "OVER_RELAXATION", "link_sweeps", "sublattices"]
 
@@ -48,18 +48,18 @@ def link_sweeps(
         S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    w = beta / N for the Wilson action,
 
     minus, with weights `(2, dim, dim)`, the sum over mu != nu of v_{mu nu} Re tr of the rectangles of two steps along
-    mu and one along nu. With weights `(dim, dim, *extents)`, every plaquette has its own,
+    mu and one along nu. With weights `(planes, *extents)`, every plaquette has its own, real or
+    complex, of SU(2) real,
 
-        S = -sum over x and mu < nu of Re [w_{mu nu}(x) tr P_{mu nu}(x)],    w_{nu mu} = conj w_{mu nu},
-
-    complex, of SU(2) real.
+        S = -sum over x and mu < nu of Re [w_{mu nu}(x) tr P_{mu nu}(x)].
 
     A heat bath leaves exp(-S) invariant, over-relaxation S itself. A chain depends on its own links, key and calls
     alone. The k-th heat bath takes the numbers of call calls + k of a stream. There is no derivative, and asking for
     one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
-    weights w `(dim, dim)`, or w and v `(2, dim, dim)`, float64, w symmetric, or `(dim, dim, *extents)`, complex128; moves of `HEAT_BATH` and
+    weights w `(dim, dim)`, or w and v `(2, dim, dim)`, float64, w symmetric, or w `(planes, *extents)`, float64 or complex128,
+    of the planes 01, 02, ... in order; moves of `HEAT_BATH` and
     `OVER_RELAXATION`; keys `(chains, 2)` and calls `(chains,)`, int64, as for `uniforms`.
 
     Raises:
@@ -77,7 +77,7 @@ def link_sweeps(
         >>> bool(-250 < hot.action < -200), bool(torch.isclose(hot.action, after.action))  # <cos P> = 0.86
         (True, True)
     """
-    nodes, flat = check_fields(links, tuple(extents), weights, keys, calls, reach=1 + (weights.ndim == 3))
+    nodes, flat = check_fields(links, tuple(extents), weights, keys, calls, reach=reach_of(weights))
     if set(moves) - {HEAT_BATH, OVER_RELAXATION}:
         raise InvalidInput(f"moves are HEAT_BATH and OVER_RELAXATION, got {list(moves)}")
     new, action = _sweeps(flat, list(extents), list(nodes), weights, list(moves), keys, calls, before)
@@ -104,22 +104,24 @@ def check_fields(
 def check_weights(weights: Tensor, extents: tuple[int, ...]) -> None:
     """Raise InvalidInput if the weights are none of `link_sweeps`."""
     dim = len(extents)
-    shaped = weights.dtype == torch.float64 and weights.shape in ((dim, dim), (2, dim, dim))
-    shaped |= weights.dtype == torch.complex128 and weights.shape == (dim, dim, *extents)
-    planes = weights[0] if weights.ndim == 3 else weights
-    traced = torch.compiler.is_compiling()  # there are no numbers to look at
-    if not shaped or not (traced or torch.equal(planes.resolve_conj(), planes.transpose(0, 1).conj().resolve_conj())):
+    sites = (math.comb(dim, 2), *extents)
+    shaped = weights.shape == sites and weights.dtype in (torch.float64, torch.complex128)
+    if weights.shape in ((dim, dim), (2, dim, dim)) and weights.dtype == torch.float64:
+        traced = torch.compiler.is_compiling()  # there are no numbers to look at
+        shaped = traced or torch.equal(planes := weights.reshape(-1, dim, dim)[0], planes.T)
+    if not shaped:
         raise InvalidInput(
             f"weights must be float64 and symmetric ({dim}, {dim}), with those of rectangles (2, {dim}, {dim}), or "
-            f"complex128 and Hermitian {(dim, dim, *extents)}, got {weights.dtype} {tuple(weights.shape)}"
+            f"float64 or complex128 {sites}, got {weights.dtype} {tuple(weights.shape)}"
         )
 
 
 def form_of(weights: Tensor) -> tuple[Tensor, int]:
-    """Weights as numbers, and what they are for the compiled functions."""
+    """Weights as numbers, and for the compiled functions what they are."""
     if weights.is_complex():
-        return torch.view_as_real(weights.resolve_conj()).contiguous(), 2
-    return weights.contiguous(), weights.ndim - 2
+        return torch.view_as_real(weights.resolve_conj()).contiguous(), 3
+    sites = weights.ndim > 2 and reach_of(weights) == 1
+    return weights.contiguous(), 2 if sites else weights.ndim - 2
 
 
 def check_links(links: Tensor, extents: tuple[int, ...], reach: int = 1) -> tuple[tuple[int, ...], Tensor]:

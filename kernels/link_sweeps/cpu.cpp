@@ -215,8 +215,8 @@ int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weigh
 
 }  // namespace
 
-// weights (dim, dim) of plaquettes, for `form` 1 with those of rectangles after them, for 2 of single plaquettes, (dim, dim,
-// *extents, 2); moves; keys (chains, 2) and
+// weights (dim, dim) of plaquettes, for `form` 1 with those of rectangles after them, or of single plaquettes, (planes,
+// *extents), for 2 real and for 3 complex; moves; keys (chains, 2) and
 // calls (chains,), of which every heat bath uses one after the other; action (chains, 1), or (chains, 2) with that `before`
 // the moves. Returns for how many chains there is no memory.
 extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, const int64_t* extents, const int64_t* nodes,
@@ -228,8 +228,9 @@ extern "C" int64_t link_sweeps(const real* links, int64_t chains, int64_t dim, c
         return sweep_chains(lattice, Order(lattice, reach), couplings, links, chains, moves, n_moves, keys, calls, before, out,
                             action, threads);
     };
-    if (form == 1) return sweep(LoopCouplings(dim, weights), 2);
-    if (form == 0) return sweep(Couplings(dim, weights), 1);
-    const SiteCouplings couplings(lattice, weights);
-    return couplings.field.data ? sweep(couplings, 1) : chains;
+    const auto by_site = [&](const auto& couplings) { return couplings.field.data ? sweep(couplings, 1) : chains; };
+    return form == 0   ? sweep(Couplings(dim, weights), 1)
+           : form == 1 ? sweep(LoopCouplings(dim, weights), 2)
+           : form == 2 ? by_site(SiteCouplings<false>(lattice, weights))
+                       : by_site(SiteCouplings<true>(lattice, weights));
 }

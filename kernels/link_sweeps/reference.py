@@ -29,7 +29,7 @@ def link_sweeps(
     grid, u = field.grid, field.u
     calls, actions = calls.clone(), [field.action()] if before else []
     for move in moves:
-        for sites in _order(grid, nodes, 1 + (weights.ndim == 3)):
+        for sites in _order(grid, nodes, reach_of(weights)):
             for mu in range(len(extents)):
                 here = mu * grid.numel() + sites
                 old, sums = u[:, here].flatten(0, 1), field.staples(mu, sites).flatten(0, 1)
@@ -51,12 +51,11 @@ class Field:
     def __init__(self, links: Tensor, extents: Sequence[int], weights: Tensor):
         self.u = links.clone() if links.is_complex() else torch.polar(torch.ones_like(links), links)
         self.angles = not links.is_complex()
-        planes = weights[0] if weights.ndim == 3 else weights
-        self.weights = planes.flatten(2) if planes.ndim > 2 else planes[..., None].expand(-1, -1, math.prod(extents))
+        self.weights = _of_sites(weights, extents)
         self.grid = torch.arange(math.prod(extents)).reshape(tuple(extents))
         self.up = [self.grid.roll(-1, mu).flatten() for mu in range(len(extents))]
         self.down = [self.grid.roll(1, mu).flatten() for mu in range(len(extents))]
-        self.detours = [self._detours(mu, weights[1]) for mu in range(len(extents))] if weights.ndim == 3 else []
+        self.detours = [self._detours(mu, weights[1]) for mu in range(len(extents))] if reach_of(weights) == 2 else []
 
     def at(self, mu: int, sites: Tensor) -> Tensor:
         """U_mu of sites, `(chains, n, N, N)`."""
@@ -117,6 +116,22 @@ class Field:
             return self.u
         turned = self.u.angle()
         return torch.where(turned >= math.pi, -math.pi, turned)
+
+
+def reach_of(weights: Tensor) -> int:
+    """The longest side of a weighted loop: 2 where there are weights of rectangles."""
+    return 2 if weights.ndim == 3 and weights.shape[0] == 2 else 1
+
+
+def _of_sites(weights: Tensor, extents: Sequence[int]) -> Tensor:
+    """The weights w_{mu nu}(x) `(dim, dim, V)` of plaquettes."""
+    dim, volume = len(extents), math.prod(extents)
+    if weights.ndim == 1 + dim and reach_of(weights) == 1:
+        full = weights.new_zeros(dim, dim, volume)
+        for own, (mu, nu) in zip(weights.flatten(1), itertools.combinations(range(dim), 2), strict=True):
+            full[mu, nu], full[nu, mu] = own, own.conj()
+        return full
+    return weights.reshape(-1, dim, dim)[0, ..., None].expand(-1, -1, volume)
 
 
 def _times(weights: Tensor, loops: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def link_trajectories(
         S = -sum over x and mu < nu of w_{mu nu} Re tr P_{mu nu}(x),    U -> exp(step P) U,    P -> P - kick F,
 
     with inner(X, Y) = -2 tr(X Y), for angles X Y, and F the force in this product; weights `(2, dim, dim)` are those of
-    plaquettes and rectangles, and `(dim, dim, *extents)` of single plaquettes, as for `link_sweeps`. The links end in the group, to rounding. A chain depends on its own
+    plaquettes and rectangles, and `(planes, *extents)` of single plaquettes, as for `link_sweeps`. The links end in the group, to rounding. A chain depends on its own
     links, key and call alone. There is no derivative, and asking for one raises.
 
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;

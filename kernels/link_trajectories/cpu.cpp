@@ -165,8 +165,9 @@ extern "C" int64_t link_trajectories(const real* links, int64_t chains, int64_t 
     const auto move = [&](const auto& couplings) {
         return move_chains(lattice, couplings, links, chains, kicks, n, step, keys, calls, out, energies, threads);
     };
-    if (form == 1) return move(LoopCouplings(dim, weights));
-    if (form == 0) return move(Couplings(dim, weights));
-    const SiteCouplings couplings(lattice, weights);
-    return couplings.field.data ? move(couplings) : chains;
+    const auto by_site = [&](const auto& couplings) { return couplings.field.data ? move(couplings) : chains; };
+    return form == 0   ? move(Couplings(dim, weights))
+           : form == 1 ? move(LoopCouplings(dim, weights))
+           : form == 2 ? by_site(SiteCouplings<false>(lattice, weights))
+                       : by_site(SiteCouplings<true>(lattice, weights));
 }

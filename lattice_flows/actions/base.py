@@ -101,7 +101,7 @@ class Action(nn.Module):
         """The w `(dim, dim)`, float64, if S is minus the sum over x, mu < nu of w_{mu nu} Re tr P_{mu nu}(x).
 
         With rectangles, w and the v `(2, dim, dim)` of `lattice_flows.kernels.link_sweeps`, and where w depends on x,
-        `(dim, dim, *extents)`, complex128, as there; None for other actions.
+        `(planes, *extents)`, as there; None for other actions.
         """
         return None
 

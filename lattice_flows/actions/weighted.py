@@ -78,41 +78,45 @@ class WeightedWilson(Action):
 
     @property
     def weights(self) -> Tensor:
-        """w z `(dim, dim, *extents)`, complex128, of the plaquettes in units of beta / N; that of P_{nu mu} is conjugate.
+        """w z of the plaquettes, in units of beta / N: `(planes, *extents)`, float64, or complex128 for twists of SU(3) ...
 
-        Weights of P_{mu mu} are 0.
+        Planes are in the order 01, 02, ..., 12, ...
         """
         return _weights(self.space.lattice, self.space.group.n, self.boundary, self.anisotropy, self.twist)
 
     def forward(self, x: Tensor) -> Tensor:
         group, axes, total = self.space.group, tuple(range(-self.space.dim, 0)), torch.zeros((), device=x.device)
-        weights = self.weights.to(x.device)
-        for mu, nu in itertools.combinations(range(self.space.dim), 2):
+        for own, (mu, nu) in zip(self.weights.to(x.device), _planes(self.space.dim), strict=True):
             traces = group.trace(plaquette(x, mu, nu, self.space))
-            total = total - self.beta * (weights[mu, nu].to(traces.dtype) * traces).real.sum(axes)
+            total = total - self.beta * (own.to(traces.dtype) * traces).real.sum(axes)
         return total
 
     def cells(self, device: torch.device | str = "cpu") -> Sequence[Cell]:
         return link_cells(self.space.lattice, torch.device(device))
 
     def conditional(self, flat: Tensor, cell: Cell) -> Conditional:
-        group, lattice, weights = self.space.group, self.space.lattice, self.weights.flatten(2).to(flat.device)
+        group, lattice = self.space.group, self.space.lattice
+        own = dict(zip(_planes(lattice.dim), self.weights.flatten(1).to(flat.device), strict=True))
+        own |= {(nu, mu): weights.conj() for (mu, nu), weights in own.items()}
         mu, sites = int(cell.active[0]) // lattice.volume, cell.active % lattice.volume
-        own: list[Tensor] = []
+        weights: list[Tensor] = []
         for nu in (nu for nu in range(lattice.dim) if nu != mu):  # as the walks of `link_cells`
             behind = lattice.neighbours(nu, -1).to(flat.device)[sites]
-            own += [weights[mu, nu, sites], weights[nu, mu, behind]]
-        sums = torch.zeros(())
-        for weight, walk, forward in zip(own, cell.walks, cell.forward, strict=True):
+            weights += [own[mu, nu][sites], own[nu, mu][behind]]
+        sums = torch.zeros((), device=flat.device)
+        for weight, walk, forward in zip(weights, cell.walks, cell.forward, strict=True):
             staples = group.link_sums(flat, walk[None], (forward,))
             sums = sums + weight.to(staples.dtype).reshape(-1, *[1] * (staples.ndim - 2)) * staples
         return LinkConditional(group, sums, self.beta / group.n)
 
     def loop_weights(self) -> Tensor:
-        weights = self.beta / self.space.group.n * self.weights
-        if self.boundary == "periodic" and not self.twist:  # each plane has one weight
-            return weights[(..., *[0] * self.space.dim)].real.contiguous()
-        return weights
+        weights, dim = self.beta / self.space.group.n * self.weights, self.space.dim
+        if self.boundary == "open" or self.twist:
+            return weights
+        planes = torch.zeros(dim, dim, dtype=torch.float64)  # each has one weight
+        for own, (mu, nu) in zip(weights.flatten(1), _planes(dim), strict=True):
+            planes[mu, nu] = planes[nu, mu] = own[0]
+        return planes
 
     def extra_repr(self) -> str:
         parts = {"boundary": self.boundary != "periodic", "anisotropy": self.anisotropy != 1, "twist": self.twist}
@@ -134,23 +138,27 @@ def checked_twist(space: GaugeField, boundary: str, twist: Twist) -> Twist:
     return (mu, nu, k % space.group.n) if mu < nu else (nu, mu, -k % space.group.n)
 
 
+def _planes(dim: int) -> list[tuple[int, int]]:
+    return list(itertools.combinations(range(dim), 2))
+
+
 @functools.lru_cache(maxsize=16)
 def _weights(lattice: Lattice, n: int, boundary: str, anisotropy: float, twist: tuple[Twist, ...]) -> Tensor:
-    dim, time = lattice.dim, lattice.dim - 1
-    weights = torch.full((dim, dim, *lattice.extents), 1 / anisotropy, dtype=torch.complex128)
-    weights[range(dim), range(dim)] = 0
-    weights[time, :time] = weights[:time, time] = anisotropy
-    if boundary == "open":
-        weights[..., 0] /= 2
-        weights[..., -1] /= 2
-        weights[time, :time, ..., 0] *= 2
-        weights[:time, time, ..., 0] *= 2
-        weights[time, :time, ..., -1] = weights[:time, time, ..., -1] = 0
-    for mu, nu, k in twist:
-        z = cmath.exp(2j * math.pi * k / n)
-        last = tuple(-1 if axis in (mu, nu) else slice(None) for axis in range(dim))
-        weights[mu, nu][last] *= z.real if n == 2 else z  # -1 exactly
-        weights[nu, mu][last] *= z.real if n == 2 else z.conjugate()
+    dim = lattice.dim
+    phases = bool(twist) and n > 2
+    weights = torch.ones(math.comb(dim, 2), *lattice.extents, dtype=torch.complex128 if phases else torch.float64)
+    for own, plane in zip(weights, _planes(dim), strict=True):
+        along_time = dim - 1 in plane
+        own *= anisotropy if along_time else 1 / anisotropy
+        if boundary == "open" and along_time:
+            own[..., -1] = 0
+        elif boundary == "open":
+            own[..., 0] /= 2
+            own[..., -1] /= 2
+        for mu, nu, k in twist:
+            if (mu, nu) == plane:
+                last = tuple(-1 if axis in plane else slice(None) for axis in range(dim))
+                own[last] *= cmath.exp(2j * math.pi * k / n) if phases else (-1) ** k
     return weights
 
 

@@ -12,6 +12,7 @@ from lattice_flows.actions import Action, ActionLike
 from lattice_flows.config.rules import Settings
 from lattice_flows.distributed import SERIAL, World
 from lattice_flows.errors import InvalidInput
+from lattice_flows.kernels.link_sweeps import reach_of
 from lattice_flows.lattice import Space
 from lattice_flows.lattice.space import gauge_field
 from lattice_flows.streams import Streams
@@ -166,7 +167,7 @@ def weights_for(available: Callable[..., bool], action: Action, x: Tensor) -> Te
     if (weights := action.loop_weights()) is None:
         return None
     space = gauge_field(action.space)
-    fits = space.group.swept and available(space.lattice.extents, space.group.n, x, rectangles=weights.ndim == 3)
+    fits = space.group.swept and available(space.lattice.extents, space.group.n, x, rectangles=reach_of(weights) == 2)
     return weights if fits and (x.is_cpu or weights.ndim == 2) else None
 
 
