@@ -40,11 +40,18 @@ template <> struct Link<1> {
     template <class T> INLINE void scale(T factor) { re *= factor, im *= factor; }
 };
 
-// a b, with either or both adjoint, as outer products, so many rows and columns in registers: begin(i, j, re, im) sets what a
-// number is added to, and end(i, j, re, im) takes the sum. Each product of numbers is added in a statement of its own: in a
-// sum of two GCC would multiply, multiply and add.
-template <bool adjoint_a, bool adjoint_b, int N, class Begin, class End>
-INLINE void outer_products(const Link<N>& a, const Link<N>& b, Begin begin, End end) {
+// The numbers of a link.
+template <int N> struct Entries {
+    const Link<N>& link;
+    INLINE vec re(int i, int j) const { return link.re[i][j]; }
+    INLINE vec im(int i, int j) const { return link.im[i][j]; }
+};
+
+// a b of entries, with either or both adjoint, as outer products, so many rows and columns in registers: begin(i, j, re, im)
+// sets what a number is added to, and end(i, j, re, im) takes the sum. Each product of numbers is added in a statement of its
+// own: in a sum of two GCC would multiply, multiply and add.
+template <bool adjoint_a, bool adjoint_b, int N, class A, class B, class Begin, class End>
+INLINE void outer_products(const A& a, const B& b, Begin begin, End end) {
     constexpr int ROWS = N == 4 || N > 6 ? 4 : 3, COLUMNS = N == 4 || N > 6 ? 2 : 3;
 #pragma GCC unroll 8
     for (int i0 = 0; i0 < N; i0 += ROWS)
@@ -64,10 +71,10 @@ INLINE void outer_products(const Link<N>& a, const Link<N>& b, Begin begin, End 
                     for (int j = 0; j < COLUMNS; j++)
                         if (i0 + i < N && j0 + j < N) {
                             const int row = i0 + i, column = j0 + j;
-                            const vec ar = adjoint_a ? a.re[k][row] : a.re[row][k];
-                            const vec ai = adjoint_a ? a.im[k][row] : a.im[row][k];
-                            const vec br = adjoint_b ? b.re[column][k] : b.re[k][column];
-                            const vec bi = adjoint_b ? b.im[column][k] : b.im[k][column];
+                            const vec ar = adjoint_a ? a.re(k, row) : a.re(row, k);
+                            const vec ai = adjoint_a ? a.im(k, row) : a.im(row, k);
+                            const vec br = adjoint_b ? b.re(column, k) : b.re(k, column);
+                            const vec bi = adjoint_b ? b.im(column, k) : b.im(k, column);
                             re[i][j] += ar * br;
                             im[i][j] += adjoint_b ? -(ar * bi) : ar * bi;
                             re[i][j] += adjoint_a == adjoint_b ? -(ai * bi) : ai * bi;
@@ -81,15 +88,21 @@ INLINE void outer_products(const Link<N>& a, const Link<N>& b, Begin begin, End 
         }
 }
 
-// c = a b, or c + a b, with either or both adjoint. Not inline: a caller with dozens of them keeps nothing in registers.
-template <bool adjoint_a, bool adjoint_b, bool add, int N>
-__attribute__((noinline)) void link_product(const Link<N>& a, const Link<N>& b, Link<N>& c) {
-    outer_products<adjoint_a, adjoint_b>(
+// c = a b, or c + a b, with either or both adjoint.
+template <bool adjoint_a, bool adjoint_b, bool add, int N, class A, class B>
+INLINE void entries_product(const A& a, const B& b, Link<N>& c) {
+    outer_products<adjoint_a, adjoint_b, N>(
         a, b,
         [&](int i, int j, vec& re, vec& im) __attribute__((always_inline)) {
             re = add ? c.re[i][j] : vec{}, im = add ? c.im[i][j] : vec{};
         },
         [&](int i, int j, vec re, vec im) __attribute__((always_inline)) { c.re[i][j] = re, c.im[i][j] = im; });
+}
+
+// The same of links. Not inline: a caller with dozens of them keeps nothing in registers.
+template <bool adjoint_a, bool adjoint_b, bool add, int N>
+__attribute__((noinline)) void link_product(const Link<N>& a, const Link<N>& b, Link<N>& c) {
+    entries_product<adjoint_a, adjoint_b, add>(Entries<N>{a}, Entries<N>{b}, c);
 }
 
 template <bool adjoint_a, bool adjoint_b, bool add>
@@ -115,16 +128,16 @@ INLINE void link_product(const Link<1>& a, const Link<1>& b, Link<1>& c) {
 // c = factor a b, with a real or a complex factor; that of SU(2) is real.
 template <bool adjoint_a, bool adjoint_b, int N>
 __attribute__((noinline)) void link_product_times(const Link<N>& a, const Link<N>& b, const vec& factor, Link<N>& c) {
-    outer_products<adjoint_a, adjoint_b>(
-        a, b, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
+    outer_products<adjoint_a, adjoint_b, N>(
+        Entries<N>{a}, Entries<N>{b}, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
         [&](int i, int j, vec re, vec im)
             __attribute__((always_inline)) { c.re[i][j] = factor * re, c.im[i][j] = factor * im; });
 }
 template <bool adjoint_a, bool adjoint_b, int N>
 __attribute__((noinline)) void link_product_times(const Link<N>& a, const Link<N>& b, const vec& along, const vec& across,
                                                   Link<N>& c) {
-    outer_products<adjoint_a, adjoint_b>(
-        a, b, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
+    outer_products<adjoint_a, adjoint_b, N>(
+        Entries<N>{a}, Entries<N>{b}, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
         [&](int i, int j, vec re, vec im) __attribute__((always_inline)) {
             c.re[i][j] = along * re, c.im[i][j] = along * im;
             c.re[i][j] -= across * im, c.im[i][j] += across * re;
@@ -248,8 +261,8 @@ template <bool adjoint, int N>
 __attribute__((noinline)) void add_product(const Link<N>& a, const Link<N>& b, Link<N>& one, Link<N>& two, vec& trace_re,
                                            vec& trace_im) {
     vec sum_re = {}, sum_im = {};
-    outer_products<adjoint, adjoint>(
-        a, b, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
+    outer_products<adjoint, adjoint, N>(
+        Entries<N>{a}, Entries<N>{b}, [](int, int, vec& re, vec& im) __attribute__((always_inline)) { re = im = vec{}; },
         [&](int i, int j, vec re, vec im) __attribute__((always_inline)) {
             one.re[i][j] += re, one.im[i][j] += im, two.re[i][j] += re, two.im[i][j] += im;
             if (i == j) sum_re += re, sum_im += im;

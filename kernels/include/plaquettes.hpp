@@ -55,14 +55,14 @@ INLINE void kick_plaquettes(const Sublattices& lattice, const Field<Link<N>>& li
     const Place here{site, 0};
     Ahead<Momentum<N>> next(lattice, momenta, site);
     for (int part = 0; part < PARTS; part++) {
-        Link<N> ahead[2], left, right, room[2];
+        Link<N> ahead[2], left, right;
         Momentum<N> own[DIMS];
         vec sum = {};
         double weight[2];
         const auto meet = [&](int mu, int nu, int plane) {
             weight[plane % 2] = couplings.template weighed<false, true>(
-                links.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                links.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), mu, nu, lattice, here, part, ahead[plane % 2]);
+                links.see(lattice, lattice.up(here, mu), nu, part),
+                links.see(lattice, lattice.up(here, nu), mu, part), mu, nu, lattice, here, part, ahead[plane % 2]);
         };
         for (int mu = 0; mu < lattice.dim; mu++) own[mu] = *momenta.at(site, mu, part);
         meet(0, 1, 0);

@@ -3,6 +3,40 @@
 #include "links.hpp"
 #include "sublattices.hpp"
 
+// The numbers of a link as it is seen: its lanes are permuted when they are read, with no copy.
+template <int N, bool beyond> struct SeenEntries {
+    const vec* numbers;
+    mask_of<vec> lanes_of;
+    INLINE SeenEntries(const Seen& link) : numbers(link.numbers) {
+        if (beyond) lanes_of = *link.lanes;
+    }
+    INLINE vec number(int k) const {
+        if constexpr (beyond) return __builtin_shuffle(numbers[k], lanes_of);
+        else return numbers[k];
+    }
+    INLINE vec re(int i, int j) const { return number(i * N + j); }
+    INLINE vec im(int i, int j) const { return number(N * N + i * N + j); }
+};
+
+template <bool adjoint_a, bool adjoint_b, bool add, bool beyond_a, bool beyond_b, int N>
+__attribute__((noinline)) void product_of(const Seen& a, const Seen& b, Link<N>& c) {
+    entries_product<adjoint_a, adjoint_b, add>(SeenEntries<N, beyond_a>(a), SeenEntries<N, beyond_b>(b), c);
+}
+
+// c = a b, or c + a b, with either or both adjoint, of links as they are seen. Of larger matrices, which are read more than
+// once, and of quaternions and phases, there are copies.
+template <bool adjoint_a, bool adjoint_b, bool add, int N> INLINE void seen_product(const Seen& a, const Seen& b, Link<N>& c) {
+    if constexpr (N == 3) {
+        if (a.lanes && b.lanes) product_of<adjoint_a, adjoint_b, add, true, true>(a, b, c);
+        else if (a.lanes) product_of<adjoint_a, adjoint_b, add, true, false>(a, b, c);
+        else if (b.lanes) product_of<adjoint_a, adjoint_b, add, false, true>(a, b, c);
+        else product_of<adjoint_a, adjoint_b, add, false, false>(a, b, c);
+    } else {
+        Link<N> room[2];
+        link_product<adjoint_a, adjoint_b, add>(own(a, room[0]), own(b, room[1]), c);
+    }
+}
+
 // The weights of the planes.
 struct Couplings {
     double weight[DIMS][DIMS];
@@ -18,14 +52,14 @@ struct Couplings {
     INLINE real strength() const { return equal ? weight[0][1] : 1; }
     // A product that is part of the plaquette of a place, as it enters staples.
     template <bool adjoint_a, bool adjoint_b, int N>
-    INLINE void product(const Link<N>& a, const Link<N>& b, int mu, int nu, const Sublattices&, Place, int, Link<N>& out) const {
-        link_product<adjoint_a, adjoint_b, false>(a, b, out);
+    INLINE void product(const Seen& a, const Seen& b, int mu, int nu, const Sublattices&, Place, int, Link<N>& out) const {
+        seen_product<adjoint_a, adjoint_b, false>(a, b, out);
         if (!equal) out.scale(real(weight[mu][nu]));
     }
     // The same where plaquettes are added up; returns what is left to multiply their traces by.
     template <bool adjoint_a, bool adjoint_b, int N>
-    INLINE double weighed(const Link<N>& a, const Link<N>& b, int mu, int nu, const Sublattices&, Place, int, Link<N>& out) const {
-        link_product<adjoint_a, adjoint_b, false>(a, b, out);
+    INLINE double weighed(const Seen& a, const Seen& b, int mu, int nu, const Sublattices&, Place, int, Link<N>& out) const {
+        seen_product<adjoint_a, adjoint_b, false>(a, b, out);
         return weight[mu][nu];
     }
 };
@@ -57,16 +91,18 @@ template <bool complex> struct SiteCouplings {
     }
     INLINE real strength() const { return 1; }
     template <bool adjoint_a, bool adjoint_b, int N>
-    INLINE void product(const Link<N>& a, const Link<N>& b, int mu, int nu, const Sublattices& lattice, Place place, int part,
+    INLINE void product(const Seen& a, const Seen& b, int mu, int nu, const Sublattices& lattice, Place place, int part,
                         Link<N>& out) const {
-        Weight room;
-        const Weight& w = field.fetch(lattice, place, plane[mu][nu], part, room);
+        Weight weight;
+        Link<N> room[2];
+        const Weight& w = field.fetch(lattice, place, plane[mu][nu], part, weight);
+        const Link<N>&first = own(a, room[0]), &second = own(b, room[1]);
         if (complex && turned[mu][nu])
-            link_product_times<adjoint_a, adjoint_b>(a, b, w.parts[0], mu < nu ? w.parts[complex] : -w.parts[complex], out);
-        else link_product_times<adjoint_a, adjoint_b>(a, b, w.parts[0], out);
+            link_product_times<adjoint_a, adjoint_b>(first, second, w.parts[0], mu < nu ? w.parts[complex] : -w.parts[complex], out);
+        else link_product_times<adjoint_a, adjoint_b>(first, second, w.parts[0], out);
     }
     template <bool adjoint_a, bool adjoint_b, int N>
-    INLINE double weighed(const Link<N>& a, const Link<N>& b, int mu, int nu, const Sublattices& lattice, Place place, int part,
+    INLINE double weighed(const Seen& a, const Seen& b, int mu, int nu, const Sublattices& lattice, Place place, int part,
                           Link<N>& out) const {
         product<adjoint_a, adjoint_b>(a, b, mu, nu, lattice, place, part, out);
         return 1;
@@ -79,12 +115,12 @@ template <int N, class Weights, class F>
 INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field, const Weights& couplings, int32_t site, int part,
                       F f) {
     const Place here{site, 0};
-    Link<N> ahead[DIMS][DIMS], sum, path, room[2];
+    Link<N> ahead[DIMS][DIMS], sum, path;
     for (int mu = 0; mu < lattice.dim; mu++)
         for (int nu = mu + 1; nu < lattice.dim; nu++) {
-            couplings.template product<false, true>(field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                                    field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), mu, nu,
-                                                    lattice, here, part, ahead[mu][nu]);
+            couplings.template product<false, true>(field.see(lattice, lattice.up(here, mu), nu, part),
+                                                    field.see(lattice, lattice.up(here, nu), mu, part), mu, nu, lattice, here,
+                                                    part, ahead[mu][nu]);
         }
     for (int mu = 0; mu < lattice.dim; mu++) {
         bool first = true;
@@ -97,10 +133,11 @@ INLINE void each_link(const Sublattices& lattice, const Field<Link<N>>& field, c
             else link_product<true, true, true>(ahead[nu][mu], own, sum);
             first = false;
             const Place below = lattice.down(here, nu);
-            couplings.template product<false, false>(field.fetch(lattice, below, mu, part, room[0]),
-                                                     field.fetch(lattice, lattice.up(below, mu), nu, part, room[1]), mu, nu,
-                                                     lattice, below, part, path);
-            link_product<true, false, true>(path, field.fetch(lattice, below, nu, part, room[0]), sum);
+            couplings.template product<false, false>(field.see(lattice, below, mu, part),
+                                                     field.see(lattice, lattice.up(below, mu), nu, part), mu, nu, lattice,
+                                                     below, part, path);
+            const Seen made{reinterpret_cast<const vec*>(&path), nullptr};
+            seen_product<true, false, true>(made, field.see(lattice, below, nu, part), sum);
         }
         f(*field.at(site, mu, part), sum, mu);
     }
@@ -189,13 +226,12 @@ template <int N, class Weights>
 void add_plaquettes(const Sublattices& lattice, const Field<Link<N>>& field, const Weights& couplings, int32_t site,
                     double (&total)[NODES]) {
     const Place here{site, 0};
-    Link<N> ahead, path, room[2];
+    Link<N> ahead, path;
     for (int part = 0; part < PARTS; part++)
         for (int mu = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++) {
-                const double weight = couplings.template weighed<false, true>(
-                    field.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                    field.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), mu, nu, lattice, here, part, ahead);
+                const double weight = couplings.template weighed<false, true>(field.see(lattice, lattice.up(here, mu), nu, part),
+                    field.see(lattice, lattice.up(here, nu), mu, part), mu, nu, lattice, here, part, ahead);
                 link_product<false, false, false>(*field.at(site, mu, part), ahead, path);
                 const vec found = overlap(path, *field.at(site, nu, part));
                 for (int l = 0; l < L; l++) total[part * L + l] += weight * double(found[l]);

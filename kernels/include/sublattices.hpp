@@ -22,6 +22,12 @@ struct Place {
     int32_t site, border;
 };
 
+// Where the lanes of a part come from: lanes of one part.
+struct Source {
+    int part;
+    mask_of<vec> lanes;
+};
+
 struct Sublattices {
     int dim;
     int64_t extent[DIMS], nodes[DIMS];  // of a sublattice; how many of them along each direction
@@ -29,7 +35,7 @@ struct Sublattices {
     int64_t node_offset[NODES];         // of the first site of each, in the order of the lattice
     std::vector<int64_t> first;         // of the site of node 0, in the order of the lattice
     std::vector<Place> steps;           // (site, direction, up or down)
-    mask_of<vec> from[BORDERS][PARTS];  // the lanes, of all parts, where those of a part come from
+    Source from[BORDERS][PARTS];
 
     Sublattices(int dim_, const int64_t* extents, const int64_t* nodes_) : dim(dim_), sites(1), lattice_sites(1) {
         for (int mu = dim - 1; mu >= 0; mu--) {
@@ -50,20 +56,29 @@ struct Sublattices {
                 to[1] = {int32_t(s + (x == 0 ? extent[mu] - 1 : -1) * stride[mu]), x == 0 && split ? -weight : 0};
             }
         }
+        // The last binary digits of coordinates come first in the numbers of nodes: then one step along a direction takes the
+        // lanes of a part to those of one part, however many lanes a part has.
+        int64_t at[NODES][DIMS] = {}, number[NODES];
         for (int k = 0; k < NODES; k++) {
-            int64_t at[DIMS], rest = k;
+            for (int64_t digit = 1, rest = NODES / 2; rest; digit *= 2)
+                for (int mu = 0; mu < dim; mu++)
+                    if (nodes[mu] > digit) at[k][mu] += k & rest ? digit : 0, rest /= 2;
+            int64_t row_major = 0;
             node_offset[k] = 0;
-            for (int mu = dim - 1; mu >= 0; mu--) {
-                at[mu] = rest % nodes[mu], rest /= nodes[mu];
-                node_offset[k] += at[mu] * extent[mu] * lattice_stride[mu];
+            for (int mu = 0; mu < dim; mu++) {
+                row_major = row_major * nodes[mu] + at[k][mu];
+                node_offset[k] += at[k][mu] * extent[mu] * lattice_stride[mu];
             }
-            for (int border = 0; border < BORDERS; border++) {
+            number[row_major] = k;
+        }
+        for (int border = 0; border < BORDERS; border++)
+            for (int k = 0; k < NODES; k++) {
                 int64_t source = 0;
                 for (int mu = 0, code = border; mu < dim; mu++, code /= 3)
-                    source = source * nodes[mu] + (at[mu] + code % 3 - 1 + nodes[mu]) % nodes[mu];
-                from[border][k / L][k % L] = source;
+                    source = source * nodes[mu] + (at[k][mu] + code % 3 - 1 + nodes[mu]) % nodes[mu];
+                from[border][k / L].part = number[source] / L;
+                from[border][k / L].lanes[k % L] = number[source] % L;
             }
-        }
     }
 
     INLINE Place up(Place p, int mu) const { return step(p, mu, 0); }
@@ -102,17 +117,6 @@ class Barrier {
                 if (tries > 100) std::this_thread::yield();
     }
 };
-
-// The lanes `from` of a vector of all parts, which are `stride` vectors apart.
-INLINE vec permuted(const vec* parts, int stride, mask_of<vec> from) {
-    if constexpr (PARTS == 1) return __builtin_shuffle(parts[0], from);
-    else if constexpr (PARTS == 2) return __builtin_shuffle(parts[0], parts[stride], from);
-    else {
-        vec out;
-        for (int l = 0; l < L; l++) out[l] = parts[from[l] / L * stride][from[l] % L];
-        return out;
-    }
-}
 
 constexpr size_t PAGE = 1 << 21;  // a huge one
 
@@ -171,9 +175,23 @@ class Memory {
     }
 };
 
+// A link as it lies in memory, and, beyond a border, which of its lanes are where; else null.
+struct Seen {
+    const vec* numbers;
+    const mask_of<vec>* lanes;
+};
+
+// The link itself, or a copy in `room` whose lanes are permuted.
+template <class Element> INLINE const Element& own(const Seen& link, Element& room) {
+    if (!link.lanes) return *reinterpret_cast<const Element*>(link.numbers);
+    const auto lanes_of = *link.lanes;
+    vec* out = reinterpret_cast<vec*>(&room);
+    for (size_t k = 0; k < sizeof(Element) / sizeof(vec); k++) out[k] = __builtin_shuffle(link.numbers[k], lanes_of);
+    return room;
+}
+
 // The links of one chain, (site, direction, part); the memory is its own, and `data` null where there is none to be had.
 template <class Element> struct Field {
-    static constexpr int VECTORS = sizeof(Element) / sizeof(vec);
     Element* data = nullptr;
     int dim;  // the number of elements of a site
     size_t bytes;
@@ -191,15 +209,16 @@ template <class Element> struct Field {
 
     INLINE Element* at(int64_t site, int mu, int part) const { return data + (site * dim + mu) * PARTS + part; }
 
+    // U_mu at a place.
+    INLINE Seen see(const Sublattices& lattice, Place p, int mu, int part) const {
+        if (p.border == 0) return {reinterpret_cast<const vec*>(at(p.site, mu, part)), nullptr};
+        const Source& from = lattice.from[INSIDE + p.border][part];
+        return {reinterpret_cast<const vec*>(at(p.site, mu, from.part)), &from.lanes};
+    }
+
     // U_mu at a place, itself or a copy in `room` whose lanes are permuted.
     INLINE const Element& fetch(const Sublattices& lattice, Place p, int mu, int part, Element& room) const {
-        const Element* here = at(p.site, mu, part);
-        if (p.border == 0) return *here;
-        const vec* all = reinterpret_cast<const vec*>(at(p.site, mu, 0));
-        vec* out = reinterpret_cast<vec*>(&room);
-        const auto from = lattice.from[INSIDE + p.border][part];
-        for (int k = 0; k < VECTORS; k++) out[k] = permuted(all + k, VECTORS, from);
-        return room;
+        return own(see(lattice, p, mu, part), room);
     }
 };
 
@@ -230,8 +249,8 @@ template <class Element> struct Ahead {
                 const vec* from = reinterpret_cast<const vec*>(beyond[mu][nu]);
                 for (int part = 0; part < PARTS; part++) {
                     vec* to = reinterpret_cast<vec*>(field.at(there.site, mu, part));
-                    const auto lanes_of = lattice.from[INSIDE - there.border][part];
-                    for (int k = 0; k < VECTORS; k++) to[k] += permuted(from + k, VECTORS, lanes_of);
+                    const Source& source = lattice.from[INSIDE - there.border][part];
+                    for (int k = 0; k < VECTORS; k++) to[k] += __builtin_shuffle(from[source.part * VECTORS + k], source.lanes);
                 }
             }
         }

@@ -115,11 +115,11 @@ struct Operators : Plaquettes {
     // Calls f(mu, nu, A, D) for the planes of a site.
     template <class F> INLINE void each_plane(int32_t site, int part, F f) const {
         const Place here{site, 0};
-        Link<N> across, corner, room[2];
+        Link<N> across, corner;
         for (int mu = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++) {
-                link_product<false, true, false>(links.fetch(lattice, lattice.up(here, mu), nu, part, room[0]),
-                                                 links.fetch(lattice, lattice.up(here, nu), mu, part, room[1]), across);
+                seen_product<false, true, false>(links.see(lattice, lattice.up(here, mu), nu, part),
+                                                 links.see(lattice, lattice.up(here, nu), mu, part), across);
                 link_product<true, false, false>(*links.at(site, nu, part), *links.at(site, mu, part), corner);
                 f(mu, nu, across, corner);
             }

@@ -112,7 +112,8 @@ def autocorrelation_window(series: np.ndarray, label: str, moves: Moves | None =
     upper.plot(lags, rho[:shown], "o", markersize=min(4, 400 / shown), color="C0")
     upper.axhline(0, color="black", linewidth=0.8)
     lower.plot(lags, tau_int, color="C0")
-    lower.fill_between(lags, tau_int - error, tau_int + error, color="C0", alpha=0.25)
+    factor = np.exp(error / tau_int)  # the error is that of the logarithm, as in Estimate.tau_int_range
+    lower.fill_between(lags, tau_int / factor, tau_int * factor, color="C0", alpha=0.25)
     tau = bracketed(measured.tau_int, measured.tau_int_error)
     found = measured.reason or rf"$\tau_\mathrm{{int}}$ = {tau} updates"
     for axes in panels:

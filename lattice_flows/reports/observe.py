@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,7 +44,10 @@ class Session:
 
 
 def observe(
-    chains: ChainFile, observables: Mapping[str, Observable], session: Session | None = None
+    chains: ChainFile,
+    observables: Mapping[str, Callable[..., Tensor]],
+    session: Session | None = None,
+    counted: bool = False,
 ) -> dict[str, np.ndarray]:
     """Measure observables along the chains: name -> series `(chains, n, ...)`.
 
@@ -54,22 +57,24 @@ def observe(
     Args:
         observables: their names say what is measured, with all settings.
         session: each of its ranks calls this and gets all series.
+        counted: observables are functions of configurations and of their multiplicities `(n,)`.
 
     Raises:
         Interrupted: it was asked to stop, and has kept what is measured.
     """
-    return _Pass(chains, observables, session or Session()).run()
+    return _Pass(chains, observables, session or Session(), counted).run()
 
 
 class _Pass:
     """One pass along the chains."""
 
-    def __init__(self, chains: ChainFile, observables: Mapping[str, Observable], session: Session):
-        self.chains, self.observables = chains, dict(observables)
+    def __init__(self, chains: ChainFile, observables: Mapping[str, Callable], session: Session, counted: bool):
+        self.chains, self.observables, self.counted = chains, dict(observables), counted
         self.kept, self.world, self.stop = session.kept, session.world, session.stop
-        counts = [chains.rows(k) for k in range(chains.chains)]
-        wanted = np.zeros(chains.n_distinct, bool)
-        wanted[np.concatenate([rows[count > 0] for rows, count in counts])] = True
+        self.counts = np.zeros(chains.n_distinct, np.int64)
+        for rows, count in map(chains.rows, range(chains.chains)):
+            self.counts[rows] = count
+        wanted = self.counts > 0
         chain, update = chains.places(np.arange(chains.n_distinct))
         action = chains.series("action")[update - 1, chain]
         # one for each row of the file, with values to come
@@ -132,7 +137,7 @@ class _Pass:
             return
         x = self.chains.read(row)
         for name, observable in self.observables.items():
-            value = _numbers(observable(x))
+            value = self._value(observable, row, x)
             if self.world.first:
                 values, done = self.values[name]
                 if name in known and not (
@@ -151,7 +156,12 @@ class _Pass:
         for name, observable in self.observables.items():
             own = self.missing[name][rows]
             if own.any():
-                self.new[name].append((rows[own], _numbers(observable(x if own.all() else x[torch.from_numpy(own)]))))
+                part = x if own.all() else x[torch.from_numpy(own)]
+                self.new[name].append((rows[own], self._value(observable, rows[own], part)))
+
+    def _value(self, observable: Callable[..., Tensor], rows: np.ndarray, x: Tensor) -> np.ndarray:
+        """What is measured on the configurations x in some rows."""
+        return _numbers(observable(x, torch.from_numpy(self.counts[rows])) if self.counted else observable(x))
 
     def _collect(self) -> None:
         """Bring what all ranks have measured to rank 0, and keep it."""

@@ -68,3 +68,20 @@ def test_no_observable_of_a_flow_that_drifts_is_reliable(tmp_path, monkeypatch, 
     other = CONFIG.having(sampling={"updates": ("heatbath",), "n": 60, "thermalise": 2})
     runs.sample_run(tmp_path / "mixed", config=other)
     runs.measure_run(tmp_path / "mixed")
+
+
+def test_a_state_that_lasts_is_moved_for_each_measurement(tmp_path, monkeypatch):
+    """Up to sixteen times; a chain that went on has more measurements of its last state than copies that were kept."""
+    runs.train_run(CONFIG.having(action={"beta": 3.0}), tmp_path)
+    runs.sample_run(tmp_path)
+    path, action, seen = tmp_path / "ensemble.h5", Wilson(build_space(CONFIG), 3.0), []
+    step = HeatBath.step
+    monkeypatch.setattr(HeatBath, "step", lambda *given: (seen.append(len(given[1].x)), step(*given))[1])
+    counts = ChainFile(path).rows(0)[1]
+    assert counts.max() > 16
+    drift(ChainFile(path), action, 0)
+    assert sum(seen) == 4 * counts.clip(max=16).sum()
+    end = int(counts.cumsum()[counts > 1][-1]) - 1  # within a stay
+    kept = Session(Measurements(tmp_path / "kept.h5"))
+    for updates in (end, len(ChainFile(path))):
+        drift(ChainFile(path, updates), action, 0, kept)
