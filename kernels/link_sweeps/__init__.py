@@ -119,9 +119,9 @@ def check_links(links: Tensor, extents: tuple[int, ...], reach: int = 1) -> tupl
 def sublattices(extents: tuple[int, ...], reach: int = 1) -> tuple[int, ...] | None:
     """The number of sublattices along each direction, or None for an extent that no loop of this reach fits.
 
-    They are 16, or where extents > reach do not allow for so many, 8, 4, 2 or 1. The cut is the one with the fewest
-    sites at borders; of equals the last directions are cut. The reach is the longest side of a loop, 1 of plaquettes and
-    2 of rectangles: no loop has links of two lanes that change at once.
+    They are 16, or the 8, 4, 2 or 1 that extents > reach allow. The cut is the one with the fewest sites at borders; of
+    equals the last directions are cut. The reach is the longest side of a loop, 1 of plaquettes and 2 of rectangles: no
+    loop has links of two lanes that change at once.
 
     Example:
         >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((4, 4, 4)), sublattices((5, 5, 5))

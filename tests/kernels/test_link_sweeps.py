@@ -248,7 +248,8 @@ from lattice_flows import SU, GaugeField
 from lattice_flows.kernels.link_sweeps import link_sweeps
 for group, dtype in ((SU(2), torch.float64), (SU(3), torch.float32)):
     weights = torch.full((3, 3), 1.5, dtype=torch.float64)
-    for extents, weights in (((4, 4, 8), weights), ((3, 12, 16), torch.stack((weights, -0.1 * weights))), ((4, 4, 4), weights)):
+    both = torch.stack((weights, -0.1 * weights))
+    for extents, weights in (((4, 4, 8), weights), ((4, 4, 4), weights), ((3, 12, 16), both)):
         links = GaugeField(group, extents).prior(1, torch.Generator().manual_seed(1), dtype=dtype)
         new = link_sweeps(links, extents, weights, [0, 1, 0], torch.tensor([[1, 2]]), torch.tensor([0]))
         print(new.links.numpy().tobytes().hex(), new.action.item().hex())
