@@ -143,7 +143,6 @@ double error(const std::vector<PerNode>& rows, const Bundle& bundle, int64_t i) 
     return std::sqrt(double(largest)) / (N * N);
 }
 
-
 }  // namespace
 
 // times (n_times), increasing; steps (chains): the first one to try, and on return the next one; densities (chains, n_times,
