@@ -15,9 +15,8 @@ from tables import with_table  # noqa: E402
 
 FOLDERS = [EXPERIMENTS / "haar_3d", EXPERIMENTS / "haar_4d"]
 LEAST = {
-    "SU(2) 4x4x4, beta = 1": 0.97, "SU(2) 4x4x4, beta = 1.5": 0.72, "SU(2) 4x4x4, beta = 2": 0.20,
-    "SU(3) 4x4x4, beta = 2": 0.99, "SU(3) 4x4x4, beta = 3": 0.93, "SU(3) 4x4x4, beta = 4": 0.55,
-    "SU(3) 4x4x4x4, beta = 1": 0.995, "SU(3) 4x4x4x4, beta = 2": 0.88, "SU(3) 4x4x4x4, beta = 3": 0.30,
+    "SU(3) 4x4x4, beta = 3": 0.91, "SU(3) 4x4x4, beta = 4": 0.45,
+    "SU(3) 4x4x4x4, beta = 1": 0.995, "SU(3) 4x4x4x4, beta = 2": 0.88,
 }  # fmt: skip
 """The effective sample size is at least so much."""
 LEAST_BETWEEN = {
