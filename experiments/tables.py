@@ -6,13 +6,18 @@ A table stands between the lines <!-- table --> and <!-- end of table --> of FOL
 experiments/README.md, has the claims of all folders.
 """
 
+import argparse
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from claims import PUBLISHED, Claim, read, without_learning
 from figure import save
 
+from lattice_flows.actions import Action
+from lattice_flows.lattice.space import gauge_field
 from lattice_flows.reports.words import bracketed
 
 ROOT = Path(__file__).parent
@@ -67,6 +72,42 @@ def record(path: Path, name: str, entry: dict) -> None:
     """Adds an entry to a file of results, in the place of an older one of that name."""
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.write_text(json.dumps(found | {name: entry}, indent=2) + "\n", encoding="utf-8")
+
+
+def theory(action: Action) -> str:
+    """Group, extents and coupling in words."""
+    space = gauge_field(action.space)
+    return f"{space.group} {'x'.join(map(str, space.lattice.extents))}, beta = {action.beta:g}"
+
+
+def measuring_program(
+    description: str | None,
+    measure: Callable[[str], tuple[str, dict]],
+    table: Callable[[dict], str],
+    readme: str = "README.md",
+    expected: str = "expected.json",
+) -> None:
+    """The command line of a program that measures runs, or writes the table of a folder of claims.
+
+    Args:
+        measure: the name and the claims of a run, by its folder.
+        table: the table of all claims.
+        readme, expected: the files of a folder with its table and with its claims.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="RUN")
+    parser.add_argument("--out", type=Path, help="JSON file that the claims are added to")
+    parser.add_argument("--table", type=Path, metavar="FOLDER", help="write what is claimed there to its README")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for run in arguments.runs:
+        name, claim = measure(run)
+        print(name, json.dumps(claim, indent=1))
+        if arguments.out is not None:
+            record(arguments.out, name, claim)
+    if arguments.table is not None:
+        text, found = arguments.table / readme, json.loads((arguments.table / expected).read_text(encoding="utf-8"))
+        text.write_text(with_table(text.read_text(encoding="utf-8"), table(found)), encoding="utf-8")
 
 
 def index() -> list[dict[str, str]]:

@@ -24,7 +24,6 @@ def define_op(
     failed: Callable[..., None] | None = None,
     adapt: Callable[[Callable], Callable] = lambda implementation: implementation,
     precision: Callable[..., torch.dtype] = lambda first, *_: first.dtype,
-    serves: Callable[..., bool] = lambda *_: True,
 ) -> Op:
     """Register an op `lattice_flows::<name>` under the name of its reference, and return it.
 
@@ -40,7 +39,6 @@ def define_op(
         failed: raises, for the op's name and inputs, after the C function has returned another number than 0.
         adapt: turns an implementation into one with the signature of the op.
         precision: that of the compiled kernel, for given inputs.
-        serves: whether the compiled kernel takes given inputs; else the reference does.
     """
     folder, name = reference.__module__.split(".")[-2], reference.__name__
     fallback = adapt(reference)
@@ -51,7 +49,7 @@ def define_op(
 
     def on_cpu(*inputs):
         n = inputs[0].shape[-1] if largest else None
-        known = (not largest or smallest <= n <= largest) and serves(*inputs)
+        known = not largest or smallest <= n <= largest
         library = build.native(folder, precision(*inputs), n) if known else None
         if library is None:
             return fallback(*inputs)

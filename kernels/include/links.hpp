@@ -229,18 +229,18 @@ INLINE void add_number(vec re, vec, Link<2>& sum) { sum.w += re; }  // that of S
 INLINE void add_number(vec re, vec im, Link<1>& sum) { sum.re += re, sum.im += im; }
 
 // along * a + against * a^dagger
-template <int N> INLINE void turned(real along, real against, const Link<N>& a, Link<N>& out) {
+template <int N> INLINE void turned(vec along, vec against, const Link<N>& a, Link<N>& out) {
     for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) {
             out.re[i][j] = along * a.re[i][j] + against * a.re[j][i];
             out.im[i][j] = along * a.im[i][j] - against * a.im[j][i];
         }
 }
-INLINE void turned(real along, real against, const Link<2>& a, Link<2>& out) {
-    const real even = along + against, odd = along - against;
+INLINE void turned(vec along, vec against, const Link<2>& a, Link<2>& out) {
+    const vec even = along + against, odd = along - against;
     out.w = even * a.w, out.x = odd * a.x, out.y = odd * a.y, out.z = odd * a.z;
 }
-INLINE void turned(real along, real against, const Link<1>& a, Link<1>& out) {
+INLINE void turned(vec along, vec against, const Link<1>& a, Link<1>& out) {
     out.re = (along + against) * a.re, out.im = (along - against) * a.im;
 }
 
@@ -250,7 +250,7 @@ template <int N> INLINE void add(const Link<N>& a, const Link<N>& b, Link<N>& ou
     vec* to = reinterpret_cast<vec*>(&out);
     for (size_t k = 0; k < sizeof(a) / sizeof(vec); k++) to[k] = first[k] + second[k];
 }
-template <int N> INLINE void add(real weight, const Link<N>& a, Link<N>& sum) {
+template <int N> INLINE void add(vec weight, const Link<N>& a, Link<N>& sum) {
     const vec* from = reinterpret_cast<const vec*>(&a);
     vec* to = reinterpret_cast<vec*>(&sum);
     for (size_t k = 0; k < sizeof(a) / sizeof(vec); k++) to[k] += weight * from[k];
@@ -274,7 +274,7 @@ template <bool adjoint, int N>
 INLINE void add_small_product(const Link<N>& a, const Link<N>& b, Link<N>& one, Link<N>& two, vec& re, vec& im) {
     Link<N> product;
     link_product<adjoint, adjoint, false>(a, b, product);
-    add(1, product, one), add(1, product, two);
+    add(splat<vec>(1), product, one), add(splat<vec>(1), product, two);
     trace(product, re, im);
 }
 template <bool adjoint> INLINE void add_product(const Link<2>& a, const Link<2>& b, Link<2>& one, Link<2>& two, vec& re, vec& im) {

@@ -73,11 +73,11 @@ template <int N> INLINE void draw(const Numbers& numbers, Momentum<N>& p) {
 }
 
 // p -= factor times the traceless anti-Hermitian part of m
-template <int N> INLINE void kick(const Link<N>& m, real factor, Momentum<N>& p) {
+template <int N> INLINE void kick(const Link<N>& m, vec factor, Momentum<N>& p) {
     vec trace = {};
     for (int i = 0; i < N; i++) trace += m.im[i][i];
     trace *= real(1.0 / N);
-    const real half = real(0.5) * factor;
+    const vec half = real(0.5) * factor;
     for (int i = 0, k = 0; i < N; i++) {
         p.d[i] -= factor * (m.im[i][i] - trace);
         for (int j = i + 1; j < N; j++, k++) {
@@ -86,10 +86,10 @@ template <int N> INLINE void kick(const Link<N>& m, real factor, Momentum<N>& p)
         }
     }
 }
-INLINE void kick(const Link<2>& m, real factor, Momentum<2>& p) {
+INLINE void kick(const Link<2>& m, vec factor, Momentum<2>& p) {
     p.x -= factor * m.x, p.y -= factor * m.y, p.z -= factor * m.z;
 }
-INLINE void kick(const Link<1>& m, real factor, Momentum<1>& p) { p.angle -= 2 * factor * m.im; }
+INLINE void kick(const Link<1>& m, vec factor, Momentum<1>& p) { p.angle -= 2 * factor * m.im; }
 
 // The halvings that bring lanes of this square of a norm to the largest one that a series serves; a lane that is not finite
 // is left as it is.

@@ -32,7 +32,7 @@ INLINE void product(uint32s a, uint32_t b, uint32s& high, uint32s& low) {
     low = (uint32s)((even & ~upper) | (odd << 32));
 }
 
-template <class W> INLINE void philox(uint32_t key0, uint32_t key1, W (&c)[4]) {
+template <class W> INLINE void philox(W key0, W key1, W (&c)[4]) {
     for (int round = 0; round < 10; round++) {
         W high0, low0, high1, low1;
         product(c[0], 0xD2511F53u, high0, low0);
@@ -52,26 +52,29 @@ template <class W> INLINE W lane_numbers() {
     return number;
 }
 
-// A call of a stream: the two halves of its name, and the number of the call.
-struct Stream {
-    uint64_t low, high;
-    uint32_t call;
+// A call of a stream in each lane: the name of the stream in four words, and the number of the call.
+template <class W> struct Stream {
+    W name[4], call;
 
+    void set(int lane, const int64_t* names, int64_t number) {
+        for (int i = 0; i < 4; i++) name[i][lane] = uint32_t(uint64_t(names[i / 2]) >> (32 * (i % 2)));
+        call[lane] = uint32_t(number);
+    }
     // The words of the blocks whose numbers are in the lanes.
-    template <class W> INLINE void words(W blocks, W (&c)[4]) const {
-        c[0] = blocks, c[1] = W{} + call, c[2] = W{} + uint32_t(high), c[3] = W{} + uint32_t(high >> 32);
-        philox(uint32_t(low), uint32_t(low >> 32), c);
+    INLINE void words(W blocks, W (&c)[4]) const {
+        c[0] = blocks, c[1] = call, c[2] = name[2], c[3] = name[3];
+        philox(name[0], name[1], c);
     }
 };
 
 // Numbers in [0, 1): in single precision four a block, of the upper 24 bits of a word; in double precision two, of the
 // upper 53 bits of two words, the first of them the lower half. Both are exact: no rounding, on any machine.
-INLINE void uniforms(const Stream& stream, uint32s blocks, floats (&out)[4]) {
+INLINE void uniforms(const Stream<uint32s>& stream, uint32s blocks, floats (&out)[4]) {
     uint32s c[4];
     stream.words(blocks, c);
     for (int i = 0; i < 4; i++) out[i] = __builtin_convertvector((int32s)(c[i] >> 8), floats) * 0x1p-24f;
 }
-INLINE void uniforms(const Stream& stream, uint64s blocks, doubles (&out)[2]) {
+INLINE void uniforms(const Stream<uint64s>& stream, uint64s blocks, doubles (&out)[2]) {
     // 2^52 with the bits of an integer below 2^52 in its mantissa is their sum
     const auto number = [](uint64s x) { return (doubles)(x | 0x4330000000000000u) - 0x1p52; };
     uint64s c[4];

@@ -5,7 +5,7 @@
 
 // p -= factor times the traceless anti-Hermitian part of a b, or of a^dagger b; `opposite` is kicked the other way.
 template <bool adjoint_a, int N>
-INLINE void kick_product(const Link<N>& a, const Link<N>& b, real factor, Momentum<N>& p, Momentum<N>* opposite = nullptr) {
+INLINE void kick_product(const Link<N>& a, const Link<N>& b, vec factor, Momentum<N>& p, Momentum<N>* opposite = nullptr) {
     Link<N> product;
     link_product<adjoint_a, false, false>(a, b, product);
     kick(product, factor, p);
@@ -14,7 +14,7 @@ INLINE void kick_product(const Link<N>& a, const Link<N>& b, real factor, Moment
 
 // The same for SU(3), without what the anti-Hermitian part leaves out. Not inline, as `link_product`.
 template <bool adjoint_a>
-__attribute__((noinline)) void kick_product(const Link<3>& a, const Link<3>& b, real factor, Momentum<3>& p,
+__attribute__((noinline)) void kick_product(const Link<3>& a, const Link<3>& b, vec factor, Momentum<3>& p,
                                             Momentum<3>* opposite = nullptr) {
     vec re[3] = {}, im[3] = {}, d[3] = {};
 #pragma GCC unroll 3
@@ -38,7 +38,7 @@ __attribute__((noinline)) void kick_product(const Link<3>& a, const Link<3>& b, 
             }
         }
     const vec trace = (d[0] + d[1] + d[2]) * real(1.0 / 3);
-    const real half = real(0.5) * factor;
+    const vec half = real(0.5) * factor;
     for (int i = 0; i < 3; i++) {
         d[i] -= trace;
         p.d[i] -= factor * d[i], p.re[i] -= half * re[i], p.im[i] -= half * im[i];
@@ -51,7 +51,7 @@ __attribute__((noinline)) void kick_product(const Link<3>& a, const Link<3>& b, 
 // serve the four links. The sum over the planes of weight times Re tr P goes to `action`, with a minus, unless it is null.
 template <int N, class Weights>
 INLINE void kick_plaquettes(const Sublattices& lattice, const Field<Link<N>>& links, const Field<Momentum<N>>& momenta,
-                            const Weights& couplings, real size, int32_t site, double (*action)[NODES]) {
+                            const Weights& couplings, const PerNode& size, int32_t site, double (*action)[NODES]) {
     const Place here{site, 0};
     Ahead<Momentum<N>> next(lattice, momenta, site);
     for (int part = 0; part < PARTS; part++) {
@@ -69,7 +69,7 @@ INLINE void kick_plaquettes(const Sublattices& lattice, const Field<Link<N>>& li
         for (int mu = 0, plane = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++, plane++) {
                 const Link<N>&a = *links.at(site, mu, part), &d = *links.at(site, nu, part);
-                const real factor = size * real(0.5 * weight[plane % 2]);
+                const vec factor = size.part[part] * real(0.5 * weight[plane % 2]);
                 link_product<false, true, false>(ahead[plane % 2], d, right);
                 link_product<false, false, false>(a, ahead[plane % 2], left);
                 // of the next plane already: one product need not wait for the other

@@ -70,14 +70,14 @@ template <int N, class F> INLINE void each_link(const Sublattices& lattice, cons
                 const Link<N>& last = field.fetch(lattice, lattice.down(here, other), other, part, room[0]);
                 link_product<false, false, false>(corner, last, below[k]);
                 link_product<false, false, true>(around, last, sums[own]);
-                add(real(couplings.plaquette[mu][nu]), below[k], sums[own]);
+                add(splat<vec>(couplings.plaquette[mu][nu]), below[k], sums[own]);
                 // past the corner, and beyond the end of the link, to x - own
                 couplings.scale(corner, own, other);
                 if (k == 0) link_product<false, true, true>(corner, across, back[own]);
                 else link_product<false, false, true>(corner, across, back[own]);
             }
             detours<true>(lattice, field, couplings, site, part, mu, nu, corner, ahead[mu][nu]);
-            add(real(couplings.plaquette[mu][nu]), corner, ahead[mu][nu]);
+            add(splat<vec>(couplings.plaquette[mu][nu]), corner, ahead[mu][nu]);
             couplings.scale(below[1], mu, nu);
             link_product<false, false, true>(corner, below[1], sums[mu]);
             couplings.scale(below[0], nu, mu);
@@ -103,7 +103,7 @@ template <int N> void add_plaquettes(const Sublattices& lattice, const Field<Lin
         for (int mu = 0; mu < lattice.dim; mu++)
             for (int nu = mu + 1; nu < lattice.dim; nu++) {
                 detours<true>(lattice, field, couplings, site, part, mu, nu, corner, around);
-                add(real(couplings.plaquette[mu][nu]), corner, around);
+                add(splat<vec>(couplings.plaquette[mu][nu]), corner, around);
                 link_product<false, false, false>(*field.at(site, mu, part), around, path);
                 const vec found = overlap(path, *field.at(site, nu, part));
                 for (int l = 0; l < L; l++) total[part * L + l] += factor * couplings.unit * double(found[l]);

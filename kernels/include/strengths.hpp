@@ -43,7 +43,7 @@ template <int N> __attribute__((noinline)) vec field_strength(const Sublattices&
     link_product<false, false, true>(sum, at(back, mu, room[0]), loops);
 
     strength = Momentum<N>{};
-    kick(loops, real(-0.25) * PART_OF_KICK<N>, strength);
+    kick(loops, splat<vec>(-0.25 * PART_OF_KICK<N>), strength);
     return plaquette;
 }
 

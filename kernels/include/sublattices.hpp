@@ -1,8 +1,9 @@
-// A periodic lattice cut into 16 sublattices of equal extents, one a lane, and its links in that layout.
+// A periodic lattice cut into sublattices of equal extents, one a lane, and its links in that layout.
 //
-// Lane k holds the k-th sublattice. A neighbour across the border of all of them is a site of another lane: there alone
-// lanes are permuted. Extents of a sublattice are >= 2, so that no two lanes ever hold neighbours at the same place.
-// A link in this layout is an Element, of so many vectors; 16 lanes take PARTS of them.
+// There are 16 lanes. A lattice that is cut into fewer sublattices leaves room for further chains: lanes are those of the
+// first chain, then those of the second one ... A neighbour across the border of all sublattices is a site of another lane
+// of the chain: there alone lanes are permuted. Extents of a sublattice are >= 2, so that no two lanes ever hold neighbours
+// at the same place. A link in this layout is an Element, of so many vectors; 16 lanes take PARTS of them.
 #pragma once
 #include <atomic>
 #include <cstdlib>
@@ -32,17 +33,20 @@ struct Sublattices {
     int dim;
     int64_t extent[DIMS], nodes[DIMS];  // of a sublattice; how many of them along each direction
     int64_t stride[DIMS], lattice_stride[DIMS], sites, lattice_sites;
+    int64_t count, chains;              // of sublattices, and of chains that have theirs in the lanes
+    int64_t node[NODES][DIMS] = {};     // their coordinates among all
     int64_t node_offset[NODES];         // of the first site of each, in the order of the lattice
     std::vector<int64_t> first;         // of the site of node 0, in the order of the lattice
     std::vector<Place> steps;           // (site, direction, up or down)
     Source from[BORDERS][PARTS];
 
-    Sublattices(int dim_, const int64_t* extents, const int64_t* nodes_) : dim(dim_), sites(1), lattice_sites(1) {
+    Sublattices(int dim_, const int64_t* extents, const int64_t* nodes_) : dim(dim_), sites(1), lattice_sites(1), count(1) {
         for (int mu = dim - 1; mu >= 0; mu--) {
             nodes[mu] = nodes_[mu], extent[mu] = extents[mu] / nodes[mu];
             stride[mu] = sites, lattice_stride[mu] = lattice_sites;
-            sites *= extent[mu], lattice_sites *= extents[mu];
+            sites *= extent[mu], lattice_sites *= extents[mu], count *= nodes[mu];
         }
+        chains = NODES / count;
         first.resize(sites), steps.resize(sites * dim * 2);
         for (int64_t s = 0; s < sites; s++) {
             first[s] = 0;
@@ -58,26 +62,27 @@ struct Sublattices {
         }
         // The last binary digits of coordinates come first in the numbers of nodes: then one step along a direction takes the
         // lanes of a part to those of one part, however many lanes a part has.
-        int64_t at[NODES][DIMS] = {}, number[NODES];
+        int64_t number[NODES];
         for (int k = 0; k < NODES; k++) {
-            for (int64_t digit = 1, rest = NODES / 2; rest; digit *= 2)
+            for (int64_t digit = 1, rest = count / 2; rest; digit *= 2)
                 for (int mu = 0; mu < dim; mu++)
-                    if (nodes[mu] > digit) at[k][mu] += k & rest ? digit : 0, rest /= 2;
+                    if (nodes[mu] > digit) node[k][mu] += k & rest ? digit : 0, rest /= 2;
             int64_t row_major = 0;
             node_offset[k] = 0;
             for (int mu = 0; mu < dim; mu++) {
-                row_major = row_major * nodes[mu] + at[k][mu];
-                node_offset[k] += at[k][mu] * extent[mu] * lattice_stride[mu];
+                row_major = row_major * nodes[mu] + node[k][mu];
+                node_offset[k] += node[k][mu] * extent[mu] * lattice_stride[mu];
             }
-            number[row_major] = k;
+            number[row_major] = k % count;
         }
         for (int border = 0; border < BORDERS; border++)
             for (int k = 0; k < NODES; k++) {
                 int64_t source = 0;
                 for (int mu = 0, code = border; mu < dim; mu++, code /= 3)
-                    source = source * nodes[mu] + (at[k][mu] + code % 3 - 1 + nodes[mu]) % nodes[mu];
-                from[border][k / L].part = number[source] / L;
-                from[border][k / L].lanes[k % L] = number[source] % L;
+                    source = source * nodes[mu] + (node[k][mu] + code % 3 - 1 + nodes[mu]) % nodes[mu];
+                const int64_t lane = k / count * count + number[source];  // of the same chain
+                from[border][k / L].part = lane / L;
+                from[border][k / L].lanes[k % L] = lane % L;
             }
     }
 
@@ -90,14 +95,61 @@ struct Sublattices {
 
     // The index of U_mu at a site of the sublattices, of the k-th node, in the order of the lattice.
     INLINE int64_t link(int64_t site, int mu, int k) const { return mu * lattice_sites + first[site] + node_offset[k]; }
+    int64_t bundles(int64_t chains_) const { return (chains_ + chains - 1) / chains; }
 };
 
-// What threads share out: whole chains, or the rows of one chain after the other.
+// The chains of a field. Where they are fewer than there is room for, the last one is there several times, alike to the bit.
+struct Bundle {
+    const Sublattices& lattice;
+    int64_t first, count;
+    int64_t offset[NODES];  // of the links of a node, among those of all chains
+
+    Bundle(const Sublattices& lattice_, int64_t number, int64_t chains)
+        : lattice(lattice_), first(number * lattice.chains), count(std::min(lattice.chains, chains - first)) {
+        for (int k = 0; k < NODES; k++)
+            offset[k] = chain(k) * lattice.dim * lattice.lattice_sites + lattice.node_offset[k];
+    }
+    int64_t chain(int k) const { return first + std::min(k / lattice.count, count - 1); }
+    // The index of U_mu at a site, of the k-th node, among the links of all chains.
+    INLINE int64_t link(int64_t site, int mu, int k) const { return mu * lattice.lattice_sites + lattice.first[site] + offset[k]; }
+    // Calls f for the nodes of the i-th of these chains.
+    template <class F> INLINE void each(int64_t i, F f) const {
+        for (int64_t k = i * lattice.count; k < (i + 1) * lattice.count; k++) f(k);
+    }
+};
+
+// The sum over all rows and the sublattices of the i-th chain, in an order that is always the same.
+template <class Row> double sum(const std::vector<Row>& rows, double (Row::*kind)[NODES], const Bundle& bundle, int64_t i) {
+    double total = 0;
+    for (const Row& row : rows) bundle.each(i, [&](int k) { total += (row.*kind)[k]; });
+    return total;
+}
+
+// A number for each node.
+struct PerNode {
+    vec part[PARTS];
+
+    explicit PerNode(double all = 0) {
+        for (vec& own : part) own = splat<vec>(all);
+    }
+    // of(chain)
+    template <class F> PerNode(const Bundle& bundle, F of) {
+        for (int k = 0; k < NODES; k++) part[k / L][k % L] = of(bundle.chain(k));
+    }
+    real operator[](int k) const { return part[k / L][k % L]; }
+    bool zero() const {
+        bool all = true;
+        for (int k = 0; k < NODES; k++) all &= (*this)[k] == 0;
+        return all;
+    }
+};
+
+// What threads share out: whole bundles of chains, or the rows of one after the other.
 struct Sharing {
-    bool chains, rows;
+    bool bundles, rows;
     Sharing(const Sublattices& lattice, int64_t count, int64_t threads)
-        : chains(threads > 1 && (count % threads == 0 || count >= 4 * threads)),
-          rows(!chains && threads > 1 && lattice.sites >= 32) {}
+        : bundles(threads > 1 && (count % threads == 0 || count >= 4 * threads)),
+          rows(!bundles && threads > 1 && lattice.sites >= 32) {}
 };
 
 // Where the threads of a team wait for each other. They are awake: to be woken would take as long as some of what they do
@@ -190,7 +242,7 @@ template <class Element> INLINE const Element& own(const Seen& link, Element& ro
     return room;
 }
 
-// The links of one chain, (site, direction, part); the memory is its own, and `data` null where there is none to be had.
+// The links of a bundle of chains, (site, direction, part); the memory is its own, and `data` null where there is none to be had.
 template <class Element> struct Field {
     Element* data = nullptr;
     int dim;  // the number of elements of a site
@@ -267,8 +319,9 @@ template <int width, int first = 0> INLINE void scatter_tile(real* const (&recor
     if constexpr (first + L < width) scatter_tile<width, first + L>(record, tile);
 }
 
-// Links of the lattice (direction, site, width) to and from this layout, a slice of sites at a time.
-template <class Element> INLINE void pack(const Sublattices& lattice, const real* links, const Field<Element>& field, int64_t site) {
+// Links of all chains (chain, direction, site, width) to and from this layout, a slice of sites at a time.
+template <class Element> INLINE void pack(const Bundle& bundle, const real* links, const Field<Element>& field, int64_t site) {
+    const Sublattices& lattice = bundle.lattice;
     const int64_t next = std::min(site + 1, lattice.sites - 1);  // the processor does not foresee so many places
     for (int mu = 0; mu < lattice.dim; mu++)
         for (int part = 0; part < PARTS; part++) {
@@ -276,8 +329,8 @@ template <class Element> INLINE void pack(const Sublattices& lattice, const real
             const real* record[L];
             vec tile[width];
             for (int l = 0; l < L; l++) {
-                record[l] = links + lattice.link(site, mu, part * L + l) * width;
-                prefetch(links + lattice.link(next, mu, part * L + l) * width, width);
+                record[l] = links + bundle.link(site, mu, part * L + l) * width;
+                prefetch(links + bundle.link(next, mu, part * L + l) * width, width);
             }
             if constexpr (width >= PER) gather_tile(record, width, tile);
             else
@@ -285,13 +338,13 @@ template <class Element> INLINE void pack(const Sublattices& lattice, const real
             field.at(site, mu, part)->from_record(tile);
         }
 }
-template <class Element> INLINE void unpack(const Sublattices& lattice, const Field<Element>& field, real* links, int64_t site) {
-    for (int mu = 0; mu < lattice.dim; mu++)
+template <class Element> INLINE void unpack(const Bundle& bundle, const Field<Element>& field, real* links, int64_t site) {
+    for (int mu = 0; mu < bundle.lattice.dim; mu++)
         for (int part = 0; part < PARTS; part++) {
             constexpr int width = Element::WIDTH;
             real* record[L];
             vec tile[width];
-            for (int l = 0; l < L; l++) record[l] = links + lattice.link(site, mu, part * L + l) * width;
+            for (int l = 0; l < L; l++) record[l] = links + bundle.link(site, mu, part * L + l) * width;
             field.at(site, mu, part)->to_record(tile);
             if constexpr (width >= PER) scatter_tile<width>(record, tile);
             else

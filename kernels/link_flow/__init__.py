@@ -50,7 +50,7 @@ def link_flow(
     steps `(chains,)`, float64, the first ones to try.
 
     Raises:
-        InvalidInput: shapes, dtypes or numbers do not fit, the extents have no `sublattices`, or a step is below 1e-6.
+        InvalidInput: shapes, dtypes or numbers do not fit, or a step is below 1e-6.
 
     Source: M. Luscher, 1006.4518, eq. 1.4; A. Bazavov, T. Chuna, 2101.05320, for the steps; P. Fritzsch, A. Ramos,
     1301.4388, appendix D, for their size.

@@ -1,4 +1,4 @@
-// link_flow for CPUs: the Wilson flow of the links of a lattice, 16 sublattices at once.
+// link_flow for CPUs: the Wilson flow of the links of lattices, in 16 lanes.
 #define SAME_BITS
 #include "plaquettes.hpp"
 #include "strengths.hpp"
@@ -44,6 +44,12 @@ INLINE void add(real factor, const Momentum<N>& p, Momentum<N>& to) {
     for (size_t k = 0; k < sizeof(p) / sizeof(vec); k++) all[k] += factor * from[k];
 }
 
+INLINE void take_back(mask_of<vec> mask, const Link<N>& before, Link<N>& u) {
+    const vec* from = reinterpret_cast<const vec*>(&before);
+    vec* all = reinterpret_cast<vec*>(&u);
+    for (size_t k = 0; k < sizeof(u) / sizeof(vec); k++) all[k] = select(mask, from[k], all[k]);
+}
+
 // |a - b|^2
 INLINE vec distance(const Link<N>& a, const Link<N>& b) {
     Link<N> difference;
@@ -63,51 +69,79 @@ struct Flow {
         : lattice(lattice_), couplings(couplings_), links(lattice), begin(lattice), exponents(lattice), estimates(lattice) {}
     bool room() const { return links.data && begin.data && exponents.data && estimates.data; }
 
-    // Calls f for all links of a row of sites, by place in the fields.
+    // Calls f for all links of a row of sites, by part and place in the fields.
     template <class F> INLINE void each(const int32_t* sites, int64_t count, F f) const {
         for (int64_t i = 0; i < count; i++)
             for (int mu = 0; mu < lattice.dim; mu++)
                 for (int part = 0; part < PARTS; part++)
-                    f(*links.at(sites[i], mu, part), *begin.at(sites[i], mu, part), *exponents.at(sites[i], mu, part),
+                    f(part, *links.at(sites[i], mu, part), *begin.at(sites[i], mu, part), *exponents.at(sites[i], mu, part),
                       *estimates.at(sites[i], mu, part));
     }
 
     void start_row(const int32_t* sites, int64_t count) const {
-        each(sites, count, [](Link<N>& u, Link<N>& before, Momentum<N>& exponent, Momentum<N>& estimate) {
+        each(sites, count, [](int, Link<N>& u, Link<N>& before, Momentum<N>& exponent, Momentum<N>& estimate) {
             before = u, exponent = estimate = Momentum<N>{};
         });
     }
-    void return_row(const int32_t* sites, int64_t count) const {
-        each(sites, count, [](Link<N>& u, Link<N>& before, Momentum<N>&, Momentum<N>&) { u = before; });
+    // Takes back a step of the nodes that `keep` is not set for.
+    void return_row(const PerNode& keep, const int32_t* sites, int64_t count) const {
+        each(sites, count, [&](int part, Link<N>& u, Link<N>& before, Momentum<N>&, Momentum<N>&) {
+            take_back(keep.part[part] == 0, before, u);
+        });
     }
 
     // The forces of the plaquettes of a row, which also enter the next row and the next slice.
-    void kick_row(real step, const int32_t* sites, int64_t count) const {
+    void kick_row(const PerNode& steps, const int32_t* sites, int64_t count) const {
         for (int64_t i = 0; i < count; i++)
-            kick_plaquettes(lattice, links, exponents, couplings, step, sites[i], nullptr);
+            kick_plaquettes(lattice, links, exponents, couplings, steps, sites[i], nullptr);
     }
 
-    // Moves the links of a row by their exponents, and prepares these for the next stage; returns the largest error of the
-    // last one, squared.
-    real move_row(int stage, const int32_t* sites, int64_t count) const {
+    // Moves the links of a row by their exponents, and prepares these for the next stage; the largest errors of the last one,
+    // squared, go to `errors`.
+    void move_row(int stage, const int32_t* sites, int64_t count, PerNode& errors) const {
         const bool last = stage + 1 == STAGES;
         // the force of a stage is what its exponent has gained
         const real own = WEIGHTS[stage], next = last ? 0 : -FORGET[stage + 1] * WEIGHTS[stage + 1], added = own + next;
-        vec error = {};
-        each(sites, count, [&](Link<N>& u, Link<N>& before, Momentum<N>& exponent, Momentum<N>& estimate) {
+        errors = PerNode();
+        each(sites, count, [&](int part, Link<N>& u, Link<N>& before, Momentum<N>& exponent, Momentum<N>& estimate) {
             move(exponent, MOVE[stage], u, u);
             if (added != 0) add(added, exponent, estimate);
             if (!last) return scale(FORGET[stage + 1], exponent);
             neaten(u);
             Link<N> other;
             move(estimate, 1, before, other);
-            error = max_(distance(u, other), error);
+            errors.part[part] = max_(distance(u, other), errors.part[part]);
         });
-        real largest = 0;
-        for (int l = 0; l < L; l++) largest = std::max(largest, error[l]);
-        return largest;
     }
 };
+
+// One chain on its way through the times.
+struct Way {
+    Pace pace;
+    int64_t reached = 0;  // times
+    double left;          // until the next one
+
+    bool arrives() const { return !(left > 0) || pace.lost(); }
+    double share() const { return arrives() ? 0 : pace.share(left); }
+    // Whether a step with this error counts.
+    bool counts(double error) {
+        const double step = share();
+        if (step == 0 || !pace.counts(step, error)) return false;
+        left = step < left ? left - step : 0;
+        return true;
+    }
+    void arrive(const double* times, int64_t n_times) {
+        reached++;
+        if (reached < n_times) left = times[reached] - times[reached - 1];
+    }
+};
+
+// The error of a step of the i-th chain of a bundle.
+double error(const std::vector<PerNode>& rows, const Bundle& bundle, int64_t i) {
+    real largest = 0;
+    for (const PerNode& row : rows) bundle.each(i, [&](int k) { largest = std::max(largest, row[k]); });
+    return std::sqrt(double(largest)) / (N * N);
+}
 
 }  // namespace
 
@@ -118,89 +152,88 @@ extern "C" int64_t link_flow(const real* links, int64_t chains, int64_t dim, con
                              const double* steps, real* out, double* densities, double* next_steps, int64_t threads) {
     const Sublattices lattice(dim, extents, nodes);
     const Order order(lattice);
-    const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH, rows = order.slices * order.rows;
+    const int64_t bundles = lattice.bundles(chains), rows = order.slices * order.rows, kinds = dim == 4 ? 3 : 2;
     const double w = N == 1 ? 1 : 2, weights[DIMS * DIMS] = {w, w, w, w, w, w, w, w, w, w, w, w, w, w, w, w};
     const Couplings couplings(dim, weights);
-    const Sharing sharing(lattice, chains, threads);
-    huge_pages(out, chains * size * sizeof(real));
+    const Sharing sharing(lattice, bundles, threads);
+    huge_pages(out, chains * dim * lattice.lattice_sites * Link<N>::WIDTH * sizeof(real));
     int64_t failed = 0;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
-    for (int64_t chain = 0; chain < chains; chain++) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.bundles)
+    for (int64_t number = 0; number < bundles; number++) {
+        const Bundle bundle(lattice, number, chains);
         const Flow flow(lattice, couplings);
         if (!flow.room()) {
-            failed++;
+            failed += bundle.count;
             continue;
         }
-        std::vector<real> errors(rows);
+        std::vector<PerNode> errors(rows);
         std::vector<Strengths> found(rows);
-        double last_step = steps[chain];
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
-            Pace pace{*tolerance, *largest, steps[chain]};  // each thread keeps its own, all alike
+            std::vector<Way> ways;  // each thread keeps its own, all alike
+            for (int64_t i = 0; i < bundle.count; i++)
+                ways.push_back({{*tolerance, *largest, steps[bundle.first + i]}, 0, times[0]});
+            const auto under_way = [&](const Way& way) { return way.reached < n_times; };
+            const auto arrived = [&](const Way& way) { return under_way(way) && way.arrives(); };
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < rows; row++) {
                 const int32_t* sites = order.row(0, row);
-                for (int64_t i = 0; i < order.row_size; i++) pack(lattice, links + chain * size, flow.links, sites[i]);
+                for (int64_t i = 0; i < order.row_size; i++) pack(bundle, links, flow.links, sites[i]);
             }
-            for (int64_t k = 0; k < n_times; k++) {
-                double left = times[k] - (k ? times[k - 1] : 0);
-                while (left > 0 && !pace.lost()) {
-                    const double step = pace.share(left);
+            while (std::any_of(ways.begin(), ways.end(), under_way)) {
+                if (std::any_of(ways.begin(), ways.end(), arrived)) {
 #pragma omp for schedule(static)
-                    for (int64_t row = 0; row < rows; row++) flow.start_row(order.row(0, row), order.row_size);
-                    for (int stage = 0; stage < STAGES; stage++) {
-                        // links of a slice whose plaquettes, and those of the slice before, are done are not asked for again
-                        const auto leave = [&](int64_t slice) {
-#pragma omp for schedule(static) nowait
-                            for (int64_t row = slice * order.rows; row < (slice + 1) * order.rows; row++) {
-                                const real error = flow.move_row(stage, order.row(0, row), order.row_size);
-                                if (stage + 1 == STAGES) errors[row] = error;
-                            }
-                        };
-                        // the plaquettes of the last slice enter the first one: they come before all others
-                        for (int64_t slice = -1; slice < order.slices - 1; slice++) {
-                            const int64_t first_row = (slice < 0 ? order.slices - 1 : slice) * order.rows;
-                            for (int c = 0; c < order.classes(); c++) {
-#pragma omp for schedule(static)
-                                for (int64_t row = first_row + order.begin(c); row < first_row + order.end(c); row++)
-                                    flow.kick_row(step, order.row(0, row), order.row_size);
-                            }
-                            if (slice >= 0) leave(slice);
-                        }
-                        leave(order.slices - 1);
-#pragma omp barrier
+                    for (int64_t row = 0; row < rows; row++) {
+                        found[row] = Strengths{};
+                        for (int64_t i = 0; i < order.row_size; i++) found[row].add(lattice, flow.links, order.row(0, row)[i]);
                     }
-                    const double error = std::sqrt(double(*std::max_element(errors.begin(), errors.end()))) / (N * N);
-                    if (pace.counts(step, error)) {
-                        left = step < left ? left - step : 0;
-                        continue;
-                    }
-#pragma omp for schedule(static)
-                    for (int64_t row = 0; row < rows; row++) flow.return_row(order.row(0, row), order.row_size);
-                }
-#pragma omp for schedule(static)
-                for (int64_t row = 0; row < rows; row++) {
-                    found[row] = Strengths{};
-                    for (int64_t i = 0; i < order.row_size; i++) found[row].add(lattice, flow.links, order.row(0, row)[i]);
-                }
 #pragma omp master
-                {
-                    double sums[3] = {};
-                    for (const Strengths& row : found)
-                        for (int l = 0; l < NODES; l++)
-                            sums[0] += row.plaquette[l], sums[1] += row.clover[l], sums[2] += row.dual[l];
-                    double* to = densities + (chain * n_times + k) * (dim == 4 ? 3 : 2);
-                    to[0] = sums[0] * (N == 1 ? 1 : 2) / lattice.lattice_sites;
-                    to[1] = sums[1] / lattice.lattice_sites;
-                    if (dim == 4) to[2] = sums[2] / ((N == 1 ? 2 : 4) * PI * PI);
-                    last_step = pace.step;
-                }
+                    for (int64_t i = 0; i < bundle.count; i++) {
+                        if (!arrived(ways[i])) continue;
+                        double* to = densities + ((bundle.first + i) * n_times + ways[i].reached) * kinds;
+                        to[0] = sum(found, &Strengths::plaquette, bundle, i) * (N == 1 ? 1 : 2) / lattice.lattice_sites;
+                        to[1] = sum(found, &Strengths::clover, bundle, i) / lattice.lattice_sites;
+                        if (dim == 4) to[2] = sum(found, &Strengths::dual, bundle, i) / ((N == 1 ? 2 : 4) * PI * PI);
+                        next_steps[bundle.first + i] = ways[i].pace.step;
+                    }
 #pragma omp barrier
+                    for (Way& way : ways)
+                        if (arrived(way)) way.arrive(times, n_times);
+                    continue;
+                }
+                const PerNode step(bundle, [&](int64_t chain) { return ways[chain - bundle.first].share(); });
+#pragma omp for schedule(static)
+                for (int64_t row = 0; row < rows; row++) flow.start_row(order.row(0, row), order.row_size);
+                for (int stage = 0; stage < STAGES; stage++) {
+                    // links of a slice whose plaquettes, and those of the slice before, are done are not asked for again
+                    const auto leave = [&](int64_t slice) {
+#pragma omp for schedule(static) nowait
+                        for (int64_t row = slice * order.rows; row < (slice + 1) * order.rows; row++)
+                            flow.move_row(stage, order.row(0, row), order.row_size, errors[row]);
+                    };
+                    // the plaquettes of the last slice enter the first one: they come before all others
+                    for (int64_t slice = -1; slice < order.slices - 1; slice++) {
+                        const int64_t first_row = (slice < 0 ? order.slices - 1 : slice) * order.rows;
+                        for (int c = 0; c < order.classes(); c++) {
+#pragma omp for schedule(static)
+                            for (int64_t row = first_row + order.begin(c); row < first_row + order.end(c); row++)
+                                flow.kick_row(step, order.row(0, row), order.row_size);
+                        }
+                        if (slice >= 0) leave(slice);
+                    }
+                    leave(order.slices - 1);
+#pragma omp barrier
+                }
+                std::vector<char> counts(bundle.count);
+                for (int64_t i = 0; i < bundle.count; i++) counts[i] = ways[i].counts(error(errors, bundle, i));
+                if (std::all_of(counts.begin(), counts.end(), [](char own) { return own; })) continue;
+                const PerNode keep(bundle, [&](int64_t chain) { return counts[chain - bundle.first]; });
+#pragma omp for schedule(static)
+                for (int64_t row = 0; row < rows; row++) flow.return_row(keep, order.row(0, row), order.row_size);
             }
 #pragma omp for schedule(static)
-            for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, flow.links, out + chain * size, site);
+            for (int64_t site = 0; site < lattice.sites; site++) unpack(bundle, flow.links, out, site);
         }
-        next_steps[chain] = last_step;
     }
     return failed;
 }

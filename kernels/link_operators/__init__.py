@@ -1,6 +1,5 @@
 """link_operators: force and values of sums of operators of plaquettes and of pairs of them, on whole lattices."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels.define import define_op, plain, underivable
 from lattice_flows.kernels.link_operators import reference
-from lattice_flows.kernels.link_sweeps import LARGEST, SMALLEST, has_kernel, integers, no_memory, sublattices
+from lattice_flows.kernels.link_sweeps import LARGEST, SMALLEST, check_links, has_kernel, integers, no_memory
 
 __all__ = ["OPERATORS", "link_operators", "link_steps"]
 
@@ -40,7 +39,7 @@ def link_operators(links: Tensor, extents: Sequence[int], weights: Tensor) -> Su
     Shapes: links `(chains, dim, *extents, N, N)`, N >= 2, complex, or for U(1) angles `(chains, dim, *extents)`, real;
     weights `(chains, 8)` or `(chains, 1)`, float64.
 
-    Extents without `sublattices`, as well as other devices than CPUs and N > 8, run the reference, which is slower.
+    Other devices than CPUs and N > 8 run the reference, which is slower.
 
     Raises:
         InvalidInput: shapes or dtypes do not fit.
@@ -96,20 +95,14 @@ def link_steps(links: Tensor, extents: Sequence[int], ahead: Tensor, weights: Te
 
 def _checked(links: Tensor, extents: tuple[int, ...], weights: Tensor) -> tuple[Tensor, list[int], list[int]]:
     """The links `(chains, dim * V, N, N)`, the extents, and the cut into sublattices, if all fit each other."""
-    dim, chains = len(extents), len(links)
-    element = links.shape[-1:] * 2 if links.is_complex() else ()
-    if links.shape[1:] != (dim, *extents, *element):
-        raise InvalidInput(
-            f"links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), got {links.dtype} "
-            f"{tuple(links.shape)} and extents {extents}"
-        )
+    nodes, flat = check_links(links, extents)
+    chains = len(links)
     if weights.dtype != torch.float64 or weights.shape not in ((chains, 1), (chains, OPERATORS)):
         raise InvalidInput(
             f"weights must be float64 ({chains}, 1) or ({chains}, {OPERATORS}), got {weights.dtype} "
             f"{tuple(weights.shape)}"
         )
-    flat = links.reshape(chains, dim * math.prod(extents), *(element or (1, 1)))
-    return flat, list(extents), list(sublattices(extents) or ())
+    return flat, list(extents), list(nodes)
 
 
 def available(extents: tuple[int, ...], n: int, links: Tensor) -> bool:
@@ -130,12 +123,7 @@ def _arguments(links, extents, nodes, *rest):
 
 
 def _define(reference):
-    return underivable(
-        define_op(
-            reference, _shapes, _arguments, smallest=SMALLEST, largest=LARGEST, failed=no_memory,
-            serves=lambda links, extents, nodes, *weights: bool(nodes),
-        )
-    )  # fmt: skip
+    return underivable(define_op(reference, _shapes, _arguments, smallest=SMALLEST, largest=LARGEST, failed=no_memory))
 
 
 _operators, _steps = _define(reference.link_operators), _define(reference.link_steps)

@@ -1,4 +1,4 @@
-// link_operators for CPUs: sums of operators of plaquettes and of pairs of them, and their force, 16 sublattices at once.
+// link_operators for CPUs: sums of operators of plaquettes and of pairs of them, and their force, in 16 lanes.
 #define SAME_BITS
 #include "plaquettes.hpp"
 
@@ -9,18 +9,18 @@ namespace {
 
 // What the derivative of the sum of weighted operators inserts into the loops: R that of a link, t = tr R, P a plaquette.
 struct Insertions {
-    real along, against, trace, conjugate;                      // R, R^dagger, t and t* before the loops of a link
-    real number, plaquette_trace, plaquette_conjugate, square;  // 1, tr P, (tr P)* and P before a plaquette
+    vec along, against, trace, conjugate;                      // R, R^dagger, t and t* before the loops of a link
+    vec number, plaquette_trace, plaquette_conjugate, square;  // 1, tr P, (tr P)* and P before a plaquette
 
     // Sums over pairs are squares of sums over links, without what every plaquette has with itself at its four links. By the
     // theorem of Cayley and Hamilton Re tr P^2 is Re (tr P)^2, of SU(2) less 2, and of SU(3) less 2 Re tr P.
-    explicit Insertions(const double* w) {
+    void set(int lane, const double* w) {
         const double same = w[6] - 2 * w[2];
-        along = w[2], against = w[1], trace = w[3], conjugate = w[4];
-        number = w[0] - (N == 3 ? 2 * same : 0);
-        plaquette_trace = 2 * (w[5] - 2 * w[3] + (N <= 3 ? same : 0));
-        plaquette_conjugate = 2 * (w[7] - 2 * w[4]);
-        square = N <= 3 ? 0 : 2 * same;
+        along[lane] = w[2], against[lane] = w[1], trace[lane] = w[3], conjugate[lane] = w[4];
+        number[lane] = w[0] - (N == 3 ? 2 * same : 0);
+        plaquette_trace[lane] = 2 * (w[5] - 2 * w[3] + (N <= 3 ? same : 0));
+        plaquette_conjugate[lane] = 2 * (w[7] - 2 * w[4]);
+        square[lane] = N <= 3 ? 0 : 2 * same;
     }
 };
 
@@ -41,25 +41,20 @@ INLINE void add_to(double (&total)[NODES], int part, vec values) {
     for (int l = 0; l < L; l++) total[part * L + l] += double(values[l]);
 }
 
-double sum(const std::vector<Totals>& rows, double (Totals::*kind)[NODES]) {
-    double total = 0;
-    for (const Totals& row : rows)
-        for (double value : row.*kind) total += value;
-    return total;
-}
-
-// Plaquettes alone: the links of a chain, and the force.
+// Plaquettes alone: the links of a bundle of chains, and the force. There are n weights for each chain.
 struct Plaquettes {
+    const Bundle& bundle;
     const Sublattices& lattice;
     const Order& order;
     const Field<Link<N>> links;
     const Field<Momentum<N>> forces;
-    const real weight;
+    const PerNode weight;
     const Couplings couplings;
     std::vector<Totals> totals;  // of rows
 
-    Plaquettes(const Sublattices& lattice_, const Order& order_, const double* weights)
-        : lattice(lattice_), order(order_), links(lattice), forces(lattice), weight(weights[0]), couplings(lattice.dim, ONES),
+    Plaquettes(const Bundle& bundle_, const Order& order_, const double* weights, int64_t n)
+        : bundle(bundle_), lattice(bundle.lattice), order(order_), links(lattice), forces(lattice),
+          weight(bundle, [=](int64_t chain) { return weights[chain * n]; }), couplings(lattice.dim, ONES),
           totals(order.slices * order.rows) {}
     bool room() const { return links.data && forces.data; }
     template <class Element> void clear(const Field<Element>& field, int32_t site) const {
@@ -96,20 +91,24 @@ struct Plaquettes {
                 end);
         each_row(order, last, end);
     }
-    void evaluate(double* values) const { values[0] = -sum(totals, &Totals::plaquette); }  // as of an action
+    // The values of the i-th chain of the bundle.
+    void evaluate(int64_t i, double* values) const { values[0] = -total(&Totals::plaquette, i); }  // as of an action
+    double total(double (Totals::*kind)[NODES], int64_t i) const { return sum(totals, kind, bundle, i); }
 };
 
-// The links of a chain, what is summed over their loops, and the force.
+// The links of a bundle, what is summed over their loops, and the force.
 //
 // Of a plaquette P = a b c^dagger d^dagger two loops are made, M2 = A D at the end of a and M3 = D A at that of d, with
 // A = b c^dagger and D = d^dagger a. All loops of a link follow it: those of which it is a or d are at its end, the others
 // at its beginning.
 struct Operators : Plaquettes {
     const Field<Link<N>> ends, begins;  // sums of loops, and then what is inserted into them
-    const Insertions insertions;
+    Insertions insertions[PARTS];
 
-    Operators(const Sublattices& lattice_, const Order& order_, const double* weights)
-        : Plaquettes(lattice_, order_, weights), ends(lattice), begins(lattice), insertions(weights) {}
+    Operators(const Bundle& bundle_, const Order& order_, const double* weights, int64_t n)
+        : Plaquettes(bundle_, order_, weights, n), ends(lattice), begins(lattice) {
+        for (int k = 0; k < NODES; k++) insertions[k / L].set(k % L, weights + bundle.chain(k) * n);
+    }
     bool room() const { return Plaquettes::room() && ends.data && begins.data; }
 
     // Calls f(mu, nu, A, D) for the planes of a site.
@@ -152,6 +151,7 @@ struct Operators : Plaquettes {
     // insertion is to stand behind its loops; `add_forces` puts it before those at the end, which is set right here.
     void insert(int32_t site, Totals& totals) const {
         for (int part = 0; part < PARTS; part++) {
+            const Insertions& own = insertions[part];
             vec against = {}, along = {}, square = {}, length = {};
             for (int mu = 0; mu < lattice.dim; mu++) {
                 const Link<N>& u = *links.at(site, mu, part);
@@ -159,16 +159,16 @@ struct Operators : Plaquettes {
                 Momentum<N>& force = *forces.at(site, mu, part);
                 link_product<false, false, false>(u, end, path);
                 link_product<false, true, false>(path, u, loops);
-                add(1, loops, begin);
+                add(splat<vec>(1), loops, begin);
                 against += overlap(begin, begin), along += retrace(begin, begin);
                 vec re, im;
                 trace(begin, re, im);
                 square += re * re - im * im, length += re * re + im * im;
-                turned(insertions.along, insertions.against, begin, inserted);
+                turned(own.along, own.against, begin, inserted);
                 force = Momentum<N>{};
-                kick_product<false>(loops, inserted, real(0.5), force);
-                kick_product<false>(inserted, loops, real(-0.5), force);
-                const real even = insertions.trace + insertions.conjugate, odd = insertions.trace - insertions.conjugate;
+                kick_product<false>(loops, inserted, splat<vec>(0.5), force);
+                kick_product<false>(inserted, loops, splat<vec>(-0.5), force);
+                const vec even = own.trace + own.conjugate, odd = own.trace - own.conjugate;
                 add_number(even * re, odd * im, inserted);
                 link_product<false, false, false>(inserted, u, path);
                 link_product<true, false, false>(u, path, end);
@@ -184,9 +184,13 @@ struct Operators : Plaquettes {
     // Adds the forces of the plaquettes of a site to those of their links.
     void add_forces(int32_t site) const {
         const Place here{site, 0};
-        const real half = 0.5;
+        const vec half = splat<vec>(0.5);
         Ahead<Momentum<N>> next(lattice, forces, site);
         for (int part = 0; part < PARTS; part++) {
+            const Insertions& inserted = insertions[part];
+            const vec even = inserted.plaquette_trace + inserted.plaquette_conjugate;
+            const vec odd = inserted.plaquette_trace - inserted.plaquette_conjugate;
+            const bool traces = any((even != 0) | (odd != 0));
             Momentum<N> own[DIMS];
             Link<N> second, third, inside, outside, room;
             for (int mu = 0; mu < lattice.dim; mu++) own[mu] = *forces.at(site, mu, part);
@@ -195,14 +199,12 @@ struct Operators : Plaquettes {
                 // before M2, and the adjoint before M3
                 add(*ends.at(site, mu, part), begins.fetch(lattice, lattice.up(here, mu), nu, part, room), second);
                 add(*ends.at(site, nu, part), begins.fetch(lattice, lattice.up(here, nu), mu, part, room), third);
-                const real even = insertions.plaquette_trace + insertions.plaquette_conjugate;
-                const real odd = insertions.plaquette_trace - insertions.plaquette_conjugate;
                 vec re = {}, im = {};
-                if (even != 0 || odd != 0) trace(across, corner, re, im);
-                add_number(insertions.number + even * re, odd * im, second);
+                if (traces) trace(across, corner, re, im);
+                add_number(inserted.number + even * re, odd * im, second);
                 if constexpr (N > 3) {
                     link_product<false, false, false>(across, corner, inside);
-                    add(insertions.square, inside, second);
+                    add(inserted.square, inside, second);
                 }
                 link_product<true, false, false>(third, corner, inside);
                 link_product<false, false, true>(corner, second, inside);
@@ -251,42 +253,40 @@ struct Operators : Plaquettes {
         each_row(order, barrier, last, kick, end);
         each_row(order, 0, end);
     }
-    void evaluate(double* values) const {
+    void evaluate(int64_t i, double* values) const {
         const double dim = lattice.dim, same = 2 * dim * (dim - 1) * N * lattice.lattice_sites;
-        values[0] = sum(totals, &Totals::plaquette);
-        values[5] = sum(totals, &Totals::squared_trace);
-        values[6] = sum(totals, &Totals::traced_square) - (N == 2 ? dim * (dim - 1) * lattice.lattice_sites : 0);
-        values[7] = sum(totals, &Totals::length);
-        values[1] = 0.5 * (sum(totals, &Totals::against) - same);
-        values[2] = 0.5 * sum(totals, &Totals::along) - 2 * values[6];
-        values[3] = 0.5 * sum(totals, &Totals::trace) - 2 * values[5];
-        values[4] = 0.5 * sum(totals, &Totals::conjugate) - 2 * values[7];
+        values[0] = total(&Totals::plaquette, i);
+        values[5] = total(&Totals::squared_trace, i);
+        values[6] = total(&Totals::traced_square, i) - (N == 2 ? dim * (dim - 1) * lattice.lattice_sites : 0);
+        values[7] = total(&Totals::length, i);
+        values[1] = 0.5 * (total(&Totals::against, i) - same);
+        values[2] = 0.5 * total(&Totals::along, i) - 2 * values[6];
+        values[3] = 0.5 * total(&Totals::trace, i) - 2 * values[5];
+        values[4] = 0.5 * total(&Totals::conjugate, i) - 2 * values[7];
     }
 };
 
-// Force and values of one chain.
+// Force and values of a bundle of chains.
 template <class Kind> struct Sum {
     Kind kind;
     const real* links;
     real* force;
-    double* values;
 
     bool room() const { return kind.room(); }
     void run(Barrier& barrier) {
         kind.run(
-            barrier, [&](int32_t site) { pack(kind.lattice, links, kind.links, site); },
-            [&](int32_t site) { unpack(kind.lattice, kind.forces, force, site); });
+            barrier, [&](int32_t site) { pack(kind.bundle, links, kind.links, site); },
+            [&](int32_t site) { unpack(kind.bundle, kind.forces, force, site); });
     }
-    void end() const { kind.evaluate(values); }
+    void evaluate(int64_t i, double* values) const { kind.evaluate(i, values); }
 };
 
-// A step of one chain by the midpoint rule, with the force of plaquettes on the way to the midpoint.
+// A step of a bundle of chains by the midpoint rule, with the force of plaquettes on the way to the midpoint.
 template <class Kind> struct Step {
     Plaquettes beginning;
     Kind midpoint;
     const real* links;
     real* out;
-    double* values;
 
     bool room() const { return beginning.room() && midpoint.room(); }
     // Calls f for all links of a site, by direction and part.
@@ -296,9 +296,8 @@ template <class Kind> struct Step {
     }
     // The links at the beginning and at the midpoint.
     void begin(Barrier& barrier) {
-        const Sublattices& lattice = beginning.lattice;
-        const auto start = [&](int32_t site) { pack(lattice, links, beginning.links, site); };
-        if (beginning.weight != 0)
+        const auto start = [&](int32_t site) { pack(beginning.bundle, links, beginning.links, site); };
+        if (!beginning.weight.zero())
             return beginning.run(barrier, start, [&](int32_t site) {
                 each_link([&](int mu, int part) {
                     move(*beginning.forces.at(site, mu, part), 1, *beginning.links.at(site, mu, part),
@@ -307,11 +306,10 @@ template <class Kind> struct Step {
             });
         for (int64_t slice = 0; slice < beginning.order.slices; slice++)
             each_row(beginning.order, slice, [&](int64_t row) {
-                beginning.each(row, [&](int32_t site) { start(site), pack(lattice, links, midpoint.links, site); });
+                beginning.each(row, [&](int32_t site) { start(site), pack(beginning.bundle, links, midpoint.links, site); });
             });
     }
     void run(Barrier& barrier) {
-        const Sublattices& lattice = beginning.lattice;
         begin(barrier);
         barrier.wait();
         midpoint.run(
@@ -323,21 +321,24 @@ template <class Kind> struct Step {
                     neaten(moved);
                     *beginning.links.at(site, mu, part) = moved;
                 });
-                unpack(lattice, beginning.links, out, site);
+                unpack(beginning.bundle, beginning.links, out, site);
             });
     }
-    void end() const { midpoint.evaluate(values); }
+    void evaluate(int64_t i, double* values) const { midpoint.evaluate(i, values); }
 };
 
-// Runs what make(chain) gives for every chain. Returns for how many there is no memory.
-template <class Make> int64_t each_chain(const Sublattices& lattice, int64_t chains, int64_t threads, Make make) {
-    const Sharing sharing(lattice, chains, threads);
+// Runs what make(bundle) gives for all chains. Returns for how many there is no memory.
+template <class Make>
+int64_t each_bundle(const Sublattices& lattice, int64_t chains, int64_t n, double* values, int64_t threads, Make make) {
+    const int64_t bundles = lattice.bundles(chains);
+    const Sharing sharing(lattice, bundles, threads);
     int64_t failed = 0;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
-    for (int64_t chain = 0; chain < chains; chain++) {
-        auto own = make(chain);
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.bundles)
+    for (int64_t number = 0; number < bundles; number++) {
+        const Bundle bundle(lattice, number, chains);
+        auto own = make(bundle);
         if (!own.room()) {
-            failed++;
+            failed += bundle.count;
             continue;
         }
         Barrier barrier;
@@ -347,21 +348,22 @@ template <class Make> int64_t each_chain(const Sublattices& lattice, int64_t cha
 #pragma omp barrier
             own.run(barrier);
         }
-        own.end();
+        for (int64_t i = 0; i < bundle.count; i++) own.evaluate(i, values + (bundle.first + i) * n);
     }
     return failed;
 }
 
-int64_t numbers(const Sublattices& lattice) { return lattice.dim * lattice.lattice_sites * Link<N>::WIDTH; }
+int64_t bytes(const Sublattices& lattice, int64_t chains) {
+    return chains * lattice.dim * lattice.lattice_sites * Link<N>::WIDTH * sizeof(real);
+}
 
 template <class Kind>
 int64_t sum_chains(const Sublattices& lattice, const real* links, int64_t chains, const double* weights, int64_t n, real* force,
                    double* values, int64_t threads) {
     const Order order(lattice);
-    const int64_t size = numbers(lattice);
-    huge_pages(force, chains * size * sizeof(real));
-    return each_chain(lattice, chains, threads, [&](int64_t k) {
-        return Sum<Kind>{Kind(lattice, order, weights + k * n), links + k * size, force + k * size, values + k * n};
+    huge_pages(force, bytes(lattice, chains));
+    return each_bundle(lattice, chains, n, values, threads, [&](const Bundle& bundle) {
+        return Sum<Kind>{Kind(bundle, order, weights, n), links, force};
     });
 }
 
@@ -369,11 +371,9 @@ template <class Kind>
 int64_t step_chains(const Sublattices& lattice, const real* links, int64_t chains, const double* ahead, const double* weights,
                     int64_t n, real* out, double* values, int64_t threads) {
     const Order order(lattice);
-    const int64_t size = numbers(lattice);
-    huge_pages(out, chains * size * sizeof(real));
-    return each_chain(lattice, chains, threads, [&](int64_t k) {
-        return Step<Kind>{Plaquettes(lattice, order, ahead + k), Kind(lattice, order, weights + k * n), links + k * size,
-                          out + k * size, values + k * n};
+    huge_pages(out, bytes(lattice, chains));
+    return each_bundle(lattice, chains, n, values, threads, [&](const Bundle& bundle) {
+        return Step<Kind>{Plaquettes(bundle, order, ahead, 1), Kind(bundle, order, weights, n), links, out};
     });
 }
 

@@ -47,7 +47,7 @@ def link_slices(links: Tensor, tangents: Tensor, extents: Sequence[int]) -> Sums
 
     Shapes: links and tangents `(chains, dim, *extents, N, N)`, complex; tangents anti-Hermitian, for N > 1 traceless.
 
-    Extents without `sublattices`, as well as other devices than CPUs, N = 1 and N > 8, run the reference: it is slower.
+    Other devices than CPUs, N = 1 and N > 8 run the reference: it is slower.
 
     Raises:
         InvalidInput: shapes or dtypes do not fit, fewer than three directions.
@@ -81,6 +81,5 @@ def _arguments(links, tangents, extents, nodes, *outputs):
 _slices = underivable(
     define_op(
         reference.link_slices, _shapes, _arguments, largest=LARGEST, failed=no_memory,
-        serves=lambda links, tangents, extents, nodes: bool(nodes),
     )
 )  # fmt: skip

@@ -72,6 +72,7 @@ constexpr int own(int kind) { return KINDS + kind; }                  // the der
 constexpr int other(int kind) { return 2 * KINDS + kind - FIRST; }    // and by its neighbour
 
 struct Slices {
+    const Bundle& bundle;
     const Sublattices& lattice;
     const int time;
     const Field<Link<N>> links, tangents;
@@ -79,8 +80,8 @@ struct Slices {
     const Field<Link<N>> space, space_slope, timelike, here_slope, next_slope;
     std::vector<double> totals;  // (t of the sublattices, sum, product, node)
 
-    explicit Slices(const Sublattices& lattice_)
-        : lattice(lattice_), time(lattice.dim - 1), links(lattice), tangents(lattice), space(lattice, time * (time - 1) / 2),
+    explicit Slices(const Bundle& bundle_)
+        : bundle(bundle_), lattice(bundle.lattice), time(lattice.dim - 1), links(lattice), tangents(lattice), space(lattice, time * (time - 1) / 2),
           space_slope(lattice, time * (time - 1) / 2), timelike(lattice, time), here_slope(lattice, time),
           next_slope(lattice, time), totals(lattice.extent[time] * SUMS * PRODUCTS * NODES) {}
     bool room() const {
@@ -206,21 +207,24 @@ struct Slices {
         }
     }
 
-    void run(const real* links_in, const real* tangents_in, double* values, double* slopes) {
+    void run(const real* links_in, const real* tangents_in) {
         for (int64_t site = 0; site < lattice.sites; site++)
-            pack(lattice, links_in, links, site), pack(lattice, tangents_in, tangents, site);
+            pack(bundle, links_in, links, site), pack(bundle, tangents_in, tangents, site);
         for (int64_t site = 0; site < lattice.sites; site++) multiply_links(site);
         for (int64_t site = 0; site < lattice.sites; site++) add_up(site);
+    }
+    // The sums of the i-th chain of the bundle.
+    void evaluate(int64_t i, double* values, double* slopes) const {
         const int64_t last = lattice.extent[time] * lattice.nodes[time];
         std::fill(values, values + last * KINDS * PRODUCTS, 0), std::fill(slopes, slopes + last * SLOPES * PRODUCTS, 0);
         for (int64_t t = 0; t < last; t++)
             for (int k = 0; k < SUMS * PRODUCTS; k++)
-                for (int node = 0; node < NODES; node++) {
-                    if (node % lattice.nodes[time] != t / lattice.extent[time]) continue;
+                bundle.each(i, [&](int node) {
+                    if (lattice.node[node][time] != t / lattice.extent[time]) return;
                     const double sum = totals[(t % lattice.extent[time] * SUMS * PRODUCTS + k) * NODES + node];
                     const int slope = k - KINDS * PRODUCTS;
                     (slope < 0 ? values[t * KINDS * PRODUCTS + k] : slopes[t * SLOPES * PRODUCTS + slope]) += sum;
-                }
+                });
     }
 };
 
@@ -230,15 +234,19 @@ struct Slices {
 extern "C" int64_t link_slices(const real* links, const real* tangents, int64_t chains, int64_t dim, const int64_t* extents,
                                const int64_t* nodes, double* values, double* slopes, int64_t threads) {
     const Sublattices lattice(dim, extents, nodes);
-    const int64_t size = dim * lattice.lattice_sites * Link<N>::WIDTH, last = extents[dim - 1];
+    const int64_t last = extents[dim - 1];
     int64_t failed = 0;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (threads > 1)
-    for (int64_t k = 0; k < chains; k++) {
-        Slices slices(lattice);
-        if (slices.room())
-            slices.run(links + k * size, tangents + k * size, values + k * last * KINDS * PRODUCTS,
-                       slopes + k * last * SLOPES * PRODUCTS);
-        else failed++;
+    for (int64_t number = 0; number < lattice.bundles(chains); number++) {
+        const Bundle bundle(lattice, number, chains);
+        Slices own(bundle);
+        if (!own.room()) {
+            failed += bundle.count;
+            continue;
+        }
+        own.run(links, tangents);
+        for (int64_t i = 0, k = bundle.first; i < bundle.count; i++, k++)
+            own.evaluate(i, values + k * last * KINDS * PRODUCTS, slopes + k * last * SLOPES * PRODUCTS);
     }
     return failed;
 }

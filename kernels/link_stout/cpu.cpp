@@ -28,14 +28,14 @@ INLINE bool add_walk(const Walk& walk, const Block& block, const real* links, re
         if (!block.inside(walk.row(step), walk.links)) return false;
     Link<N> product, link, next;
     gather(block, walk.row(0), links, product);
-    if (!walk.forward[0]) next = product, turned(0, 1, next, product);
+    if (!walk.forward[0]) next = product, turned(vec{}, splat<vec>(1), next, product);
     for (int64_t step = 1; step < walk.steps; step++) {
         gather(block, walk.row(step), links, link);
         if (walk.forward[step]) link_product<false, false, false>(product, link, next);
         else link_product<false, true, false>(product, link, next);
         product = next;
     }
-    add(weight, product, sum);
+    add(splat<vec>(weight), product, sum);
     return true;
 }
 
@@ -226,7 +226,7 @@ extern "C" int64_t link_stout(const real* links, const int64_t* tables, const in
         gather(block, active, links, u);
         link_product<false, false, false>(u, sum, b);
         Momentum<N> q = {};
-        kick(b, 1, q);
+        kick(b, splat<vec>(1), q);
         move(q, 1, u, moved);
         scatter(out + first * WIDTH, count, moved);
         store_part(logdet + first, count, log_det(b));

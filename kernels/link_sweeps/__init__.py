@@ -21,7 +21,7 @@ __all__ = ["HEAT_BATH", "OVER_RELAXATION", "link_sweeps", "sublattices"]
 SMALLEST, LARGEST = 1, 8  # the smallest and largest N that there is a compiled kernel for; N = 1 is U(1)
 LARGEST_ON_GPU = 3  # and a Triton kernel, for N = 2 and 3
 NODES = 16
-"""The number of sublattices, the same on every machine."""
+"""The most sublattices, the same on every machine."""
 
 
 class Swept(NamedTuple):
@@ -131,24 +131,24 @@ def check_links(links: Tensor, extents: tuple[int, ...], reach: int = 1) -> tupl
     element = links.shape[-1:] * 2 if links.is_complex() else ()
     if nodes is None or links.ndim < 1 or links.shape[1:] != (dim, *extents, *element):
         raise InvalidInput(
-            "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents that can be "
-            f"cut into {NODES} sublattices of extents >= {reach + 1}, got {links.dtype} {tuple(links.shape)} and "
-            f"extents {extents}"
+            "links must be (chains, dim, *extents, N, N), or angles (chains, dim, *extents), of extents >= "
+            f"{reach + 1}, got {links.dtype} {tuple(links.shape)} and extents {extents}"
         )
     return nodes, links.reshape(len(links), dim * math.prod(extents), *(element or (1, 1)))
 
 
 def sublattices(extents: tuple[int, ...], reach: int = 1) -> tuple[int, ...] | None:
-    """The number of sublattices along each direction, 16 with extents > reach in all, or None without such a cut.
+    """The number of sublattices along each direction, or None for an extent that no loop of this reach fits.
 
-    The cut is the one with the fewest sites at borders; of equals the last directions are cut. The reach is the longest
-    side of a loop, 1 of plaquettes and 2 of rectangles: no loop has links of two lanes that change at once.
+    They are 16, or the 8, 4, 2 or 1 that extents > reach allow. The cut is the one with the fewest sites at borders; of
+    equals the last directions are cut. The reach is the longest side of a loop, 1 of plaquettes and 2 of rectangles: no
+    loop has links of two lanes that change at once.
 
     Example:
-        >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((5, 5, 5))
-        ((1, 1, 4, 4), (1, 8, 2), None)
-        >>> sublattices((8, 8, 8, 8), reach=2), sublattices((4, 4, 4, 4), reach=2)
-        ((2, 2, 2, 2), None)
+        >>> sublattices((8, 8, 8, 8)), sublattices((5, 16, 6)), sublattices((4, 4, 4)), sublattices((5, 5, 5))
+        ((1, 1, 4, 4), (1, 8, 2), (2, 2, 2), (1, 1, 1))
+        >>> sublattices((8, 8, 8, 8), reach=2), sublattices((4, 4, 4, 4), reach=2), sublattices((8, 2), reach=2)
+        ((2, 2, 2, 2), (1, 1, 1, 1), None)
     """
     # torch.compile warns of a cache; a decorator that tells it to ask here would import half of torch at every start
     return (_cut.__wrapped__ if torch.compiler.is_compiling() else _cut)(extents, reach)
@@ -157,12 +157,12 @@ def sublattices(extents: tuple[int, ...], reach: int = 1) -> tuple[int, ...] | N
 @functools.cache
 def _cut(extents: tuple[int, ...], reach: int) -> tuple[int, ...] | None:
     counts = itertools.product(*([k for k in (1, 2, 4, 8, 16) if not e % k and e // k > reach] for e in extents))
-    cuts = [cut for cut in counts if math.prod(cut) == NODES]
+    cuts = [cut for cut in counts if math.prod(cut) <= NODES]
 
     def border(cut: tuple[int, ...]) -> float:
         return sum(k / extent for k, extent in zip(cut, extents, strict=True) if k > 1)
 
-    return min(cuts, key=lambda cut: (round(border(cut), 9), cut), default=None)
+    return min(cuts, key=lambda cut: (-math.prod(cut), round(border(cut), 9), cut), default=None)
 
 
 def available(extents: tuple[int, ...], n: int, links: Tensor, rectangles: bool = False) -> bool:

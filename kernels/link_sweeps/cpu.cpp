@@ -1,6 +1,5 @@
-// link_sweeps for CPUs: heat bath and over-relaxation of the links of a lattice, 16 sublattices at once.
+// link_sweeps for CPUs: heat bath and over-relaxation of the links of lattices, in 16 lanes.
 #define SAME_BITS
-#include <numeric>
 #include "numbers.hpp"
 #include "rectangles.hpp"
 
@@ -137,7 +136,7 @@ enum Move { HEAT_BATH, OVER_RELAXATION };
 
 template <class Weights>
 void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const Weights& couplings, int64_t move, bool restored,
-               const Stream& stream, const int32_t* sites, int64_t count) {
+               const Streams& streams, const int32_t* sites, int64_t count) {
     const real strength = couplings.strength();
     for (int64_t i = 0; i < count; i++)
         for (int part = 0; part < PARTS; part++) {
@@ -149,49 +148,53 @@ void sweep_row(const Sublattices& lattice, const Field<Link<N>>& field, const We
                           [=](Link<N>& u, const Link<N>& sum, int) { relax(u, sum, restored); });
             else
                 each_link(lattice, field, couplings, site, part, [&](Link<N>& u, const Link<N>& sum, int mu) {
-                    heat(u, sum, strength, Numbers(stream, lattice, site, mu, part));
+                    heat(u, sum, strength, Numbers(streams, lattice, site, mu, part));
                 });
         }
 }
+
+// The plaquettes of a row, with their weights.
+struct Total {
+    double plaquettes[NODES] = {};
+};
 
 template <class Weights>
 int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weights& couplings, const real* links, int64_t chains,
                      const int64_t* moves, int64_t n_moves, const int64_t* keys, const int64_t* calls, int64_t before,
                      real* out, double* action, int64_t threads) {
-    const int64_t size = lattice.dim * lattice.lattice_sites * Link<N>::WIDTH;
-    const Sharing sharing(lattice, chains, threads);
-    huge_pages(out, chains * size * sizeof(real));
+    const int64_t bundles = lattice.bundles(chains), rows = order.slices * order.rows;
+    const Sharing sharing(lattice, bundles, threads);
+    huge_pages(out, chains * lattice.dim * lattice.lattice_sites * Link<N>::WIDTH * sizeof(real));
     int64_t failed = 0;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
-    for (int64_t chain = 0; chain < chains; chain++) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.bundles)
+    for (int64_t number = 0; number < bundles; number++) {
+        const Bundle bundle(lattice, number, chains);
         const Field<Link<N>> field(lattice);
         if (!field.data) {
-            failed++;
+            failed += bundle.count;
             continue;
         }
-        std::vector<double> totals((before + 1) * order.slices * order.rows * NODES);
-        const auto add_up = [&](int number, auto leave) {  // plaquettes, row after row
+        std::vector<Total> totals[2];
+        const auto add_up = [&](std::vector<Total>& totals, auto leave) {  // plaquettes, row after row
 #pragma omp for schedule(static)
-            for (int64_t row = 0; row < order.slices * order.rows; row++) {
-                double total[NODES] = {};
+            for (int64_t row = 0; row < rows; row++)
                 for (int64_t i = 0; i < order.row_size; i++) {
                     const int32_t* site = order.row(0, row) + i;
                     if (field.large && i + 1 < order.row_size)
                         for (int part = 0; part < PARTS; part++) prefetch_site(lattice, field, site[1], part, false);
-                    add_plaquettes(lattice, field, couplings, *site, total);
+                    add_plaquettes(lattice, field, couplings, *site, totals[row].plaquettes);
                     leave(*site);
                 }
-                std::copy(total, total + NODES, &totals[(number * order.slices * order.rows + row) * NODES]);
-            }
         };
+        for (int64_t k = 0; k <= before; k++) totals[k].resize(rows);
         Barrier barrier;
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
             barrier.join();
 #pragma omp for schedule(static)
-            for (int64_t site = 0; site < lattice.sites; site++) pack(lattice, links + chain * size, field, site);
-            if (before) add_up(0, [](int32_t) {});
-            Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
+            for (int64_t site = 0; site < lattice.sites; site++) pack(bundle, links, field, site);
+            if (before) add_up(totals[0], [](int32_t) {});
+            Streams streams(bundle, keys, calls);
             for (int64_t k = 0; k < n_moves; k++) {
                 // of over-relaxations in a row the last one restores links
                 const bool restored = k + 1 == n_moves || moves[k + 1] != moves[k];
@@ -199,16 +202,17 @@ int64_t sweep_chains(const Sublattices& lattice, const Order& order, const Weigh
                     for (int c = 0; c < order.classes(); c++) {
 #pragma omp for schedule(static) nowait
                         for (int64_t row = order.begin(c); row < order.end(c); row++)
-                            sweep_row(lattice, field, couplings, moves[k], restored, stream, order.row(slice, row),
+                            sweep_row(lattice, field, couplings, moves[k], restored, streams, order.row(slice, row),
                                       order.row_size);
                         barrier.wait();
                     }
-                stream.call += moves[k] == HEAT_BATH;
+                if (moves[k] == HEAT_BATH) streams.next();
             }
-            add_up(before, [&](int32_t site) { unpack(lattice, field, out + chain * size, site); });
+            add_up(totals[before], [&](int32_t site) { unpack(bundle, field, out, site); });
         }
-        for (int64_t k = 0, count = totals.size() / (before + 1); k <= before; k++)
-            action[chain * (before + 1) + k] = -std::accumulate(&totals[k * count], &totals[k * count] + count, 0.0);
+        for (int64_t i = 0; i < bundle.count; i++)
+            for (int64_t k = 0; k <= before; k++)
+                action[(bundle.first + i) * (before + 1) + k] = -sum(totals[k], &Total::plaquettes, bundle, i);
     }
     return failed;
 }

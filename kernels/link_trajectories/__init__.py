@@ -56,7 +56,7 @@ def link_trajectories(
     and calls `(chains,)`, int64, as for `uniforms`.
 
     Raises:
-        InvalidInput: shapes or dtypes do not fit, the extents have no `sublattices`, or there are no two kicks.
+        InvalidInput: shapes or dtypes do not fit, or there are no two kicks.
 
     Source: S. Duane et al., Phys. Lett. B 195 (1987) 216.
 

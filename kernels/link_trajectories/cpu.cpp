@@ -1,4 +1,4 @@
-// link_trajectories for CPUs: molecular dynamics of the links of a lattice, 16 sublattices at once.
+// link_trajectories for CPUs: molecular dynamics of the links of lattices, in 16 lanes.
 #define SAME_BITS
 #include "plaquettes.hpp"
 #include "rectangles.hpp"
@@ -14,14 +14,6 @@ struct Totals {
         for (int l = 0; l < L; l++) kinetic[part * L + l] += double(values[l]);
     }
 };
-
-// What is left of the energies of all rows, in an order that is always the same.
-double sum(const std::vector<Totals>& rows, double (Totals::*kind)[NODES]) {
-    double total = 0;
-    for (const Totals& row : rows)
-        for (double value : row.*kind) total += value;
-    return total;
-}
 
 template <class Weights> struct Trajectory {
     static constexpr bool RECTANGLES = std::is_same_v<Weights, LoopCouplings>;
@@ -39,10 +31,10 @@ template <class Weights> struct Trajectory {
             for (int part = 0; part < PARTS; part++) f(mu, part, *momenta.at(site, mu, part));
     }
 
-    void draw_row(const Stream& stream, const int32_t* sites, int64_t count, Totals& totals) const {
+    void draw_row(const Streams& streams, const int32_t* sites, int64_t count, Totals& totals) const {
         for (int64_t i = 0; i < count; i++)
             each_momentum(sites[i], [&](int mu, int part, Momentum<N>& p) {
-                draw(Numbers(stream, lattice, sites[i], mu, part), p);
+                draw(Numbers(streams, lattice, sites[i], mu, part), p);
                 totals.add_kinetic(part, energy(p));
             });
     }
@@ -50,7 +42,7 @@ template <class Weights> struct Trajectory {
     // The kicks of the plaquettes of a row, which also enter the next row and the next slice; with their action if wanted.
     void kick_row(real size, const int32_t* sites, int64_t count, Totals* totals) const {
         for (int64_t i = 0; i < count; i++)
-            kick_plaquettes(lattice, links, momenta, couplings, size, sites[i], totals ? &totals->potential : nullptr);
+            kick_plaquettes(lattice, links, momenta, couplings, PerNode(size), sites[i], totals ? &totals->potential : nullptr);
     }
 
     // The kicks of a row by the sums of its staples, which enter no other momenta; the same of the action.
@@ -60,7 +52,7 @@ template <class Weights> struct Trajectory {
                 const bool last = part + 1 == PARTS;
                 if (links.large) prefetch_site(lattice, links, sites[std::min(i + last, count - 1)], last ? 0 : part + 1, true);
                 each_link(lattice, links, couplings, sites[i], part, [&](const Link<N>& u, const Link<N>& sum, int mu) {
-                    kick_product<false>(u, sum, size * real(0.5) * couplings.strength(), *momenta.at(sites[i], mu, part));
+                    kick_product<false>(u, sum, splat<vec>(size * real(0.5) * couplings.strength()), *momenta.at(sites[i], mu, part));
                 });
             }
             if (totals) add_plaquettes(lattice, links, couplings, sites[i], totals->potential, -1);
@@ -87,28 +79,29 @@ int64_t move_chains(const Sublattices& lattice, const Weights& couplings, const 
                     const double* kicks, int64_t n, const double* step, const int64_t* keys, const int64_t* calls, real* out,
                     double* energies, int64_t threads) {
     const Order order(lattice);
-    const int64_t size = lattice.dim * lattice.lattice_sites * Link<N>::WIDTH, rows = order.slices * order.rows;
-    const Sharing sharing(lattice, chains, threads);
-    huge_pages(out, chains * size * sizeof(real));
+    const int64_t bundles = lattice.bundles(chains), rows = order.slices * order.rows;
+    const Sharing sharing(lattice, bundles, threads);
+    huge_pages(out, chains * lattice.dim * lattice.lattice_sites * Link<N>::WIDTH * sizeof(real));
     int64_t failed = 0;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.chains)
-    for (int64_t chain = 0; chain < chains; chain++) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(+ : failed) if (sharing.bundles)
+    for (int64_t number = 0; number < bundles; number++) {
+        const Bundle bundle(lattice, number, chains);
         const Trajectory<Weights> trajectory(lattice, couplings);
         if (!trajectory.links.data || !trajectory.momenta.data) {
-            failed++;
+            failed += bundle.count;
             continue;
         }
         std::vector<Totals> begin(rows), end(rows);
         Barrier barrier;
-        const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
+        const Streams streams(bundle, keys, calls);
 #pragma omp parallel num_threads(threads) if (sharing.rows)
         {
             barrier.join();
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < rows; row++) {
                 const int32_t* sites = order.row(0, row);
-                for (int64_t i = 0; i < order.row_size; i++) pack(lattice, links + chain * size, trajectory.links, sites[i]);
-                trajectory.draw_row(stream, sites, order.row_size, begin[row]);
+                for (int64_t i = 0; i < order.row_size; i++) pack(bundle, links, trajectory.links, sites[i]);
+                trajectory.draw_row(streams, sites, order.row_size, begin[row]);
             }
             // what is done with a slice whose momenta have all their kicks; no slice that is still to be kicked asks for it
             const auto leave = [&](int64_t k, int64_t slice) {
@@ -144,11 +137,14 @@ int64_t move_chains(const Sublattices& lattice, const Weights& couplings, const 
                 barrier.wait();
             }
 #pragma omp for schedule(static)
-            for (int64_t site = 0; site < lattice.sites; site++) unpack(lattice, trajectory.links, out + chain * size, site);
+            for (int64_t site = 0; site < lattice.sites; site++) unpack(bundle, trajectory.links, out, site);
         }
-        energies[3 * chain] = sum(begin, &Totals::kinetic) + sum(begin, &Totals::potential);
-        energies[3 * chain + 2] = sum(end, &Totals::potential);
-        energies[3 * chain + 1] = sum(end, &Totals::kinetic) + energies[3 * chain + 2];
+        for (int64_t i = 0; i < bundle.count; i++) {
+            double* own = energies + 3 * (bundle.first + i);
+            own[0] = sum(begin, &Totals::kinetic, bundle, i) + sum(begin, &Totals::potential, bundle, i);
+            own[2] = sum(end, &Totals::potential, bundle, i);
+            own[1] = sum(end, &Totals::kinetic, bundle, i) + own[2];
+        }
     }
     return failed;
 }

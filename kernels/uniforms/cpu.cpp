@@ -12,7 +12,8 @@ extern "C" int64_t uniforms(const int64_t* keys, const int64_t* calls, int64_t c
     threads = std::min(threads, 1 + chains * blocks / (16 * PIECE));
     return for_blocks(chains * pieces * L, threads, [=](int64_t m, int) {
         const int64_t chain = m / L / pieces, begin = m / L % pieces * PIECE;
-        const Stream stream{uint64_t(keys[2 * chain]), uint64_t(keys[2 * chain + 1]), uint32_t(calls[chain])};
+        Stream<words_of<vec>> stream;
+        for (int l = 0; l < L; l++) stream.set(l, keys + 2 * chain, calls[chain]);
         for (int64_t first = begin; first < std::min(begin + PIECE, blocks); first += L) {
             vec numbers[PARTS];
             uniforms(stream, lane_numbers<words_of<vec>>() + uint32_t(first), numbers);

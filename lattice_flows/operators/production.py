@@ -48,8 +48,8 @@ class VectorField(NamedTuple):
 class WeightedSum:
     """W = a weighted sum of the operators of `next_to_leading`, planar and bent pairs of plaquettes taken together.
 
-    Lattices of any extents >= 3 will do, for the plaquette >= 2. Extents without 16 `sublattices`, GPUs and N > 8 run
-    the reference of the kernel, with one warning.
+    Lattices of any extents >= 3 will do, for the plaquette >= 2. GPUs and N > 8 run the reference of the kernel, with
+    one warning.
 
     Shapes: links `(*batch, dim, *sites, *element)`.
 

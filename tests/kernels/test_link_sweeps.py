@@ -17,9 +17,10 @@ from lattice_flows.sampling import Cycle, HeatBath, OverRelaxation, Streams, sta
 from lattice_flows.sampling.heatbath import Sweep
 
 GROUPS = [U1(), SU(2), SU(3), SU(4), SU(6)]
-LATTICES = [(8, 8), (12, 12), (4, 4, 8), (4, 4, 4, 4), (3, 2, 2, 32)]
-LONGER = [(12, 20), (5, 6, 24), (6, 6, 6, 6)]
-"""Of sublattices for rectangles, with classes of rows from one to five."""
+LATTICES = [(8, 8), (12, 12), (4, 4, 8), (4, 4, 4, 4), (3, 2, 2, 32), (4, 4, 4), (3, 5)]
+"""The last two leave room for two and for sixteen chains in the lanes of a field."""
+LONGER = [(12, 20), (5, 6, 24), (6, 6, 6, 6), (6, 5)]
+"""Of sublattices for rectangles, with classes of rows from one to five; the last leaves room for eight chains."""
 by_group = pytest.mark.parametrize("group", GROUPS, ids=str)
 by_dtype = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 pytestmark = pytest.mark.usefixtures("poisoned")
@@ -232,22 +233,45 @@ def test_a_chain_depends_on_itself_alone(group, rectangles, generator):
     links, weights = beginning(group, large if group.n < 4 else small, generator)
     if rectangles:
         weights = with_rectangles(weights, generator)
+    depends_on_itself_alone(group, links, weights, KEYS, CALLS)
+
+
+@pytest.mark.parametrize("group", GROUPS[:4], ids=str)
+@pytest.mark.parametrize(
+    ("extents", "rectangles", "dtype"),
+    [((4, 4, 4), False, torch.float32), ((5, 3), False, torch.float64), ((6, 6), True, torch.float32)],
+    ids=str,
+)
+def test_a_chain_in_the_lanes_of_others_depends_on_itself_alone(group, extents, rectangles, dtype, generator):
+    links, weights = beginning(group, extents, generator, dtype, chains=21)
+    if rectangles:
+        weights = with_rectangles(weights, generator)
+    keys, calls = torch.arange(42).reshape(21, 2) << 30, torch.arange(21) + 2**32 - 9
+    depends_on_itself_alone(group, links, weights, keys, calls)
+    arguments = extents, weights, [HEAT_BATH, OVER_RELAXATION, HEAT_BATH]
+    whole = link_sweeps(links, *arguments, keys, calls)
+    backwards = link_sweeps(links.flip(0), *arguments, keys.flip(0), calls.flip(0))
+    assert torch.equal(whole.links, backwards.links.flip(0))
+    assert torch.equal(whole.action, backwards.action.flip(0))
+
+
+def depends_on_itself_alone(group, links, weights, keys, calls):
     extents, threads = tuple(links.shape[2 : 2 + weights.shape[-1]]), torch.get_num_threads()
     moves = [HEAT_BATH, OVER_RELAXATION, HEAT_BATH]
     try:
         torch.set_num_threads(1)
-        whole = link_sweeps(links, extents, weights, moves, KEYS, CALLS)
+        whole = link_sweeps(links, extents, weights, moves, keys, calls)
         torch.set_num_threads(3)
-        threaded = link_sweeps(links, extents, weights, moves, KEYS, CALLS)
+        threaded = link_sweeps(links, extents, weights, moves, keys, calls)
     finally:
         torch.set_num_threads(threads)
-    second = link_sweeps(links[1:], extents, weights, moves, KEYS[1:], CALLS[1:])
-    first = link_sweeps(links, extents, weights, moves[:2], KEYS, CALLS)
-    then = link_sweeps(first.links, extents, weights, moves[2:], KEYS, CALLS + 1)
+    second = link_sweeps(links[1:2], extents, weights, moves, keys[1:2], calls[1:2])
+    first = link_sweeps(links, extents, weights, moves[:2], keys, calls)
+    then = link_sweeps(first.links, extents, weights, moves[2:], keys, calls + 1)
     assert torch.equal(whole.links, threaded.links)
     assert torch.equal(whole.action, threaded.action)
-    assert torch.equal(whole.links[1:], second.links)
-    assert torch.equal(whole.action[1:], second.action)
+    assert torch.equal(whole.links[1:2], second.links)
+    assert torch.equal(whole.action[1:2], second.action)
     if group.n in (2, 3):  # angles, and the determinants of larger N, are rounded between calls
         assert torch.equal(whole.links, then.links)
         assert torch.equal(whole.action, then.action)
@@ -260,8 +284,8 @@ from lattice_flows.kernels.link_sweeps import link_sweeps
 for group, dtype in ((SU(2), torch.float64), (SU(3), torch.float32)):
     weights = torch.full((3, 3), 1.5, dtype=torch.float64)
     single = torch.linspace(0, 2, 3 * 128, dtype=torch.float64).reshape(3, 4, 4, 8) * (1 if group.n == 2 else 1j)
-    rectangles = torch.stack((weights, -0.1 * weights))
-    for extents, weights in (((4, 4, 8), weights), ((3, 12, 16), rectangles), ((4, 4, 8), single)):
+    both = torch.stack((weights, -0.1 * weights))
+    for extents, weights in (((4, 4, 8), weights), ((4, 4, 4), weights), ((3, 12, 16), both), ((4, 4, 8), single)):
         links = GaugeField(group, extents).prior(1, torch.Generator().manual_seed(1), dtype=dtype)
         new = link_sweeps(links, extents, weights, [0, 1, 0], torch.tensor([[1, 2]]), torch.tensor([0]))
         print(new.links.numpy().tobytes().hex(), new.action.item().hex())
@@ -269,12 +293,19 @@ for group, dtype in ((SU(2), torch.float64), (SU(3), torch.float32)):
 
 
 def test_no_bit_depends_on_the_width_of_vectors():
-    assert_same_bits_on_avx2(BITS, 6)
+    assert_same_bits_on_avx2(BITS, 8)
 
 
 @pytest.mark.parametrize(
     ("extents", "cut"),
-    [((8,) * 4, (1, 1, 4, 4)), ((4,) * 4, (2,) * 4), ((8, 8), (4, 4)), ((16, 6, 5), (8, 2, 1)), ((5,) * 4, None)],
+    [
+        ((8,) * 4, (1, 1, 4, 4)),
+        ((4,) * 4, (2,) * 4),
+        ((8, 8), (4, 4)),
+        ((16, 6, 5), (8, 2, 1)),
+        ((4,) * 3, (2,) * 3),
+        ((5,) * 4, (1,) * 4),
+    ],
     ids=str,
 )
 def test_sublattices(extents, cut):
@@ -283,7 +314,7 @@ def test_sublattices(extents, cut):
 
 @pytest.mark.parametrize(
     ("extents", "cut"),
-    [((8,) * 4, (2,) * 4), ((16,) * 4, (1, 1, 4, 4)), ((3, 6, 24), (1, 2, 8)), ((4,) * 4, None), ((2, 48, 48), None)],
+    [((8,) * 4, (2,) * 4), ((16,) * 4, (1, 1, 4, 4)), ((3, 6, 24), (1, 2, 8)), ((4,) * 4, (1,) * 4), ((2, 9), None)],
     ids=str,
 )
 def test_sublattices_for_rectangles(extents, cut):
@@ -299,11 +330,13 @@ def test_bad_input(generator):
         (2, weights + torch.tensor([[0, 1], [0, 0]]), "symmetric"), (3, [2], "moves are"),
         (2, torch.stack([weights] * 3), r"with those of rectangles \(2, 2, 2\)"),
         (2, torch.zeros(1, 8, 4, dtype=torch.float64), r"float64 or complex128 \(1, 8, 8\), got .* \(1, 8, 4\)"),
-        (2, torch.stack([weights] * 2), "cut into 16 sublattices of extents >= 3"),
         (4, KEYS[:1], "keys and calls"), (5, CALLS[:1], "keys and calls"),
     ]:  # fmt: skip
         with pytest.raises(InvalidInput, match=match):
             link_sweeps(*good[:place], bad, *good[place + 1 :])
+    short, weights = beginning(SU(3), (8, 2), generator)
+    with pytest.raises(InvalidInput, match="of extents >= 3, got"):
+        link_sweeps(short, (8, 2), with_rectangles(weights, generator), *good[3:])
     with pytest.raises(NotImplementedError, match="no derivative"):
         link_sweeps(links.requires_grad_(), *good[1:]).action.sum().backward()
 

@@ -38,6 +38,7 @@ def with_rectangles(weights, generator):
 
 CASES = [(extents, step, False) for extents in ((8, 12), (4, 4, 8), (4, 2, 4, 8)) for step in (0.0, 0.05, 3.0)]
 CASES += [((8, 12), 0.05, True), ((2, 8, 8), 0.05, True), ((8, 3, 4, 4), 0.05, True)]
+CASES += [((4, 4, 4), 0.05, False), ((5, 2), 0.05, False), ((3, 5), 0.05, True)]  # several chains in lanes
 
 
 @by_dtype
@@ -131,21 +132,22 @@ def test_weight_of_states_is_invariant(group, generator):
 @pytest.mark.parametrize("rectangles", [False, True])
 def test_a_chain_depends_on_itself_alone(group, rectangles, generator):
     """To the last bit: not on the chains beside it, nor on the number of threads."""
-    extents, threads = (8, 4, 6, 4) if group.n < 4 else (8, 12), torch.get_num_threads()
-    links, weights = beginning(group, extents, generator)
-    if rectangles:
-        weights = with_rectangles(weights, generator)
-    try:
-        torch.set_num_threads(1)
-        whole = link_trajectories(links, extents, weights, *leapfrog(3, 0.1), KEYS, CALLS)
-        torch.set_num_threads(3)
-        threaded = link_trajectories(links, extents, weights, *leapfrog(3, 0.1), KEYS, CALLS)
-    finally:
-        torch.set_num_threads(threads)
-    second = link_trajectories(links[1:], extents, weights, *leapfrog(3, 0.1), KEYS[1:], CALLS[1:])
-    for all_chains, in_threads, alone in zip(whole, threaded, second, strict=True):
-        assert torch.equal(all_chains, in_threads)
-        assert torch.equal(all_chains[1:], alone)
+    threads = torch.get_num_threads()
+    for extents, dtype in (((8, 4, 6, 4) if group.n < 4 else (8, 12), torch.float64), ((4, 4, 4), torch.float32)):
+        links, weights = beginning(group, extents, generator, dtype)
+        if rectangles:
+            weights = with_rectangles(weights, generator)
+        try:
+            torch.set_num_threads(1)
+            whole = link_trajectories(links, extents, weights, *leapfrog(3, 0.1), KEYS, CALLS)
+            torch.set_num_threads(3)
+            threaded = link_trajectories(links, extents, weights, *leapfrog(3, 0.1), KEYS, CALLS)
+        finally:
+            torch.set_num_threads(threads)
+        second = link_trajectories(links[1:], extents, weights, *leapfrog(3, 0.1), KEYS[1:], CALLS[1:])
+        for all_chains, in_threads, alone in zip(whole, threaded, second, strict=True):
+            assert torch.equal(all_chains, in_threads)
+            assert torch.equal(all_chains[1:], alone)
 
 
 @pytest.mark.parametrize("kind", [Wilson, Iwasaki])
@@ -208,7 +210,7 @@ def test_bad_input(generator):
     for kicks, step in (([0.1], 0.1), ([0.1, math.nan], 0.1), ([0.1, 0.1], math.inf)):
         with pytest.raises(InvalidInput, match="two kicks or more"):
             link_trajectories(links, (8, 8), weights, kicks, step, KEYS, CALLS)
-    with pytest.raises(InvalidInput, match="16 sublattices"):
+    with pytest.raises(InvalidInput, match="of extents >= 2, got"):
         link_trajectories(links, (4, 16), weights, [0.1, 0.1], 0.1, KEYS, CALLS)
 
 

@@ -1,5 +1,7 @@
 """The table of samplers: a sampler here runs every law on it."""
 
+import copy
+
 import cases
 import torch
 
@@ -21,6 +23,13 @@ class ByAutograd(Action):
     def forward(self, x):
         loop = plaquette(x, 0, 1, self.space)
         return self.inner(x) + self.space.group.retrace(loop).sinh().flatten(1).sum(1)
+
+
+def cell_by_cell(action):
+    """The action without what a kernel of whole lattices needs: sweeps change cell after cell."""
+    other = copy.copy(action)
+    other.loop_weights = lambda: None
+    return other
 
 
 class Given:
@@ -102,8 +111,9 @@ SAMPLERS = {
     "sweeps_iwasaki": lambda action, dtype: improved_sweeps(Iwasaki(action.space, action.beta / 3)),
     "hmc_autograd": lambda action, dtype: HMC(ByAutograd(action), 0.3, steps=2),
     "metropolis": lambda action, dtype: Metropolis(action, spread=0.5, hits=2),
-    "heat_bath": lambda action, dtype: HeatBath(action),
-    "over_relaxation": lambda action, dtype: OverRelaxation(action),
+    "heat_bath": lambda action, dtype: HeatBath(cell_by_cell(action)),
+    "over_relaxation": lambda action, dtype: OverRelaxation(cell_by_cell(action)),
+    "sweeps": lambda action, dtype: Cycle([(HeatBath(action), 2), OverRelaxation(action)]),
     "flow": lambda action, dtype: flow_metropolis(action, dtype, 5),
     "prior": lambda action, dtype: IndependenceMetropolis(Prior(action.space, dtype), action, 5),
     "cycle": mixture,

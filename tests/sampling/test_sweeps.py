@@ -91,14 +91,13 @@ def test_energies_of_improved_actions(kind, group, extents, generator):
 @by_gauge
 @by_dtype
 def test_over_relaxation_keeps_the_action_and_moves_every_link(theory, dtype):
-    over_relaxed(sampler_cases.action_of(*theory), dtype)
+    over_relaxed(sampler_cases.cell_by_cell(sampler_cases.action_of(*theory)), dtype)
 
 
 @pytest.mark.parametrize(("group", "extents"), [(U1(), (3, 5)), (SU(2), (4, 4, 4)), (SU(3), (4, 7))], ids=str)
 @by_dtype
 def test_over_relaxation_of_improved_actions(group, extents, dtype):
-    """Cell by cell, on lattices without sublattices for rectangles."""
-    over_relaxed(Iwasaki(GaugeField(group, extents), 0.4), dtype)
+    over_relaxed(sampler_cases.cell_by_cell(Iwasaki(GaugeField(group, extents), 0.4)), dtype)
 
 
 def over_relaxed(action, dtype):
