@@ -26,7 +26,7 @@ INLINE Loop operator+(const Loop& a, const Loop& b) {
     return sum;
 }
 
-INLINE void set_adjoint(const Link<N>& m, Loop& loop) { turned(0, 1, m, loop.m), loop.traced(); }
+INLINE void set_adjoint(const Link<N>& m, Loop& loop) { turned(vec{}, splat<vec>(1), m, loop.m), loop.traced(); }
 INLINE void set(const Link<N>& m, Loop& loop) { loop.m = m, loop.traced(); }
 
 // u^dagger m u, or that of m^dagger

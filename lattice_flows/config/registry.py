@@ -30,7 +30,7 @@ class Registry:
         group: of the entry points of other packages.
 
     Example:
-        >>> ACTIONS["wilson"].settings
+        >>> ACTIONS["iwasaki"].settings
         <class 'lattice_flows.actions.base.BetaSettings'>
         >>> ACTIONS["willson"]
         Traceback (most recent call last):
