@@ -15,7 +15,9 @@ from tables import with_table  # noqa: E402
 
 FOLDERS = [EXPERIMENTS / "haar_3d", EXPERIMENTS / "haar_4d"]
 LEAST = {
-    "SU(3) 4x4x4, beta = 3": 0.91, "SU(3) 4x4x4x4, beta = 1": 0.995, "SU(3) 4x4x4x4, beta = 2": 0.88,
+    "SU(2) 4x4x4, beta = 1": 0.97, "SU(2) 4x4x4, beta = 1.5": 0.72, "SU(2) 4x4x4, beta = 2": 0.08,
+    "SU(3) 4x4x4, beta = 2": 0.99, "SU(3) 4x4x4, beta = 3": 0.91,
+    "SU(3) 4x4x4x4, beta = 1": 0.995, "SU(3) 4x4x4x4, beta = 2": 0.88,
 }  # fmt: skip
 """The effective sample size is at least so much."""
 LEAST_BETWEEN = {
