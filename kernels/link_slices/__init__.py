@@ -1,6 +1,5 @@
 """link_slices: products of loops that share a link, in time slices, with derivatives along tangent fields of slices."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from lattice_flows.errors import InvalidInput
 from lattice_flows.kernels.define import define_op, plain, underivable
 from lattice_flows.kernels.link_slices import reference
 from lattice_flows.kernels.link_slices.reference import BEFORE, FIRST, KINDS
-from lattice_flows.kernels.link_sweeps import LARGEST, integers, no_memory, sublattices
+from lattice_flows.kernels.link_sweeps import LARGEST, check_links, integers, no_memory
 
 __all__ = ["BEFORE", "FIRST", "KINDS", "link_slices"]
 
@@ -50,7 +49,7 @@ def link_slices(links: Tensor, tangents: Tensor, extents: Sequence[int]) -> Sums
     Other devices than CPUs, N = 1 and N > 8 run the reference: it is slower.
 
     Raises:
-        InvalidInput: shapes or dtypes do not fit, fewer than three directions.
+        InvalidInput: shapes or dtypes do not fit, fewer than three directions, or an extent below 2.
 
     Example:
         >>> links = torch.eye(3, dtype=torch.complex128).expand(1, 3, 4, 4, 4, 3, 3)
@@ -65,8 +64,8 @@ def link_slices(links: Tensor, tangents: Tensor, extents: Sequence[int]) -> Sums
             "links and tangents must be complex (chains, dim, *extents, N, N) of three directions or more, got "
             f"{links.dtype} {tuple(shape)}, {tangents.dtype} {tuple(tangents.shape)} and extents {extents}"
         )
-    flat = (field.reshape(len(links), dim * math.prod(extents), *shape[-2:]) for field in (links, tangents))
-    return Sums(*_slices(*flat, list(extents), list(sublattices(extents) or ())))
+    nodes, flat = check_links(links, extents)
+    return Sums(*_slices(flat, tangents.reshape(flat.shape), list(extents), list(nodes)))
 
 
 def _shapes(links, tangents, extents, nodes):

@@ -101,5 +101,7 @@ def test_bad_input(generator):
     for bad in (tangents[..., :1], tangents.to(torch.complex64)):
         with pytest.raises(InvalidInput, match="links and tangents must be complex"):
             link_slices(links, bad, (4, 4, 4))
+    with pytest.raises(InvalidInput, match="of extents >= 2"):
+        link_slices(links[..., :1, :, :], tangents[..., :1, :, :], (4, 4, 1))
     with pytest.raises(InvalidInput, match="three directions or more"):
         link_slices(links[:, :2, 0], tangents[:, :2, 0], (4, 4))
