@@ -19,6 +19,8 @@ from lattice_flows.config import ACTIONS, SAMPLERS, Config, Settings
 from lattice_flows.errors import InvalidInput
 from lattice_flows.layers import SpectralMap
 from lattice_flows.observables import average_plaquette
+from lattice_flows.operators import plaquettes
+from lattice_flows.operators.loops import LoopSum
 from lattice_flows.sampling import HMC, HeatBath, Metropolis, OverRelaxation, ReplicaExchange, Streams, start
 from lattice_flows.sampling.base import SamplerEntry
 from lattice_flows.statistics import estimate
@@ -85,6 +87,13 @@ def assert_agrees(series, beta=BETA):
     assert result.reliable
     assert abs(result.value - exact_plaquette(beta)) < 4 * result.error
     assert result.error < 0.01
+
+
+def test_plaquettes_leave_the_kernels_of_other_groups(generator):
+    """Their force is projected on the algebra of the group, not on that of SU(4)."""
+    space = GaugeField(GROUP, (4, 4))
+    links, operator = space.prior(2, generator, dtype=torch.float64), plaquettes(space)
+    assert torch.equal(operator.force(links), LoopSum.force(operator, links))
 
 
 @pytest.mark.parametrize("make", [lambda action: HMC(action, steps=8), lambda action: Metropolis(action, spread=0.35)])

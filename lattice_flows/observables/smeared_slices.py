@@ -110,11 +110,10 @@ class _Smeared:
 
         So what the derivative of V has between neighbours is no noise.
         """
-        extents, each = self.within.lattice.extents, len(slices) // len(seeds)
-        shape = each, *self.within.axes, len(self.within.group.generators())
+        shape = len(slices) // len(seeds), *self.within.axes, len(self.within.group.generators())
         draws = [torch.randint(2, shape, generator=keyed(seed, "probes"), dtype=torch.float64) for seed in seeds]
         signs = 2 * torch.cat(draws) - 1
-        odd = torch.stack(torch.meshgrid(*map(torch.arange, extents), indexing="ij")).sum(0) % 2
+        odd = self.within.lattice.coordinates().sum(0).reshape(self.within.lattice.extents) % 2
         for mu, side in itertools.product(range(self.within.dim), range(2)):
             own = torch.zeros_like(signs)
             own[:, mu] = signs[:, mu] * (odd == side)[..., None]

@@ -54,7 +54,7 @@ class _Plaquettes(LoopSum):
     def force(self, x: Tensor) -> Tensor:
         group, extents = self.space.group, self.space.lattice.extents
         links = self.space.check(x).reshape(-1, *self.space.shape)
-        if not available(extents, group.n, links):
+        if not (group.swept and available(extents, group.n, links)):
             return super().force(x)
         weights = torch.full((len(links), 1), 1 / group.n, dtype=torch.float64)
         return link_operators(links, extents, weights).force.reshape(x.shape)
